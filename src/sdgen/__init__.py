@@ -1,0 +1,56 @@
+"""sdgen: text to image in one command.
+
+    import sdgen
+
+    pipeline = sdgen.load("mini")
+    for image in pipeline.generate([sdgen.Request(prompt="a red heart", seed=7)]):
+        print(image.pixels.shape)  # (256, 256, 3), uint8
+
+Importing this package is quick: TensorFlow or JAX is imported by ``load``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdgen.errors import (
+    BackendError,
+    CheckpointError,
+    ExitCode,
+    ImageError,
+    InputError,
+    ModelUnavailable,
+    OutputError,
+    SdgenError,
+)
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.pipeline import Image, Pipeline, Progress, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "ExitCode",
+    "Image",
+    "ImageError",
+    "InputError",
+    "ModelUnavailable",
+    "OutputError",
+    "Pipeline",
+    "Progress",
+    "Request",
+    "SdgenError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "Pipeline", "Progress", "Image"):
+        from sdgen import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'sdgen' has no attribute {name!r}")

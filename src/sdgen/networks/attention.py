@@ -1,0 +1,140 @@
+"""Multi-head attention and the transformer blocks of the UNet's spatial transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from keras import ops
+
+from sdgen.networks.layers import GroupNorm, Layer, LayerNorm, Linear, Numerics, Pointwise, Tensor, Weights, gelu
+
+
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017, equation 1), softmax in float32.
+
+    q is (batch, heads, n, d), k and v (batch, heads, m, d); the result is (batch, heads, n, d).
+    """
+    scores = ops.matmul(q * (1 / math.sqrt(q.shape[-1])), ops.transpose(k, (0, 1, 3, 2)))
+    scores = ops.cast(scores, "float32")
+    if causal:
+        n = q.shape[2]
+        scores = scores + ops.triu(ops.full((n, n), -1e30, dtype="float32"), k=1)
+    exponentials = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+    # Divided after the product with v, where there are d values a query and not m.
+    total = ops.sum(exponentials, axis=-1, keepdims=True)
+    return ops.matmul(ops.cast(exponentials, v.dtype), v) / ops.cast(total, v.dtype)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(batch, n, heads d) -> (batch, heads, n, d)."""
+    batch, n, channels = x.shape
+    return ops.transpose(ops.reshape(x, (batch, n, heads, channels // heads)), (0, 2, 1, 3))
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(batch, heads, n, d) -> (batch, n, heads d)."""
+    batch, heads, n, d = x.shape
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, n, heads * d))
+
+
+class SelfAttention(Layer):
+    """Attention of a sequence to itself; query, key and value come from one matrix product."""
+
+    def __init__(
+        self,
+        projections: tuple[str, str, str],
+        out: str,
+        channels: int,
+        heads: int,
+        numerics: Numerics,
+        bias: bool = False,
+        causal: bool = False,
+    ) -> None:
+        self.heads, self.causal, self.attention = heads, causal, numerics.attention
+        self.to_qkv = Linear(projections, channels, channels, bias=bias)
+        self.to_out = Linear(out, channels, channels)
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        q, k, v = (split_heads(t, self.heads) for t in ops.split(self.to_qkv(weights, x), 3, axis=-1))
+        return self.to_out(weights, join_heads(self.attention(q, k, v, causal=self.causal)))
+
+
+class CrossAttention(Layer):
+    """Attention of a sequence to the text encoding, whose keys and values are projected beforehand."""
+
+    def __init__(self, name: str, channels: int, context_width: int, heads: int, numerics: Numerics) -> None:
+        self.heads, self.attention = heads, numerics.attention
+        self.to_q = Linear(name + ".to_q", channels, channels, bias=False)
+        self.to_kv = Linear((name + ".to_k", name + ".to_v"), context_width, channels, bias=False)
+        self.to_out = Linear(name + ".to_out.0", channels, channels)
+
+    def project_context(self, weights: Weights, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, m, context width) -> keys and values, each (batch, heads, m, d)."""
+        k, v = ops.split(self.to_kv(weights, context), 2, axis=-1)
+        return split_heads(k, self.heads), split_heads(v, self.heads)
+
+    def __call__(self, weights: Weights, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+        q = split_heads(self.to_q(weights, x), self.heads)
+        return self.to_out(weights, join_heads(self.attention(q, *keys_values)))
+
+
+class FeedForward(Layer):
+    """GEGLU (Shazeer 2020) of four times the width, and back."""
+
+    def __init__(self, name: str, channels: int) -> None:
+        self.proj = Linear(name + ".net.0.proj", channels, 8 * channels)
+        self.out = Linear(name + ".net.2", 4 * channels, channels)
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        value, gate = ops.split(self.proj(weights, x), 2, axis=-1)
+        return self.out(weights, value * gelu(gate))
+
+
+class TransformerBlock(Layer):
+    """Self-attention, cross-attention and feed-forward, each on a normalised input and added to it."""
+
+    def __init__(self, name: str, channels: int, context_width: int, heads: int, numerics: Numerics) -> None:
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(f"{name}.norm{i}", channels) for i in (1, 2, 3))
+        q, k, v = (f"{name}.attn1.to_{letter}" for letter in "qkv")
+        self.attn1 = SelfAttention((q, k, v), name + ".attn1.to_out.0", channels, heads, numerics)
+        self.attn2 = CrossAttention(name + ".attn2", channels, context_width, heads, numerics)
+        self.ff = FeedForward(name + ".ff", channels)
+
+    def __call__(self, weights: Weights, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.attn1(weights, self.norm1(weights, x))
+        x = x + self.attn2(weights, self.norm2(weights, x), keys_values)
+        return x + self.ff(weights, self.norm3(weights, x))
+
+
+class SpatialTransformer(Layer):
+    """Transformer blocks over the positions of a feature map (Rombach et al. 2022, appendix E.2.1)."""
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        heads: int,
+        depth: int,
+        context_width: int,
+        groups: int,
+        linear_projection: bool,
+        numerics: Numerics,
+    ) -> None:
+        projection = Linear if linear_projection else Pointwise
+        self.norm = GroupNorm(name + ".norm", channels, groups, epsilon=1e-6)
+        self.proj_in = projection(name + ".proj_in", channels, channels)
+        self.blocks = [
+            TransformerBlock(f"{name}.transformer_blocks.{i}", channels, context_width, heads, numerics)
+            for i in range(depth)
+        ]
+        self.proj_out = projection(name + ".proj_out", channels, channels)
+
+    def __call__(self, weights: Weights, x: Tensor, keys_values: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """x is (batch, height, width, channels); ``keys_values`` gives one pair a block."""
+        batch, height, width, channels = x.shape
+        y = ops.reshape(self.norm(weights, x), (batch, height * width, channels))
+        y = self.proj_in(weights, y)
+        for block in self.blocks:
+            y = block(weights, y, next(keys_values))
+        return x + ops.reshape(self.proj_out(weights, y), x.shape)

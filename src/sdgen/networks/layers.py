@@ -1,0 +1,272 @@
+"""The layers that the networks are made of: parameters by reference name, and the computation given their values.
+
+A network is a tree of ``Layer`` objects. A layer knows its parameters' names, how they are
+arranged from the reference's tensors (transposed, fused, transformed), and how to compute. It holds
+no values: they are passed as ``weights``, a mapping that the compiled program takes as an argument.
+Written so, and not as nested ``keras.layers``, a network of 700 tensors is traced in a fraction of
+the time that Keras needs to trace nested calls, and TensorFlow and JAX run the same code.
+
+Images are NHWC, sequences (batch, length, channels).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+Tensor = Any
+"""A tensor of the chosen backend."""
+
+Weights = Mapping[str, Tensor]
+"""Parameter values by ``Parameter.name``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A value that a layer computes with, and the reference's tensors that it is made of.
+
+    Attributes:
+        name: key in ``Weights``.
+        sources: reference tensor name -> its shape, in the order in which ``arrange`` takes them.
+        arrange: from the source tensors, in their stored dtype, to the value.
+    """
+
+    name: str
+    sources: Mapping[str, tuple[int, ...]]
+    arrange: Callable[[list[Tensor]], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """How a network computes.
+
+    Attributes:
+        dtype: of activations and weights; statistics of the norms and softmax are float32.
+        winograd: 3x3 convolutions by Winograd's algorithm (pays on the CPU, see ``Conv3x3``).
+        attention: computes softmax(q k^T / sqrt(d)) v from (batch, heads, length, d) tensors.
+    """
+
+    dtype: str
+    winograd: bool
+    attention: Callable[..., Tensor]
+
+
+class Layer:
+    """A node of a network. Its children are the layers among its attributes, lists included."""
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        """The parameters of this node without its children's."""
+        return iter(())
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter of this node and below."""
+        yield from self.own_parameters()
+        for value in vars(self).values():
+            for child in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(child, Layer):
+                    yield from child.parameters()
+
+
+def _as_is(tensors: list[Tensor]) -> Tensor:
+    return tensors[0]
+
+
+class Linear(Layer):
+    """y = x W + b. One matrix for several reference layers of one input: they are joined by columns."""
+
+    def __init__(self, names: str | Sequence[str], inputs: int, outputs: int, bias: bool = True) -> None:
+        self.names = [names] if isinstance(names, str) else list(names)
+        self.inputs, self.outputs, self.bias = inputs, outputs, bias
+        self.name = "+".join(self.names)
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        shape = (self.outputs, self.inputs)
+
+        def columns(tensors: list[Tensor]) -> Tensor:
+            # A 1x1 convolution is stored (outputs, inputs, 1, 1).
+            matrices = [ops.transpose(ops.reshape(t, shape)) for t in tensors]
+            return matrices[0] if len(matrices) == 1 else ops.concatenate(matrices, axis=1)
+
+        yield Parameter(self.name + ".weight", {f"{n}.weight": shape for n in self.names}, columns)
+        if self.bias:
+            yield Parameter(
+                self.name + ".bias",
+                {f"{n}.bias": (self.outputs,) for n in self.names},
+                lambda tensors: ops.concatenate(tensors) if len(tensors) > 1 else tensors[0],
+            )
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        y = ops.matmul(x, weights[self.name + ".weight"])
+        return y + weights[self.name + ".bias"] if self.bias else y
+
+
+class Pointwise(Linear):
+    """A 1x1 convolution: a ``Linear`` whose reference weight is stored (outputs, inputs, 1, 1)."""
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        for parameter in super().own_parameters():
+            sources = {
+                name: (*shape, 1, 1) if len(shape) == 2 else shape
+                for name, shape in parameter.sources.items()
+            }
+            yield dataclasses.replace(parameter, sources=sources)
+
+
+class Conv3x3(Layer):
+    """3x3 convolution, NHWC, of stride 1 or 2.
+
+    With ``numerics.winograd`` and stride 1, by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray 2016, section 4.1): 16 products where the definition takes 36, as 16
+    matrix products over channels. The weights are transformed once, at load.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: int,
+        outputs: int,
+        numerics: Numerics,
+        stride: int = 1,
+        padding: tuple[int, int] = (1, 1),
+    ) -> None:
+        self.name, self.inputs, self.outputs, self.stride, self.padding = name, inputs, outputs, stride, padding
+        # Fewer than 16 input or output channels leave the matrix products too thin to pay.
+        self.winograd = numerics.winograd and stride == 1 and min(inputs, outputs) >= 16
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        weight = {self.name + ".weight": (self.outputs, self.inputs, 3, 3)}
+        if self.winograd:
+            yield Parameter(self.name + ".winograd", weight, _winograd_filters)
+        else:
+            yield Parameter(self.name + ".weight", weight, lambda t: ops.transpose(t[0], (2, 3, 1, 0)))
+        yield Parameter(self.name + ".bias", {self.name + ".bias": (self.outputs,)}, _as_is)
+
+    def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place."""
+        if self.winograd:
+            y = _winograd(x, weights[self.name + ".winograd"])
+        else:
+            x = ops.pad(x, ((0, 0), self.padding, self.padding, (0, 0)))
+            y = ops.conv(x, weights[self.name + ".weight"], strides=self.stride, padding="valid")
+        return y + (weights[self.name + ".bias"] if shift is None else shift[:, None, None, :])
+
+
+# G of Lavin and Gray 2016, equation 8: the filter transform U = G g G^T.
+_FILTER_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+
+
+def _winograd_filters(tensors: list[Tensor]) -> Tensor:
+    """(outputs, inputs, 3, 3) -> (16, inputs, outputs); the products are numbered column first, then row."""
+    kernel = ops.cast(tensors[0], "float32")
+    outputs, inputs = kernel.shape[:2]
+    both = np.einsum("ij,kl->kijl", _FILTER_TRANSFORM, _FILTER_TRANSFORM).reshape(16, 9)
+    return ops.einsum("ts,ois->tio", both, ops.reshape(kernel, (outputs, inputs, 9)))
+
+
+def _winograd(x: Tensor, filters: Tensor) -> Tensor:
+    """Same-size 3x3 convolution of x (n, height, width, channels) -> (n, height, width, outputs).
+
+    Y = A^T [U . B^T d B] A per 4x4 tile d of stride 2 (Lavin and Gray 2016, equations 7 and 8).
+    """
+    n, height, width, channels = x.shape
+    outputs = filters.shape[-1]
+    down, across = (height + 1) // 2, (width + 1) // 2
+    odd_row, odd_column = 2 * down - height, 2 * across - width
+    x = ops.pad(x, ((0, 0), (1, 1 + odd_row), (1, 1 + odd_column), (0, 0)))
+    rows = _input_transform(ops.reshape(x, (n, down + 1, 2, 2 * (across + 1), channels)), axis=1)
+    tiles = _input_transform(ops.reshape(rows, (4, n, down, across + 1, 2, channels)), axis=3)
+    products = ops.matmul(ops.reshape(tiles, (16, n * down * across, channels)), filters)
+    products = ops.reshape(products, (4, 4, n, down, across, outputs))
+    columns = ops.stack(_output_transform(products), axis=4)
+    y = ops.stack(_output_transform(columns), axis=2)
+    y = ops.reshape(y, (n, 2 * down, 2 * across, outputs))
+    return y[:, :height, :width] if odd_row or odd_column else y
+
+
+def _input_transform(pairs: Tensor, axis: int) -> Tensor:
+    """B^T d along an axis that is split into pairs (axis, axis + 1); the four results lie on a new first axis.
+
+    The tile at pair t is d = (pairs[t, 0], pairs[t, 1], pairs[t + 1, 0], pairs[t + 1, 1]).
+    """
+    even, odd = ops.unstack(pairs, axis=axis + 1)
+    tiles = even.shape[axis] - 1
+    index = (slice(None),) * axis
+    here, beyond = (*index, slice(0, tiles)), (*index, slice(1, tiles + 1))
+    d0, d1, d2, d3 = even[here], odd[here], even[beyond], odd[beyond]
+    return ops.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
+
+
+def _output_transform(m: Tensor) -> list[Tensor]:
+    """A^T m: four products to two outputs, along the first axis."""
+    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+class GroupNorm(Layer):
+    """Group normalisation (Wu and He 2018) of (batch, ..., channels), statistics in float32."""
+
+    def __init__(self, name: str, channels: int, groups: int, epsilon: float) -> None:
+        self.name, self.channels, self.groups, self.epsilon = name, channels, groups, epsilon
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        for part in (".weight", ".bias"):
+            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, _as_is)
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        """Normalises over each group of channels and all positions."""
+        batch, size = x.shape[0], self.channels // self.groups
+        flat = ops.cast(ops.reshape(x, (batch, -1, self.channels)), "float32")
+        # Sums over positions first: per channel they run along memory, whatever the size of a group.
+        moments = ops.stack([ops.mean(flat, axis=1), ops.mean(ops.square(flat), axis=1)])
+        moments = ops.mean(ops.reshape(moments, (2, batch, self.groups, size)), axis=3, keepdims=True)
+        mean, square = moments[0], moments[1]
+        deviation = ops.rsqrt(square - ops.square(mean) + self.epsilon)
+        weight = ops.cast(weights[self.name + ".weight"], "float32")
+        bias = ops.cast(weights[self.name + ".bias"], "float32")
+        scale = deviation * ops.reshape(weight, (self.groups, size))
+        shift = ops.reshape(bias, (self.groups, size)) - mean * scale
+        y = flat * ops.reshape(scale, (batch, 1, -1)) + ops.reshape(shift, (batch, 1, -1))
+        return ops.reshape(ops.cast(y, x.dtype), x.shape)
+
+
+class LayerNorm(Layer):
+    """Layer normalisation (Ba et al. 2016) over the last axis, statistics in float32."""
+
+    def __init__(self, name: str, channels: int, epsilon: float = 1e-5) -> None:
+        self.name, self.channels, self.epsilon = name, channels, epsilon
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        for part in (".weight", ".bias"):
+            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, _as_is)
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        wide = ops.cast(x, "float32")
+        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        y = centred * ops.rsqrt(variance + self.epsilon)
+        y = y * ops.cast(weights[self.name + ".weight"], "float32")
+        return ops.cast(y + ops.cast(weights[self.name + ".bias"], "float32"), x.dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x)."""
+    return x * ops.sigmoid(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x Phi(x), exactly (erf), as the reference has it; keras_cv uses the tanh approximation."""
+    return ops.gelu(x, approximate=False)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x), OpenAI CLIP's activation."""
+    return x * ops.sigmoid(1.702 * x)
+
+
+def upsample_nearest(x: Tensor) -> Tensor:
+    """(n, h, w, c) -> (n, 2h, 2w, c), each pixel four times."""
+    n, height, width, channels = x.shape
+    x = ops.broadcast_to(x[:, :, None, :, None, :], (n, height, 2, width, 2, channels))
+    return ops.reshape(x, (n, 2 * height, 2 * width, channels))

@@ -1,0 +1,108 @@
+"""Networks with their weights, as Keras models: what holds memory and what keras_cv is given.
+
+Each model computes what keras_cv's network of the same place computes, from the same inputs, so that
+``keras_cv.models.StableDiffusionV2`` runs on it; ``weights_by_name`` is what compiled programs take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sdgen.checkpoints import Component, check_shapes
+from sdgen.networks.layers import Layer, Numerics, Parameter, Tensor, Weights
+from sdgen.networks.text_encoder import TextEncoder
+from sdgen.networks.unet import UNet
+from sdgen.networks.vae import Decoder, Encoder
+
+
+def network_weights(model: keras.Model, layers: Layer, component: Component, dtype: str) -> Weights:
+    """Makes a Keras variable of each parameter of ``layers`` and gives it its value from ``component``.
+
+    Variables start out with their values: nothing is initialised at random and then overwritten, and
+    Keras traces nothing. Tensors are cast and transposed by the backend, one at a time.
+
+    Raises:
+        CheckpointError: tensors are missing, left over or of the wrong shape.
+    """
+    parameters = list(layers.parameters())
+    check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
+    return {p.name: _variable(model, p, component.tensors, dtype).value for p in parameters}
+
+
+def _variable(model: keras.Model, parameter: Parameter, tensors: Mapping[str, np.ndarray], dtype: str) -> Any:
+    sources = [ops.convert_to_tensor(np.asarray(tensors[name])) for name in parameter.sources]
+    value = ops.cast(parameter.arrange(sources), dtype)
+    return model.add_weight(
+        shape=value.shape, dtype=dtype, name=parameter.name, trainable=False, initializer=lambda *_, **__: value
+    )
+
+
+class _Network(keras.Model):
+    """A Keras model around layers; subclasses say what ``call`` takes."""
+
+    def __init__(self, layers: Any, component: Component, numerics: Numerics, name: str) -> None:
+        super().__init__(name=name, dtype=numerics.dtype)
+        self.network = layers
+        self.weights_by_name = network_weights(self, layers, component, numerics.dtype)
+        self.built = True
+
+
+class UNetModel(_Network):
+    """The UNet: {"latent", "timestep_embedding", "context"} -> prediction.
+
+    latent is (batch, height, width, in_channels); timestep_embedding (batch, block_out_channels[0])
+    sinusoids, cosines first; context (batch, length, cross_attention_dim). The prediction is
+    (batch, height, width, out_channels), float32.
+    """
+
+    def __init__(self, layers: UNet, component: Component, numerics: Numerics) -> None:
+        super().__init__(layers, component, numerics, "diffusion_model")
+
+    def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One prediction; see the class."""
+        weights, unet = self.weights_by_name, self.network
+        shifts = unet.project_sinusoids(weights, inputs["timestep_embedding"])
+        context = unet.project_context(weights, inputs["context"])
+        return unet.denoise(weights, inputs["latent"], shifts, context)
+
+
+class TextEncoderModel(_Network):
+    """The text encoder: {"tokens", "positions"} -> (batch, length, hidden_size) float32.
+
+    Both are (batch, length) int32; positions count from 0, as keras_cv passes them.
+    """
+
+    def __init__(self, layers: TextEncoder, component: Component, numerics: Numerics) -> None:
+        super().__init__(layers, component, numerics, "text_encoder")
+
+    def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The encoding of the last layer."""
+        weights = self.weights_by_name
+        return self.network.encode(weights, self.network.embed(weights, inputs["tokens"]))
+
+
+class DecoderModel(_Network):
+    """The VAE's decoder: latents (batch, height, width, 4) -> pixels (batch, 8 height, 8 width, 3), -1 to 1."""
+
+    def __init__(self, layers: Decoder, component: Component, numerics: Numerics) -> None:
+        super().__init__(layers, component, numerics, "decoder")
+
+    def call(self, latents: Tensor) -> Tensor:
+        """Float32 pixels, about -1 to 1."""
+        return self.network(self.weights_by_name, latents)
+
+
+class EncoderModel(_Network):
+    """The VAE's encoder: pixels (batch, height, width, 3), -1 to 1 -> mean latents (batch, height / 8, width / 8, 4)."""
+
+    def __init__(self, layers: Encoder, component: Component, numerics: Numerics) -> None:
+        super().__init__(layers, component, numerics, "image_encoder")
+
+    def call(self, pixels: Tensor) -> Tensor:
+        """The mean of the latents' distribution, scaled, float32."""
+        return self.network(self.weights_by_name, pixels)[0]

@@ -1,0 +1,99 @@
+"""CLIP's text encoder (Radford et al. 2021, section 2.4; transformers' CLIPTextModel)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from keras import ops
+
+from sdgen.networks.attention import SelfAttention
+from sdgen.networks.config import TextEncoderConfig
+from sdgen.networks.layers import (
+    Layer,
+    LayerNorm,
+    Linear,
+    Numerics,
+    Parameter,
+    Tensor,
+    Weights,
+    gelu,
+    quick_gelu,
+)
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "quick_gelu": quick_gelu}
+
+
+class Embedding(Layer):
+    """A table of vectors."""
+
+    def __init__(self, name: str, count: int, width: int) -> None:
+        self.name, self.count, self.width = name, count, width
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        name = self.name + ".weight"
+        yield Parameter(name, {name: (self.count, self.width)}, lambda tensors: tensors[0])
+
+
+class EncoderLayer(Layer):
+    """Causal self-attention and a two-layer perceptron, each on a normalised input and added to it."""
+
+    def __init__(self, name: str, config: TextEncoderConfig, numerics: Numerics) -> None:
+        width = config.hidden_size
+        self.norm1 = LayerNorm(name + ".layer_norm1", width, config.layer_norm_eps)
+        q, k, v = (f"{name}.self_attn.{letter}_proj" for letter in "qkv")
+        self.attention = SelfAttention(
+            (q, k, v),
+            name + ".self_attn.out_proj",
+            width,
+            config.num_attention_heads,
+            numerics,
+            bias=True,
+            causal=True,
+        )
+        self.norm2 = LayerNorm(name + ".layer_norm2", width, config.layer_norm_eps)
+        self.fc1 = Linear(name + ".mlp.fc1", width, config.intermediate_size)
+        self.fc2 = Linear(name + ".mlp.fc2", config.intermediate_size, width)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        x = x + self.attention(weights, self.norm1(weights, x))
+        return x + self.fc2(weights, self.activation(self.fc1(weights, self.norm2(weights, x))))
+
+
+class TextEncoder(Layer):
+    """Tokens to the encoding that the UNet attends to."""
+
+    def __init__(self, config: TextEncoderConfig, numerics: Numerics) -> None:
+        self.config, self.dtype = config, numerics.dtype
+        embeddings = "embeddings"
+        self.tokens = Embedding(f"{embeddings}.token_embedding", config.vocab_size, config.hidden_size)
+        self.positions = Embedding(
+            f"{embeddings}.position_embedding", config.max_position_embeddings, config.hidden_size
+        )
+        self.layers = [
+            EncoderLayer(f"encoder.layers.{i}", config, numerics)
+            for i in range(config.num_hidden_layers)
+        ]
+        self.final_norm = LayerNorm(
+            "final_layer_norm", config.hidden_size, config.layer_norm_eps
+        )
+
+    def embed(self, weights: Weights, tokens: Tensor) -> Tensor:
+        """(batch, length) int32 token ids -> (batch, length, hidden_size), positions not yet added."""
+        return ops.take(weights[self.tokens.name + ".weight"], tokens, axis=0)
+
+    def encode(self, weights: Weights, embedded: Tensor, skip: int = 0) -> Tensor:
+        """The encoding of embedded tokens.
+
+        Args:
+            weights: parameter values.
+            embedded: (batch, length, hidden_size), from ``embed``.
+            skip: last layers to leave out ("clip skip"): 0 takes the last layer's output.
+
+        Returns:
+            (batch, length, hidden_size) float32, normalised by the final layer norm.
+        """
+        x = embedded + weights[self.positions.name + ".weight"][: embedded.shape[1]]
+        for layer in self.layers[: len(self.layers) - skip]:
+            x = layer(weights, x)
+        return ops.cast(self.final_norm(weights, x), "float32")

@@ -1,0 +1,227 @@
+"""The denoising UNet (diffusers' UNet2DConditionModel).
+
+What does not depend on the latents is computed before the sampling loop: ``embed_timesteps`` once for
+the whole table of timesteps, ``project_context`` once for the prompts. ``denoise`` is what the loop runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from keras import ops
+
+from sdgen.networks.attention import CrossAttention, SpatialTransformer
+from sdgen.networks.config import UNetConfig
+from sdgen.networks.layers import (
+    Conv3x3,
+    GroupNorm,
+    Layer,
+    Linear,
+    Numerics,
+    Parameter,
+    Tensor,
+    Weights,
+    silu,
+)
+from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
+
+KeysValues = list[tuple[Tensor, Tensor]]
+"""Keys and values of every cross-attention, in the order in which the network meets them."""
+
+
+def timestep_embedding(timesteps: Tensor, config: UNetConfig) -> Tensor:
+    """Sinusoids of Vaswani et al. 2017, section 3.5, as diffusers' get_timestep_embedding has them.
+
+    timesteps is any shape, float32; the result has one more axis, of block_out_channels[0].
+    """
+    half = config.block_out_channels[0] // 2
+    exponent = -math.log(10000.0) * ops.arange(half, dtype="float32") / (half - config.freq_shift)
+    angles = timesteps[..., None] * ops.exp(exponent)
+    parts = [ops.sin(angles), ops.cos(angles)]
+    return ops.concatenate(parts[::-1] if config.flip_sin_to_cos else parts, axis=-1)
+
+
+class TimeProjections(Layer):
+    """The time embedding's projections for every residual block, as one matrix product.
+
+    Each block adds its projection right after its first convolution, so that convolution's bias
+    is added here too.
+    """
+
+    def __init__(self, width: int, blocks: list[tuple[str, int]]) -> None:
+        self.width, self.blocks = width, blocks
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        names = [f"{name}.time_emb_proj" for name, _ in self.blocks]
+        sizes = [outputs for _, outputs in self.blocks]
+        yield Parameter(
+            "time_projections.weight",
+            {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)},
+            lambda tensors: ops.concatenate([ops.transpose(t) for t in tensors], axis=1),
+        )
+        yield Parameter(
+            "time_projections.bias",
+            {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)},
+            ops.concatenate,
+        )
+
+    def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
+        """(..., width) -> (..., sum of the blocks' channels)."""
+        biases = [weights[f"{name}.conv1.bias"] for name, _ in self.blocks]
+        projected = ops.matmul(silu(embedding), weights["time_projections.weight"])
+        return projected + weights["time_projections.bias"] + ops.concatenate(biases)
+
+    def split(self, shifts: Tensor) -> Iterator[Tensor]:
+        """(batch, sum of channels) -> one (batch, channels) a block, in the order of use."""
+        start = 0
+        for _, outputs in self.blocks:
+            yield shifts[:, start : start + outputs]
+            start += outputs
+
+
+class Stage(Layer):
+    """Residual blocks of one resolution, each with a spatial transformer where the stage has attention."""
+
+    def __init__(
+        self, resnets: list[ResnetBlock], attentions: list[SpatialTransformer], resample: Downsample | Upsample | None
+    ) -> None:
+        self.resnets, self.attentions, self.resample = resnets, attentions, resample
+
+    def block(
+        self, index: int, weights: Weights, x: Tensor, shifts: Iterator[Tensor], context: Iterator[Any]
+    ) -> Tensor:
+        """One residual block and its transformer."""
+        x = self.resnets[index](weights, x, next(shifts))
+        return self.attentions[index](weights, x, context) if self.attentions else x
+
+
+class UNet(Layer):
+    """UNet of Stable Diffusion 1.x and 2.x and models of their shape.
+
+    Latents are (batch, height, width, in_channels), height and width multiples of
+    2 ** (stages - 1); the output has out_channels.
+    """
+
+    def __init__(self, config: UNetConfig, numerics: Numerics) -> None:
+        self.config = config
+        channels, groups, epsilon = config.block_out_channels, config.norm_num_groups, config.norm_eps
+        stages = len(channels)
+        blocks: list[tuple[str, int]] = []
+
+        def resnet(name: str, inputs: int, outputs: int) -> ResnetBlock:
+            blocks.append((name, outputs))
+            return ResnetBlock(name, inputs, outputs, groups, epsilon, numerics)
+
+        def attention(name: str, stage: int) -> SpatialTransformer:
+            return SpatialTransformer(
+                name,
+                channels[stage],
+                config.heads[stage],
+                config.depth[stage],
+                config.cross_attention_dim,
+                groups,
+                config.use_linear_projection,
+                numerics,
+            )
+
+        self.conv_in = Conv3x3("conv_in", config.in_channels, channels[0], numerics)
+        width = 4 * channels[0]
+        self.time_linear_1 = Linear("time_embedding.linear_1", channels[0], width)
+        self.time_linear_2 = Linear("time_embedding.linear_2", width, width)
+
+        skips = [channels[0]]
+        self.down: list[Stage] = []
+        current = channels[0]
+        for i in range(stages):
+            name, resnets, attentions = f"down_blocks.{i}", [], []
+            for j in range(config.layers_per_block[i]):
+                resnets.append(resnet(f"{name}.resnets.{j}", current, channels[i]))
+                if config.attention_down[i]:
+                    attentions.append(attention(f"{name}.attentions.{j}", i))
+                current = channels[i]
+                skips.append(current)
+            last = i == stages - 1
+            down = None if last else Downsample(f"{name}.downsamplers.0", current, numerics, padding=(1, 1))
+            if not last:
+                skips.append(current)
+            self.down.append(Stage(resnets, attentions, down))
+
+        mid = [resnet(f"mid_block.resnets.{j}", current, current) for j in range(2)]
+        self.mid = Stage(mid, [attention("mid_block.attentions.0", stages - 1)], None)
+
+        self.up: list[Stage] = []
+        for i in range(stages):
+            stage = stages - 1 - i
+            name, resnets, attentions = f"up_blocks.{i}", [], []
+            for j in range(config.layers_per_block[stage] + 1):
+                resnets.append(resnet(f"{name}.resnets.{j}", current + skips.pop(), channels[stage]))
+                if config.attention_up[i]:
+                    attentions.append(attention(f"{name}.attentions.{j}", stage))
+                current = channels[stage]
+            up = Upsample(f"{name}.upsamplers.0", current, numerics) if stage else None
+            self.up.append(Stage(resnets, attentions, up))
+
+        self.conv_norm_out = GroupNorm("conv_norm_out", channels[0], groups, epsilon)
+        self.conv_out = Conv3x3("conv_out", channels[0], config.out_channels, numerics)
+        self.time_projections = TimeProjections(width, blocks)
+        self.dtype = numerics.dtype
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the latents must be multiples of this."""
+        return 2 ** (len(self.config.block_out_channels) - 1)
+
+    def embed_timesteps(self, weights: Weights, timesteps: Tensor) -> Tensor:
+        """(...) float32 timesteps -> (..., channels of all residual blocks), the shifts of ``denoise``."""
+        return self.project_sinusoids(weights, timestep_embedding(timesteps, self.config))
+
+    def project_sinusoids(self, weights: Weights, sinusoids: Tensor) -> Tensor:
+        """(..., block_out_channels[0]) sinusoids -> (..., channels of all residual blocks)."""
+        x = ops.cast(sinusoids, self.dtype)
+        x = self.time_linear_2(weights, silu(self.time_linear_1(weights, x)))
+        return self.time_projections(weights, x)
+
+    def project_context(self, weights: Weights, context: Tensor) -> KeysValues:
+        """Text encoding (batch, length, cross_attention_dim) -> keys and values of every cross-attention."""
+        context = ops.cast(context, self.dtype)
+        return [attention.project_context(weights, context) for attention in self._cross_attentions()]
+
+    def _cross_attentions(self) -> Iterator[CrossAttention]:
+        for stage in (*self.down, self.mid, *self.up):
+            for transformer in stage.attentions:
+                for block in transformer.blocks:
+                    yield block.attn2
+
+    def denoise(self, weights: Weights, latents: Tensor, shifts: Tensor, context: KeysValues) -> Tensor:
+        """The network's prediction for noisy latents.
+
+        Args:
+            weights: parameter values.
+            latents: (batch, height, width, in_channels).
+            shifts: (batch, channels of all residual blocks), from ``embed_timesteps``.
+            context: from ``project_context``, of the same batch.
+
+        Returns:
+            (batch, height, width, out_channels), float32.
+        """
+        shift, keys_values = self.time_projections.split(shifts), iter(context)
+        x = self.conv_in(weights, ops.cast(latents, self.dtype))
+        skips = [x]
+        for stage in self.down:
+            for j in range(len(stage.resnets)):
+                x = stage.block(j, weights, x, shift, keys_values)
+                skips.append(x)
+            if stage.resample:
+                x = stage.resample(weights, x)
+                skips.append(x)
+        x = self.mid.block(0, weights, x, shift, keys_values)
+        x = self.mid.resnets[1](weights, x, next(shift))
+        for stage in self.up:
+            for j in range(len(stage.resnets)):
+                x = stage.block(j, weights, ops.concatenate([x, skips.pop()], axis=-1), shift, keys_values)
+            if stage.resample:
+                x = stage.resample(weights, x)
+        x = self.conv_out(weights, silu(self.conv_norm_out(weights, x)))
+        return ops.cast(x, "float32")

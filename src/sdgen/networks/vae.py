@@ -1,0 +1,130 @@
+"""The autoencoder between pixels and latents (diffusers' AutoencoderKL)."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from sdgen.networks.attention import SelfAttention
+from sdgen.networks.config import VAEConfig
+from sdgen.networks.layers import Conv3x3, GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
+from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
+
+EPSILON = 1e-6
+"""Of every group norm of the VAE."""
+
+
+class AttentionBlock(Layer):
+    """Single-head self-attention over the positions of a feature map, added to it."""
+
+    def __init__(self, name: str, channels: int, groups: int, numerics: Numerics) -> None:
+        self.norm = GroupNorm(name + ".group_norm", channels, groups, EPSILON)
+        q, k, v = (f"{name}.to_{letter}" for letter in "qkv")
+        self.attention = SelfAttention((q, k, v), name + ".to_out.0", channels, 1, numerics, bias=True)
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        sequence = ops.reshape(self.norm(weights, x), (x.shape[0], -1, x.shape[3]))
+        return x + ops.reshape(self.attention(weights, sequence), x.shape)
+
+
+class MidBlock(Layer):
+    """Residual block, attention, residual block."""
+
+    def __init__(self, name: str, channels: int, config: VAEConfig, numerics: Numerics) -> None:
+        groups = config.norm_num_groups
+        self.first, self.second = (
+            ResnetBlock(f"{name}.resnets.{i}", channels, channels, groups, EPSILON, numerics) for i in (0, 1)
+        )
+        self.attention = (
+            AttentionBlock(f"{name}.attentions.0", channels, groups, numerics)
+            if config.mid_block_add_attention
+            else None
+        )
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        x = self.first(weights, x)
+        if self.attention:
+            x = self.attention(weights, x)
+        return self.second(weights, x)
+
+
+class Encoder(Layer):
+    """Pixels to the mean and log variance of the latents' distribution."""
+
+    def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
+        self.config, self.dtype = config, numerics.dtype
+        channels, groups = config.block_out_channels, config.norm_num_groups
+        self.conv_in = Conv3x3("encoder.conv_in", config.in_channels, channels[0], numerics)
+        self.blocks: list[Layer] = []
+        current = channels[0]
+        for i, outputs in enumerate(channels):
+            for j in range(config.layers_per_block):
+                name = f"encoder.down_blocks.{i}.resnets.{j}"
+                self.blocks.append(ResnetBlock(name, current, outputs, groups, EPSILON, numerics))
+                current = outputs
+            if i < len(channels) - 1:
+                name = f"encoder.down_blocks.{i}.downsamplers.0"
+                self.blocks.append(Downsample(name, current, numerics, padding=(0, 1)))
+        self.blocks.append(MidBlock("encoder.mid_block", current, config, numerics))
+        self.norm_out = GroupNorm("encoder.conv_norm_out", current, groups, EPSILON)
+        moments = 2 * config.latent_channels
+        self.conv_out = Conv3x3("encoder.conv_out", current, moments, numerics)
+        self.quant_conv = Pointwise("quant_conv", moments, moments) if config.use_quant_conv else None
+
+    def __call__(self, weights: Weights, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, already scaled to the UNet's latents.
+
+        Args:
+            weights: parameter values.
+            pixels: (batch, height, width, 3), -1 to 1, height and width multiples of ``downsampling``.
+
+        Returns:
+            Two tensors (batch, height / downsampling, width / downsampling, latent_channels), float32.
+            The log variance is clamped to -30..20 before scaling, as in Rombach et al. 2022's code.
+        """
+        x = self.conv_in(weights, ops.cast(pixels, self.dtype))
+        for block in self.blocks:
+            x = block(weights, x)  # type: ignore[operator]
+        x = self.conv_out(weights, silu(self.norm_out(weights, x)))
+        if self.quant_conv:
+            x = self.quant_conv(weights, x)
+        mean, log_variance = ops.split(ops.cast(x, "float32"), 2, axis=-1)
+        scale, shift = self.config.scaling_factor, self.config.shift_factor
+        return (mean - shift) * scale, ops.clip(log_variance, -30.0, 20.0) + 2 * ops.log(scale)
+
+
+class Decoder(Layer):
+    """Latents to pixels."""
+
+    def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
+        self.config, self.dtype = config, numerics.dtype
+        channels, groups = config.block_out_channels[::-1], config.norm_num_groups
+        latent = config.latent_channels
+        self.post_quant_conv = (
+            Pointwise("post_quant_conv", latent, latent) if config.use_post_quant_conv else None
+        )
+        self.conv_in = Conv3x3("decoder.conv_in", latent, channels[0], numerics)
+        self.blocks: list[Layer] = [MidBlock("decoder.mid_block", channels[0], config, numerics)]
+        current = channels[0]
+        for i, outputs in enumerate(channels):
+            for j in range(config.layers_per_block + 1):
+                name = f"decoder.up_blocks.{i}.resnets.{j}"
+                self.blocks.append(ResnetBlock(name, current, outputs, groups, EPSILON, numerics))
+                current = outputs
+            if i < len(channels) - 1:
+                self.blocks.append(Upsample(f"decoder.up_blocks.{i}.upsamplers.0", current, numerics))
+        self.norm_out = GroupNorm("decoder.conv_norm_out", current, groups, EPSILON)
+        self.conv_out = Conv3x3("decoder.conv_out", current, config.out_channels, numerics)
+
+    def __call__(self, weights: Weights, latents: Tensor) -> Tensor:
+        """(batch, height, width, latent_channels) -> pixels (batch, 8 height, 8 width, 3) float32, about -1 to 1.
+
+        The factor is ``config.downsampling``, 8 for Stable Diffusion.
+        """
+        x = latents / self.config.scaling_factor + self.config.shift_factor
+        x = ops.cast(x, self.dtype)
+        if self.post_quant_conv:
+            x = self.post_quant_conv(weights, x)
+        x = self.conv_in(weights, x)
+        for block in self.blocks:
+            x = block(weights, x)  # type: ignore[operator]
+        return ops.cast(self.conv_out(weights, silu(self.norm_out(weights, x))), "float32")

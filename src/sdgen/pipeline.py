@@ -1,0 +1,291 @@
+"""From requests to pixels: ``load`` a model, then ``Pipeline.generate`` or ``Pipeline.stream``."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdgen import backend, models
+from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.diffusion.noise import ImageNoise
+from sdgen.diffusion.samplers import sampler_table
+from sdgen.errors import BackendError, ImageError, InputError
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.networks.layers import Tensor, Weights
+    from sdgen.networks.stable_diffusion import StableDiffusion
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+SAMPLER_OF_SCHEDULER = {
+    "DDIMScheduler": "ddim",
+    "DDPMScheduler": "ddpm",
+    "DPMSolverMultistepScheduler": "dpmpp-2m",
+    "EulerAncestralDiscreteScheduler": "euler-a",
+    "EulerDiscreteScheduler": "euler",
+    "HeunDiscreteScheduler": "heun",
+    "LCMScheduler": "lcm",
+    "PNDMScheduler": "plms",
+    "UniPCMultistepScheduler": "unipc",
+}
+"""The sampler that a checkpoint's scheduler_config.json was written for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a batch is: ``step`` of ``steps`` done for ``images`` images at once."""
+
+    step: int
+    steps: int
+    images: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Image:
+    """One image, or the reason why there is none.
+
+    Attributes:
+        request: what was asked for, every default filled in.
+        pixels: uint8 (height, width, 3), or None where ``error`` is set.
+        seconds: from the start of its batch to its pixels, divided among the batch.
+        error: why there are no pixels.
+        warnings: what the user should know, a sentence each.
+        details: how it was made: model, backend, device, dtype, batch size, timings.
+    """
+
+    request: Request
+    pixels: Pixels | None
+    seconds: float
+    error: ImageError | None = None
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def load(
+    model: str = models.DEFAULT,
+    *,
+    backend_name: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+) -> Pipeline:
+    """Reads a model into a pipeline.
+
+    Args:
+        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
+        backend_name: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
+        dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
+        device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
+
+    Raises:
+        ModelUnavailable: the model is unknown or not on this machine.
+        CheckpointError: its files cannot be used.
+        BackendError: the backend, device or dtype cannot be used here.
+    """
+    entry, path = models.find(model), models.locate(model)
+    checkpoint = open_checkpoint(path)
+    backend.activate(backend_name)
+    device = backend.find_device(device)
+    if dtype in (None, "auto"):
+        dtype = backend.default_dtype(device)
+    if dtype not in backend.DTYPES:
+        raise BackendError(f"the dtype must be auto, {', '.join(backend.DTYPES)}, not {dtype!r}")
+    return Pipeline(checkpoint, entry, dtype, device)
+
+
+class Pipeline:
+    """A loaded model that draws requests.
+
+    Attributes:
+        checkpoint: the weights' files.
+        entry: what the catalogue says of the model.
+        model: keras_cv's StableDiffusionV2 on this package's networks.
+        backend, device, dtype: what it runs on.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, entry: models.Entry, dtype: str, device: str) -> None:
+        from sdgen.conditioning import Conditioner
+        from sdgen.denoiser import Denoiser
+        from sdgen.networks.stable_diffusion import StableDiffusion
+
+        self.checkpoint, self.entry = checkpoint, entry
+        self.backend, self.device, self.dtype = backend.active(), device, dtype
+        size = self._native_size()
+        with backend.on_device(device):
+            self.model: StableDiffusion = StableDiffusion(checkpoint, size, size, dtype, device)
+            self._conditioner = Conditioner(self.model.text_encoder, checkpoint.tokenizer)
+            self._denoiser = Denoiser(self.model.diffusion_model)
+            decoder = self.model.decoder
+            self._decode = backend.Program(self._decode_pixels, decoder.weights_by_name)
+
+    @property
+    def compilations(self) -> int:
+        """How often the sampling loop was compiled: once for each set of shapes."""
+        return self._denoiser.compilations
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height must be multiples of this."""
+        unet = self._denoiser.unet
+        return unet.multiple * self.model.vae_config.downsampling
+
+    def resolve(self, request: Request) -> Request:
+        """The request with every None replaced by the model's default.
+
+        Raises:
+            InputError: the model cannot draw this size.
+        """
+        entry, size = self.entry, self._native_size()
+        named = SAMPLER_OF_SCHEDULER.get(str(self.checkpoint.scheduler.get("_class_name")), "ddim")
+        defaults = {
+            "steps": entry.steps or 50,
+            "guidance": entry.guidance or 7.5,
+            "sampler": entry.sampler or named,
+            "schedule": "normal",
+            "width": size,
+            "height": size,
+            "model": entry.name,
+        }
+        missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
+        resolved = request.replace(**missing)
+        for field in ("width", "height"):
+            pixels, multiple = getattr(resolved, field), self.size_multiple
+            if pixels % multiple:
+                near = max(multiple, round(pixels / multiple) * multiple)
+                raise InputError(
+                    f"{field} {pixels} is not a multiple of {multiple}, which {entry.name} needs; "
+                    f"the nearest is {near}",
+                    field,
+                )
+        return resolved
+
+    def generate(self, requests: Iterable[Request], batch_size: int | None = None) -> Iterator[Image]:
+        """The images of requests, in order, each as soon as its batch is drawn.
+
+        Args:
+            requests: what to draw; taken as they are needed.
+            batch_size: images drawn at once, at most; by default 1 on a CPU and 4 elsewhere.
+
+        Raises:
+            InputError: a request does not fit the model; images before it have been yielded.
+        """
+        return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
+
+    def stream(
+        self, requests: Iterable[Request], batch_size: int | None = None
+    ) -> Iterator[Progress | Image]:
+        """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
+        limit = batch_size or (1 if self.device.startswith("cpu") else 4)
+        resolved = map(self.resolve, requests)
+        for _, alike in itertools.groupby(resolved, key=_shape_key):
+            while batch := list(itertools.islice(alike, limit)):
+                yield from self._draw(batch)
+
+    def _draw(self, requests: Sequence[Request]) -> Iterator[Progress | Image]:
+        with backend.on_device(self.device):
+            began = time.perf_counter()
+            context = self._context(requests)
+            encoded = time.perf_counter()
+            tables = [self._table(request) for request in requests]
+            latents = None
+            height, width = self._latent_size(requests[0])
+            for row, latents in self._denoiser.run(
+                tables,
+                [ImageNoise(request.seed, request.rng) for request in requests],
+                [request.guidance or 1.0 for request in requests],
+                context,
+                height,
+                width,
+                self.model.vae_config.latent_channels,
+            ):
+                longest = max(tables, key=lambda table: len(table.steps))
+                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(requests))
+            denoised = time.perf_counter()
+            final = np.asarray(latents)
+            for i, request in enumerate(requests):
+                start = time.perf_counter()
+                pixels, error = self._pixels(final[i : i + 1])
+                decode_seconds = time.perf_counter() - start
+                share = (denoised - began) / len(requests)
+                yield Image(
+                    request,
+                    pixels,
+                    share + decode_seconds,
+                    error,
+                    self._warnings(request),
+                    {
+                        "model": self.entry.name,
+                        "backend": self.backend,
+                        "device": self.device,
+                        "dtype": self.dtype,
+                        "batch_size": len(requests),
+                        "encode_seconds": encoded - began,
+                        "denoise_seconds": denoised - encoded,
+                        "decode_seconds": decode_seconds,
+                    },
+                )
+
+    def _table(self, request: Request) -> Any:
+        assert request.sampler is not None and request.steps is not None
+        return sampler_table(
+            self.checkpoint.scheduler, request.sampler, request.steps, request.schedule, request.eta
+        )
+
+    def _context(self, requests: Sequence[Request]) -> Any:
+        """Text encodings (2 batch, 77, width), negatives first; without the negatives where guidance is off."""
+        prompts = [self._conditioner.encode(request.prompt) for request in requests]
+        if _guided(requests[0]):
+            negatives = [self._conditioner.encode(request.negative_prompt) for request in requests]
+            return np.stack(negatives + prompts)
+        return np.stack(prompts)
+
+    def _pixels(self, latents: Any) -> tuple[Pixels | None, ImageError | None]:
+        if not np.isfinite(latents).all():
+            return None, ImageError(
+                f"the latents became non-finite in {self.dtype}; try --dtype float32 or another seed"
+            )
+        pixels: Pixels = np.asarray(self._decode(latents))[0]
+        if pixels.min() == pixels.max():
+            return None, ImageError(
+                f"the image has one colour everywhere, as after an overflow in {self.dtype}; "
+                "try --dtype float32 or another seed"
+            )
+        return pixels, None
+
+    def _decode_pixels(self, weights: Weights, latents: Tensor) -> Tensor:
+        """Latents (batch, height, width, 4) -> uint8 pixels, rounded as diffusers' VaeImageProcessor does."""
+        from keras import ops
+
+        pixels = self.model.decoder.network(weights, latents)
+        return ops.cast(ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255), "uint8")
+
+    def _warnings(self, request: Request) -> tuple[str, ...]:
+        cut = self._conditioner.truncated(request.prompt)
+        return (f"the prompt is longer than 77 tokens; this was left out: {cut!r}",) if cut else ()
+
+    def _native_size(self) -> int:
+        from sdgen.networks.config import UNetConfig, VAEConfig
+
+        if self.entry.size:
+            return self.entry.size
+        unet = UNetConfig.from_config(self.checkpoint.unet.config)
+        return unet.sample_size * VAEConfig.from_config(self.checkpoint.vae.config).downsampling
+
+    def _latent_size(self, request: Request) -> tuple[int, int]:
+        assert request.height is not None and request.width is not None
+        downsampling = self.model.vae_config.downsampling
+        return request.height // downsampling, request.width // downsampling
+
+
+def _guided(request: Request) -> bool:
+    return request.guidance is not None and request.guidance > 1
+
+
+def _shape_key(request: Request) -> tuple[Any, ...]:
+    """Requests of equal keys can share a batch."""
+    return (request.height, request.width, _guided(request))

@@ -1,0 +1,183 @@
+"""Request: everything that determines one image."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sdgen.errors import InputError
+
+SAMPLERS: Mapping[str, str] = {
+    "ddim": "DDIM (Song et al. 2021); --eta 0 is deterministic, --eta 1 is DDPM-like",
+    "ddpm": "DDPM ancestral sampling (Ho et al. 2020)",
+    "euler": "Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 2)",
+    "euler-a": "Euler ancestral: Euler steps with fresh noise after each",
+    "heun": "Heun's second-order method: two evaluations a step (Karras et al. 2022, algorithm 1)",
+    "dpmpp-2m": "DPM-Solver++ (2M): second order, one evaluation a step (Lu et al. 2022)",
+    "dpmpp-2m-sde": "DPM-Solver++ (2M) on the reverse SDE: fresh noise at each step",
+    "plms": "Pseudo linear multistep, fourth order (Liu et al. 2022)",
+    "unipc": "UniPC: predictor and corrector, second order (Zhao et al. 2023)",
+    "lcm": "Latent consistency sampling, for distilled models, 1 to 8 steps (Luo et al. 2023)",
+}
+"""Sampler names with a line about each."""
+
+SCHEDULES: Mapping[str, str] = {
+    "normal": "the model's own timesteps",
+    "karras": "noise levels of Karras et al. 2022, equation 5, with rho 7",
+    "exponential": "noise levels evenly spaced in log sigma",
+    "sgm-uniform": "trailing timesteps, as Stability's generative-models spaces them",
+}
+"""Schedule names (how noise levels are spaced) with a line about each."""
+
+RNGS = ("philox", "torch")
+"""Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
+
+MAX_SEED = 2**63 - 1
+MAX_STEPS = 1000
+MAX_SIZE = 4096
+MAX_PROMPT = 20_000
+"""Longest prompt, in characters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
+
+    Attributes:
+        prompt: what the picture shows; up to 20,000 characters.
+        negative_prompt: what it should not show; used where guidance is above 1.
+        seed: 0 to 2**63 - 1; with ``rng`` it fixes the initial latents and all step noise.
+        steps: sampling steps, 1 to 1000.
+        guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 (off) to 100.
+        sampler: a name of ``SAMPLERS``.
+        schedule: a name of ``SCHEDULES``.
+        eta: DDIM's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16).
+        width, height: pixels, multiples of 8, up to 4096; the model may ask for more.
+        model: a name, folder, file or repository that ``sdgen.load`` takes.
+        rng: a name of ``RNGS``.
+
+    Raises:
+        InputError: a value is of the wrong type or out of range; its ``field`` names it.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    eta: float = 0.0
+    width: int | None = None
+    height: int | None = None
+    model: str | None = None
+    rng: str = "philox"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            object.__setattr__(self, field.name, _CHECKS[field.name](field.name, value))
+
+    def replace(self, **changes: Any) -> Request:
+        """The same request with some fields changed.
+
+        Raises:
+            InputError: as the constructor does.
+        """
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as JSON types, in declaration order."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Request:
+        """A request from JSON types.
+
+        Raises:
+            InputError: a field is unknown, missing or wrong.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InputError(f"unknown field {name!r}; the fields are {', '.join(known)}", name)
+        if "prompt" not in values:
+            raise InputError("the field 'prompt' is missing", "prompt")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, UTF-8 text. Equal requests give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, 64 hexadecimal digits: the request's identity."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _text(field: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{field} must be text, not {value!r}", field)
+    if len(value) > MAX_PROMPT:
+        raise InputError(f"{field} has {len(value)} characters; the most is {MAX_PROMPT}", field)
+    if "\0" in value:
+        raise InputError(f"{field} holds a NUL character; remove it", field)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{field} is not valid Unicode text", field) from None
+    return value
+
+
+def _whole(low: int, high: int, multiple: int = 1) -> Callable[[str, Any], int]:
+    def check(field: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{field} must be a whole number, not {value!r}", field)
+        if not low <= value <= high:
+            raise InputError(f"{field} must be {low} to {high}, not {value}", field)
+        if value % multiple:
+            raise InputError(f"{field} must be a multiple of {multiple}, not {value}", field)
+        return value
+
+    return check
+
+
+def _real(low: float, high: float) -> Callable[[str, Any], float]:
+    def check(field: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InputError(f"{field} must be a number, not {value!r}", field)
+        if not (math.isfinite(value) and low <= value <= high):
+            raise InputError(f"{field} must be {low:g} to {high:g}, not {value}", field)
+        return float(value)
+
+    return check
+
+
+def _one_of(names: Mapping[str, str] | tuple[str, ...]) -> Callable[[str, Any], str]:
+    def check(field: str, value: Any) -> str:
+        if value not in names:
+            raise InputError(f"{field} must be one of {', '.join(names)}, not {value!r}", field)
+        return str(value)
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "prompt": _text,
+    "negative_prompt": _text,
+    "seed": _whole(0, MAX_SEED),
+    "steps": _whole(1, MAX_STEPS),
+    "guidance": _real(1, 100),
+    "sampler": _one_of(SAMPLERS),
+    "schedule": _one_of(SCHEDULES),
+    "eta": _real(0, 1),
+    "width": _whole(8, MAX_SIZE, 8),
+    "height": _whole(8, MAX_SIZE, 8),
+    "model": _text,
+    "rng": _one_of(RNGS),
+}
