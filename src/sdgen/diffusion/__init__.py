@@ -1,0 +1,1 @@
+"""Noise schedules, sampler tables and noise, in NumPy alone."""

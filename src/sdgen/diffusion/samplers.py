@@ -1,0 +1,106 @@
+"""Samplers by name, and the schedules each can run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sdgen.diffusion.multistep import dpmpp_2m, dpmpp_2m_sde, heun, plms, unipc
+from sdgen.diffusion.schedule import NoiseSchedule, check_sampling
+from sdgen.diffusion.single_step import ddim, ddpm, euler, euler_ancestral, lcm
+from sdgen.diffusion.spacing import Plan
+from sdgen.diffusion.table import SamplerTable
+from sdgen.errors import InputError
+
+# What each schedule sets in the scheduler config; the rest stays the model's own.
+_CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
+_NO_CURVE = dict.fromkeys(_CURVES, False)
+_SCHEDULES: Mapping[str, Mapping[str, Any]] = {
+    "normal": _NO_CURVE,
+    "karras": {**_NO_CURVE, "use_karras_sigmas": True},
+    "exponential": {**_NO_CURVE, "use_exponential_sigmas": True},
+    "sgm-uniform": {**_NO_CURVE, "timestep_spacing": "trailing"},
+}
+_SPACED = ("normal", "sgm-uniform")
+_CURVED = (*_SPACED, "karras", "exponential")
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """One sampler, and what diffusers' class for it makes of a scheduler config.
+
+    Attributes:
+        make: the table's maker.
+        schedules: names of the schedules that it runs on.
+        defaults: what the class assumes where the config is silent.
+        ignored: settings that the class does not have, at the values that it works by.
+    """
+
+    make: Callable[[Plan], SamplerTable]
+    schedules: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    ignored: Mapping[str, Any]
+
+
+_LEADING = {"timestep_spacing": "leading"}
+_LINSPACE = {"timestep_spacing": "linspace"}
+_NO_ZERO_SNR = {"rescale_betas_zero_snr": False}
+_TO_ZERO = {"final_sigmas_type": "zero"}
+
+_SAMPLERS: Mapping[str, _Sampler] = {
+    "ddim": _Sampler(ddim, _SPACED, _LEADING, _NO_CURVE),
+    "ddpm": _Sampler(ddpm, _SPACED, _LEADING, _NO_CURVE),
+    "euler": _Sampler(euler, _CURVED, _LINSPACE, {}),
+    "euler-a": _Sampler(euler_ancestral, _CURVED, _LINSPACE, {**_NO_CURVE, **_TO_ZERO}),
+    "heun": _Sampler(heun, _CURVED, _LINSPACE, {**_NO_ZERO_SNR, **_TO_ZERO}),
+    "dpmpp-2m": _Sampler(dpmpp_2m, _CURVED, _LINSPACE, {}),
+    "dpmpp-2m-sde": _Sampler(dpmpp_2m_sde, _CURVED, _LINSPACE, {}),
+    "plms": _Sampler(plms, _SPACED, {**_LEADING, "set_alpha_to_one": False}, {**_NO_CURVE, **_NO_ZERO_SNR}),
+    "unipc": _Sampler(unipc, _CURVED, _LINSPACE, {}),
+    "lcm": _Sampler(lcm, ("normal",), _LEADING, _NO_CURVE),
+}
+
+
+def sampler_table(
+    config: Mapping[str, Any], sampler: str, steps: int, schedule: str | None = None, eta: float = 0.0
+) -> SamplerTable:
+    """The table of a sampler for a network with this scheduler config.
+
+    It does what diffusers' class of that sampler does after ``from_config(config)``, also where that class
+    ignores a setting: Heun and PLMS know no zero terminal SNR. The sampler's name stands above the config's
+    ``algorithm_type``, ``solver_order``, ``solver_type``, ``predict_x0`` and ``skip_prk_steps``. Beyond
+    diffusers, 'euler-a' takes every schedule, and 'euler-a' and 'plms' take networks that predict the image.
+
+    Args:
+        config: a diffusers ``scheduler_config.json`` as a mapping, of any scheduler class.
+        sampler: a name of ``sdgen.request.SAMPLERS``.
+        steps: 1 to the number of training timesteps; fewer for some samplers.
+        schedule: a name of ``sdgen.request.SCHEDULES``, or None for what the config says.
+        eta: share of fresh noise, 0 to 1; for 'ddim' alone.
+
+    Raises:
+        InputError: the sampler does not know this schedule, step count or eta.
+        CheckpointError: the config asks for something that sdgen does not draw with.
+    """
+    if sampler not in _SAMPLERS:
+        raise InputError(f"unknown sampler {sampler!r}; choose one of {', '.join(_SAMPLERS)}", "sampler")
+    chosen = _SAMPLERS[sampler]
+    if schedule is not None and schedule not in chosen.schedules:
+        raise InputError(
+            f"the sampler {sampler!r} has no schedule {schedule!r}; it has {', '.join(chosen.schedules)}",
+            "schedule",
+        )
+    if steps < 1:
+        raise InputError(f"steps must be 1 or more, not {steps}", "steps")
+    if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
+        raise InputError(
+            f"eta is 0 to 1 for 'ddim' and 0 for other samplers, not {eta} for {sampler!r}", "eta"
+        )
+    settings = {**chosen.defaults, **config, **chosen.ignored, **_SCHEDULES.get(schedule or "", {})}
+    check_sampling(settings)
+    noise_schedule = NoiseSchedule.from_config(settings)
+    total = noise_schedule.num_train_timesteps
+    if steps > total:
+        raise InputError(f"this model takes at most {total} steps, not {steps}", "steps")
+    return chosen.make(Plan(noise_schedule, settings, steps, eta))

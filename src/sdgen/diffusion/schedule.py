@@ -1,0 +1,186 @@
+"""The noise schedule a network was trained with, read from a diffusers ``scheduler_config.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdgen.errors import CheckpointError
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+SPACINGS = ("leading", "trailing", "linspace")
+
+# Settings that change the picture and that no latent diffusion checkpoint needs, with the values under which
+# they change nothing. A setting that is absent or null is fine.
+_SUPPORTED: Mapping[str, tuple[Any, ...]] = {
+    "clip_sample": (False,),
+    "thresholding": (False,),
+    "variance_type": ("fixed_small",),
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "lambda_min_clipped": (-math.inf,),
+    "final_sigmas_type": ("zero", "sigma_min"),
+    "use_beta_sigmas": (False,),
+    "use_lu_lambdas": (False,),
+    "use_flow_sigmas": (False,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """How much signal and noise a latent holds at each training timestep.
+
+    At timestep t a noisy latent is ``sqrt(alphas_cumprod[t]) x0 + sqrt(1 - alphas_cumprod[t]) noise``.
+
+    Attributes:
+        alphas_cumprod: float64 (T,), falling from almost 1 to almost 0, or to 0 with zero terminal SNR.
+            They are float32 values, rounded as PyTorch rounds them: networks were trained with those.
+        prediction_type: what the network puts out: 'epsilon', 'v_prediction' or 'sample'.
+        timestep_spacing: 'leading', 'trailing' or 'linspace' (Lin et al. 2024, table 2).
+        steps_offset: what 'leading' spacing adds to every timestep.
+        final_alpha_cumprod: the signal level after the last step of DDIM and PLMS.
+    """
+
+    alphas_cumprod: Array
+    prediction_type: str
+    timestep_spacing: str
+    steps_offset: int
+    final_alpha_cumprod: float
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+        """The schedule that a ``scheduler_config.json``, as a mapping, describes; of any scheduler class.
+
+        Raises:
+            CheckpointError: a setting is missing or of a kind that sdgen does not draw with.
+        """
+        betas = _betas(config)
+        if config.get("rescale_betas_zero_snr"):
+            betas = rescale_zero_terminal_snr(betas)
+        alphas_cumprod = _cumprod(1 - betas).astype(np.float64)
+        to_one = config.get("set_alpha_to_one", True)
+        return cls(
+            alphas_cumprod=alphas_cumprod,
+            prediction_type=_choice(config, "prediction_type", PREDICTION_TYPES, "epsilon"),
+            timestep_spacing=_choice(config, "timestep_spacing", SPACINGS, "leading"),
+            steps_offset=int(config.get("steps_offset") or 0),
+            final_alpha_cumprod=1.0 if to_one else float(alphas_cumprod[0]),
+        )
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T, the number of training timesteps."""
+        return len(self.alphas_cumprod)
+
+    def cumulative_alphas(self, timesteps: Array) -> Array:
+        """Signal levels at whole timesteps, float64, same shape; ``final_alpha_cumprod`` below timestep 0."""
+        inside = self.alphas_cumprod[np.maximum(timesteps, 0).astype(np.int64)]
+        return np.where(timesteps < 0, self.final_alpha_cumprod, inside)
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether the last timestep is noise alone."""
+        return bool(self.alphas_cumprod[-1] == 0)
+
+    @property
+    def sigmas(self) -> Array32:
+        """Noise-to-signal ratios ``sqrt((1 - a) / a)``, float32 (T,), rising.
+
+        At zero terminal SNR the last one is 4096, as in diffusers, instead of infinite (a = 2**-24).
+        """
+        alphas_cumprod = self.alphas_cumprod.astype(np.float32)
+        if self.zero_snr:
+            alphas_cumprod[-1] = 2**-24
+        return np.asarray(np.sqrt((1 - alphas_cumprod) / alphas_cumprod))
+
+
+def check_sampling(config: Mapping[str, Any]) -> None:
+    """Refuse a scheduler config that asks for what the samplers do not do, such as clipping.
+
+    Raises:
+        CheckpointError: naming the setting.
+    """
+    for setting, supported in _SUPPORTED.items():
+        value = config.get(setting)
+        if value is not None and value not in supported:
+            raise _unsupported(setting, value, supported)
+
+
+def rescale_zero_terminal_snr(betas: Array32) -> Array32:
+    """Betas whose last timestep is noise alone (Lin et al. 2024, algorithm 1); float32 (T,) both ways."""
+    sqrt_cumprod = np.sqrt(_cumprod(1 - betas))
+    first, last = sqrt_cumprod[0], sqrt_cumprod[-1]
+    cumprod = ((sqrt_cumprod - last) * (first / (first - last))) ** 2
+    alphas = np.concatenate([cumprod[:1], cumprod[1:] / cumprod[:-1]])
+    return np.asarray(1 - alphas)
+
+
+def _betas(config: Mapping[str, Any]) -> Array32:
+    trained = config.get("trained_betas")
+    if trained is not None:
+        return np.asarray(trained, np.float32)
+    steps = int(config.get("num_train_timesteps", 1000))
+    name = _choice(config, "beta_schedule", ("linear", "scaled_linear", "squaredcos_cap_v2"))
+    if name == "squaredcos_cap_v2":
+        return _cosine_betas(steps)
+    start, end = (_number(config, setting) for setting in ("beta_start", "beta_end"))
+    if name == "linear":
+        return _linspace32(start, end, steps)
+    return np.asarray(_linspace32(start**0.5, end**0.5, steps) ** 2)
+
+
+def _cosine_betas(steps: int, max_beta: float = 0.999) -> Array32:
+    """The squared cosine schedule (Nichol and Dhariwal 2021, equation 17), betas capped."""
+
+    def alpha_bar(time: float) -> float:
+        return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta) for i in range(steps)]
+    return np.asarray(betas, np.float32)
+
+
+def _linspace32(start: float, end: float, steps: int) -> Array32:
+    """``torch.linspace`` in float32: from both ends to the middle, each value rounded once."""
+    low, high = np.float32(start), np.float32(end)
+    if steps == 1:
+        return np.asarray([low], np.float32)
+    step = np.float64((high - low) / np.float32(steps - 1))
+    i = np.arange(steps)
+    values = np.where(i < steps // 2, np.float64(low) + step * i, np.float64(high) - step * (steps - 1 - i))
+    return np.asarray(values, np.float32)
+
+
+def _cumprod(values: Array32) -> Array32:
+    """Cumulative product, accumulated in float64 as PyTorch does on the CPU."""
+    return np.cumprod(values, dtype=np.float64).astype(np.float32)
+
+
+def _choice(
+    config: Mapping[str, Any], setting: str, names: tuple[str, ...], default: str | None = None
+) -> str:
+    value = config.get(setting, default)
+    if value not in names:
+        raise _unsupported(setting, value, names)
+    return str(value)
+
+
+def _number(config: Mapping[str, Any], setting: str) -> float:
+    value = config.get(setting)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise CheckpointError(f"the scheduler config needs a number for {setting!r}, not {value!r}")
+    return float(value)
+
+
+def _unsupported(setting: str, value: Any, supported: tuple[Any, ...]) -> CheckpointError:
+    choices = " or ".join(repr(choice) for choice in supported)
+    return CheckpointError(
+        f"the scheduler config sets {setting!r} to {value!r}, which sdgen cannot do; set it to {choices}"
+    )

@@ -1,0 +1,132 @@
+"""The sampler table: a sampling run as the coefficients of a linear recurrence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdgen.diffusion.schedule import Array, NoiseSchedule
+from sdgen.errors import InputError
+
+X, FIRST, SECOND, THIRD, H = range(5)
+"""Columns of ``SamplerTable.mix``: the latents, three memory slots and h. All but H are rows of it too."""
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerTable:
+    """A sampler, a step count and a noise schedule as numbers; one compiled loop runs them all.
+
+    Each row is one evaluation of the network. With m its output for the latents x at ``timesteps[r]``, and z
+    standard normal::
+
+        h      = p[r] x + q[r] m
+        state' = mix[r] @ [x, memory_0, memory_1, memory_2, h]
+        x'     = state'[0] + noise[r] z
+
+    x is variance preserving throughout: it is the network's input as it stands. The memory starts as zeros.
+
+    Attributes:
+        timesteps: float64 (rows,), what the network is told; fractional for some schedules.
+        p, q: float64 (rows,); h is the denoised image, the noise or the plain output, as suits the sampler.
+        mix: float64 (rows, 4, 5).
+        noise: float64 (rows,), the scale of fresh noise.
+        draws: bool (rows,), whether diffusers draws z from its generator here, be it to scale it by 0.
+        init_scale: initial latents are this times standard normal noise.
+        steps: int64 (rows,), the step, 0 to N - 1, that a row belongs to.
+    """
+
+    timesteps: Array
+    p: Array
+    q: Array
+    mix: NDArray[np.float64]
+    noise: Array
+    draws: NDArray[np.bool_]
+    init_scale: float
+    steps: NDArray[np.int64]
+
+
+def signal_and_noise(sigmas: Array) -> tuple[Array, Array]:
+    """Noise-to-signal ratios as the weights (alpha, sigma) of image and noise, alpha² + sigma² = 1."""
+    alpha = 1 / np.sqrt(1 + sigmas**2)
+    return alpha, sigmas * alpha
+
+
+def data_from_output(prediction_type: str, alpha: Array, sigma: Array) -> tuple[Array, Array]:
+    """(p, q) such that ``p x + q m`` is the denoised image, where x = alpha x0 + sigma noise."""
+    if prediction_type == "epsilon":
+        return 1 / alpha, -sigma / alpha
+    if prediction_type == "v_prediction":
+        return alpha, -sigma
+    return np.zeros_like(alpha), np.ones_like(alpha)
+
+
+def noise_from_output(prediction_type: str, alpha: Array, sigma: Array) -> tuple[Array, Array]:
+    """(p, q) such that ``p x + q m`` is the noise, where x = alpha x0 + sigma noise and sigma is not 0."""
+    if prediction_type == "epsilon":
+        return np.zeros_like(alpha), np.ones_like(alpha)
+    if prediction_type == "v_prediction":
+        return sigma, alpha
+    return 1 / sigma, -alpha / sigma
+
+
+def one_step_table(
+    schedule: NoiseSchedule,
+    timesteps: Array,
+    alpha: Array,
+    sigma: Array,
+    *,
+    to_data: Array,
+    to_noise: Array,
+    fresh: Array | float = 0.0,
+    draws: NDArray[np.bool_] | bool = False,
+    init_scale: float = 1.0,
+) -> SamplerTable:
+    """The table of a sampler without memory: x' = to_data x0 + to_noise noise + fresh z, all float64 (N,).
+
+    h is the noise where the network predicts noise and the image elsewhere: so float32 loses least.
+
+    Raises:
+        InputError: the network predicts noise and some alpha is 0.
+    """
+    rows = len(timesteps)
+    mix = empty_mix(rows)
+    if schedule.prediction_type == "epsilon":
+        refuse_zero_alpha(alpha)
+        p, q = noise_from_output("epsilon", alpha, sigma)
+        mix[:, X, X] = to_data / alpha
+        mix[:, X, H] = to_noise - to_data * sigma / alpha
+    else:
+        p, q = data_from_output(schedule.prediction_type, alpha, sigma)
+        mix[:, X, X] = to_noise / sigma
+        mix[:, X, H] = to_data - to_noise * alpha / sigma
+    return SamplerTable(
+        timesteps=timesteps,
+        p=p,
+        q=q,
+        mix=mix,
+        noise=np.broadcast_to(np.asarray(fresh, np.float64), (rows,)),
+        draws=np.broadcast_to(np.asarray(draws), (rows,)),
+        init_scale=init_scale,
+        steps=np.arange(rows),
+    )
+
+
+def empty_mix(rows: int) -> NDArray[np.float64]:
+    """Zeros of the shape of ``SamplerTable.mix``."""
+    return np.zeros((rows, 4, 5))
+
+
+def refuse_zero_alpha(alpha: Array) -> None:
+    """Refuse a step from noise alone, where a network that predicts the noise says nothing about the image.
+
+    Raises:
+        InputError: some alpha is 0.
+    """
+    if np.any(alpha == 0):
+        raise InputError(
+            "this sampler cannot start from noise alone (zero terminal SNR) with this network;"
+            " choose the sampler euler or dpmpp-2m",
+            "sampler",
+        )

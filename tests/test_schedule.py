@@ -1,0 +1,131 @@
+"""Noise schedules and spacings: equal to diffusers' and to the tables of the papers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdgen.diffusion.samplers import sampler_table
+from sdgen.diffusion.schedule import NoiseSchedule
+from sdgen.diffusion.spacing import exponential, karras
+from sdgen.errors import CheckpointError, InputError
+
+GOLDEN = np.load(Path(__file__).parent / "golden/schedules.npz")
+CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))
+BASE = CONFIGS["sd2.1-base"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_cumulative_alphas_are_those_of_diffusers_bit_for_bit(name: str) -> None:
+    alphas_cumprod = NoiseSchedule.from_config(CONFIGS[name]).alphas_cumprod
+    assert alphas_cumprod.dtype == np.float64
+    np.testing.assert_array_equal(alphas_cumprod, GOLDEN[name])
+
+
+def test_zero_terminal_snr_ends_in_noise_alone_and_keeps_the_start() -> None:
+    plain, rescaled = (
+        NoiseSchedule.from_config({**BASE, "rescale_betas_zero_snr": flag}) for flag in (False, True)
+    )
+    assert rescaled.zero_snr and not plain.zero_snr
+    assert rescaled.alphas_cumprod[-1] == 0
+    np.testing.assert_allclose(rescaled.alphas_cumprod[0], plain.alphas_cumprod[0], rtol=1e-6)
+    assert (np.diff(rescaled.alphas_cumprod) < 0).all()
+
+
+def test_sigmas_rise_and_stay_finite_at_zero_terminal_snr() -> None:
+    sigmas = NoiseSchedule.from_config({**BASE, "rescale_betas_zero_snr": True}).sigmas
+    assert (np.diff(sigmas) > 0).all()
+    assert sigmas[-1] == pytest.approx(4096)
+
+
+def test_final_alpha_is_one_or_the_first() -> None:
+    first, one = (NoiseSchedule.from_config({**BASE, "set_alpha_to_one": flag}) for flag in (False, True))
+    assert one.final_alpha_cumprod == 1
+    assert first.final_alpha_cumprod == first.alphas_cumprod[0]
+    np.testing.assert_array_equal(
+        first.cumulative_alphas(np.array([-19.0, 3.0])), first.alphas_cumprod[[0, 3]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        ("leading", [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]),
+        ("linspace", [1000, 889, 778, 667, 556, 445, 334, 223, 112, 1]),
+        ("trailing", [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]),
+    ],
+)
+def test_spacings_are_those_of_lin_et_al_table_2(spacing: str, expected: list[int]) -> None:
+    config = {**BASE, "timestep_spacing": spacing, "steps_offset": 0}
+    timesteps = sampler_table(config, "ddim", 10).timesteps
+    np.testing.assert_array_equal(timesteps + 1, expected)  # the paper counts from 1
+
+
+def test_trailing_spacing_has_as_many_timesteps_as_steps() -> None:
+    config = {**BASE, "timestep_spacing": "trailing"}
+    for steps in (61, 103, 457):  # where rounding makes NumPy's arange one too long
+        timesteps = sampler_table(config, "ddim", steps).timesteps
+        assert len(timesteps) == steps and timesteps[-1] >= 0
+
+
+def test_karras_levels_meet_equation_5() -> None:
+    levels = karras(0.03, 14.6, 5)
+    np.testing.assert_allclose(levels[[0, -1]], [14.6, 0.03])
+    np.testing.assert_allclose(np.diff(levels ** (1 / 7), 2), 0, atol=1e-12)
+
+
+def test_exponential_levels_fall_by_equal_factors() -> None:
+    levels = exponential(0.03, 14.6, 5)
+    np.testing.assert_allclose(levels[[0, -1]], [14.6, 0.03])
+    np.testing.assert_allclose(levels[1:] / levels[:-1], (0.03 / 14.6) ** 0.25)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("beta_schedule", "sigmoid"),
+        ("beta_schedule", None),
+        ("beta_start", "small"),
+        ("prediction_type", "flow_prediction"),
+        ("timestep_spacing", "random"),
+    ],
+)
+def test_a_schedule_that_cannot_be_read_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(CheckpointError, match=setting):
+        NoiseSchedule.from_config({**BASE, setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("clip_sample", True),
+        ("thresholding", True),
+        ("variance_type", "learned_range"),
+        ("interpolation_type", "log_linear"),
+        ("timestep_type", "continuous"),
+        ("lambda_min_clipped", -5.1),
+        ("final_sigmas_type", "median"),
+        ("use_beta_sigmas", True),
+        ("use_lu_lambdas", True),
+        ("use_flow_sigmas", True),
+    ],
+)
+def test_a_setting_that_the_samplers_do_not_know_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(CheckpointError, match=setting):
+        sampler_table({**BASE, setting: value}, "dpmpp-2m", 10)
+
+
+def test_a_schedule_of_the_user_overrides_the_checkpoints_curve() -> None:
+    own = sampler_table({**BASE, "use_beta_sigmas": True}, "euler", 10, "karras")
+    np.testing.assert_array_equal(own.mix, sampler_table(BASE, "euler", 10, "karras").mix)
+
+
+def test_too_many_steps_are_refused() -> None:
+    with pytest.raises(InputError, match="1001"):
+        sampler_table(BASE, "euler", 1001)
+    with pytest.raises(InputError, match="too many"):
+        sampler_table(BASE, "ddim", 1000)  # leading spacing from 1 would pass timestep 999
