@@ -1,0 +1,110 @@
+"""sha256 of files, computed once and remembered by (path, size, modification time)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from sdgen import folders
+from sdgen.errors import CheckpointError
+
+WEIGHTS = (".safetensors", ".h5")
+"""Endings of the files that hold weights."""
+
+_BLOCK = 4 * 2**20
+
+
+def file_sha256(path: Path, *, again: bool = False) -> str:
+    """sha256 of a file, 64 hexadecimal digits.
+
+    A file whose size and modification time are as they were is not read again, unless ``again``.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        real = path.resolve(strict=True)
+        before = real.stat()
+        known = None if again else recall(real)
+        if known is not None:
+            return known
+        digest = hashlib.sha256()
+        with real.open("rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        after = real.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+        remember(real, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def weights_sha256(path: str | os.PathLike[str]) -> str:
+    """The identity of a model's weights: a sha256, 64 hexadecimal digits.
+
+    Of a file, its own digest. Of a folder, the digest of what ``sha256sum`` prints (digest, two spaces,
+    name, newline) for the weight files in it: names relative to the folder, with '/', in name order.
+
+    Raises:
+        CheckpointError: a file cannot be read, or the folder holds no weights.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return file_sha256(path)
+    weights = [file for file in path.rglob("*") if file.suffix in WEIGHTS and file.is_file()]
+    names = sorted(file.relative_to(path).as_posix() for file in weights)
+    if not names:
+        raise CheckpointError(f"{path} holds no weights: there is no {' or '.join(WEIGHTS)} file in it")
+    lines = "".join(f"{file_sha256(path / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def git_blob(path: Path) -> str:
+    """The git object id of a small file: the sha1 of its bytes after a header, 40 hexadecimal digits."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def recall(path: Path) -> str | None:
+    """The remembered digest of a file that has not changed since, or None."""
+    real = path.resolve()
+    try:
+        note = json.loads(_note(real).read_text(encoding="utf-8"))
+        status = real.stat()
+        same = note["size"] == status.st_size and note["mtime_ns"] == status.st_mtime_ns
+        return str(note["sha256"]) if same and note["path"] == str(real) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(path: Path, sha256: str) -> None:
+    """Note the digest of a file as it is now. A cache folder that cannot be written is no error."""
+    real = path.resolve()
+    status = real.stat()
+    note = {"path": str(real), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+    with contextlib.suppress(OSError):
+        write_whole(_note(real), json.dumps(note))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a small text file in one step, making its folder.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=file.parent, prefix=".", suffix=".tmp", delete=False
+    ) as temporary:
+        temporary.write(text)
+    os.replace(temporary.name, file)
+
+
+def _note(real: Path) -> Path:
+    key = hashlib.sha256(str(real).encode("utf-8", "surrogateescape")).hexdigest()
+    return folders.cache() / "digests" / f"{key[:32]}.json"

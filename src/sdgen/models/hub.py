@@ -1,0 +1,166 @@
+"""Diffusers repositories on the Hugging Face Hub: which of their files a model needs, and their cache.
+
+huggingface_hub lists a repository (``listing``). The files go through ``transfer``: huggingface_hub 2.4
+begins an interrupted file again from its first byte (each process has its own temporary file), and it
+checks the length of what it received, not the digest that the Hub publishes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sdgen.errors import ModelUnavailable
+from sdgen.models.catalogue import RemoteFile, Source
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+_COMPONENTS = ("unet", "vae", "vqvae", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler")
+_TEXT = (".json", ".txt")
+_PICKLES = (".bin", ".ckpt", ".pt", ".msgpack")
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-(?P<part>\d{5})-of-(?P<parts>\d{5}))?"
+    r"(?:\.(?P<late_variant>\w+))?\.safetensors"
+)
+_INDEX = re.compile(r"(?:diffusion_pytorch_)?model\.safetensors\.index(?:\.(?P<variant>\w+))?\.json")
+
+
+def endpoint() -> str:
+    """Where the Hub is: ``HF_ENDPOINT``, or huggingface.co."""
+    return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
+
+
+def choose(names: Iterable[str], variant: str | None) -> list[str]:
+    """The files of a diffusers repository that a model needs, in name order.
+
+    Configuration and tokenizer files of the components that Stable Diffusion draws with, and for each
+    network one set of safetensors weights: of the variant, or the plain one where there is no such variant.
+
+    Args:
+        names: paths of all files, relative to the repository, with '/'.
+        variant: preferred weights, such as ``fp16``; None for the plain ones.
+
+    Raises:
+        ModelUnavailable: it is no diffusers repository, or a component has no whole safetensors weights.
+    """
+    names = sorted(names)
+    if "model_index.json" not in names:
+        raise ModelUnavailable("there is no model_index.json in it, so it is not a diffusers model")
+    chosen = ["model_index.json"]
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, file = name.partition("/")
+        if slash and "/" not in file and folder in _COMPONENTS:
+            folders.setdefault(folder, []).append(file)
+    for folder, files in folders.items():
+        settings = [file for file in files if file.endswith(_TEXT) and not _INDEX.fullmatch(file)]
+        chosen += [f"{folder}/{file}" for file in settings + _weights(folder, files, variant)]
+    if not any(name.startswith("unet/") and name.endswith(".safetensors") for name in chosen):
+        raise ModelUnavailable("there are no UNet weights in it")
+    return sorted(chosen)
+
+
+def cache_folder() -> Path:
+    """The Hub cache that huggingface_hub and diffusers use on this machine."""
+    for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if os.environ.get(variable):
+            return Path(os.path.expandvars(os.environ[variable])).expanduser() / below
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "huggingface" / "hub"
+
+
+def cached_blob(repo: str, digest: str) -> Path | None:
+    """A file of a repository in the Hub cache by its sha256 or git object id, or None."""
+    blob = _cached_repository(repo) / "blobs" / digest
+    return blob if blob.is_file() else None
+
+
+def cached_snapshot(source: Source) -> tuple[Path, tuple[RemoteFile, ...]] | None:
+    """A whole model in the Hub cache, with the digests that its files should have, or None."""
+    folder = _cached_repository(source.repo or "")
+    try:
+        commit = (folder / "refs" / source.revision).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        commit = source.revision
+    snapshot = folder / "snapshots" / commit
+    if not snapshot.is_dir():
+        return None
+    there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+    names: set[str] = set()
+    for variant in {source.variant, None}:  # whichever of them is read later, its digest is to be checked
+        with contextlib.suppress(ModelUnavailable):
+            names.update(choose(there, variant))
+    if not names or not _whole(snapshot / "model_index.json", names):
+        return None
+    files = (RemoteFile(name, (), **digest_of(_blob_name(snapshot / name))) for name in sorted(names))
+    return snapshot, tuple(files)
+
+
+def digest_of(text: str) -> dict[str, Any]:
+    """The field of ``RemoteFile`` that a digest belongs to, by its length; none if it is no digest."""
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return {"sha256": text}
+    return {"git_blob": text} if re.fullmatch(r"[0-9a-f]{40}", text) else {}
+
+
+def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
+    """The weight files of one network, with the index if they are several; none if it has none."""
+    sets: dict[tuple[str, int], list[str]] = {}
+    for file in files:
+        match = _WEIGHTS.fullmatch(file)
+        if match:
+            kind = match["variant"] or match["late_variant"] or ""
+            sets.setdefault((kind, int(match["parts"] or 1)), []).append(file)
+    whole = sorted((kind, parts) for (kind, parts), found in sets.items() if len(found) == parts)
+    for wanted in (variant, ""):
+        for kind, parts in whole:
+            if kind == wanted:
+                indexes = [(file, _INDEX.fullmatch(file)) for file in files if parts > 1]
+                index = [file for file, match in indexes if match and (match["variant"] or "") == kind]
+                return sets[kind, parts] + index
+    if whole:
+        kinds = ", ".join(sorted({kind for kind, _ in whole}))
+        raise ModelUnavailable(f"{folder} has its weights only in the variants {kinds}")
+    if sets:
+        raise ModelUnavailable(f"the weights of {folder} are not whole: a part is missing")
+    pickles = [file for file in files if file.endswith(_PICKLES)]
+    if pickles:
+        raise ModelUnavailable(
+            f"the weights of {folder} are there only as {pickles[0]}, a pickle, which can run code when "
+            "it is read; sdgen reads safetensors alone"
+        )
+    return []
+
+
+def _whole(index: Path, names: Iterable[str]) -> bool:
+    """Whether every component that model_index.json lists has its files: a snapshot may be partial."""
+    try:
+        components = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    for component in _COMPONENTS:
+        if component not in components:
+            continue
+        files = {name.removeprefix(f"{component}/") for name in names if name.startswith(f"{component}/")}
+        if component.endswith("scheduler"):
+            whole = "scheduler_config.json" in files
+        elif component.startswith("tokenizer"):
+            whole = "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files
+        else:
+            whole = "config.json" in files and any(name.endswith(".safetensors") for name in files)
+        if not whole:
+            return False
+    return True
+
+
+def _blob_name(file: Path) -> str:
+    return Path(os.readlink(file)).name if file.is_symlink() else ""
+
+
+def _cached_repository(repo: str) -> Path:
+    return cache_folder() / f"models--{repo.replace('/', '--')}"

@@ -1,0 +1,32 @@
+"""Licences of the weights: said once, at first use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+from sdgen import folders
+from sdgen.models.catalogue import Entry
+from sdgen.models.digests import write_whole
+
+
+def licence_notice(entry: Entry) -> str | None:
+    """The sentence about a model's licence, the first time it is asked for; afterwards None.
+
+    Packaged models and those without a licence in the catalogue have none. A state folder that cannot
+    be written is no error: the sentence comes again.
+    """
+    if entry.licence is None or not entry.sources:
+        return None
+    file = folders.state() / "licences.json"
+    try:
+        shown = json.loads(file.read_text(encoding="utf-8"))
+        shown = shown if isinstance(shown, dict) else {}
+    except (OSError, ValueError):
+        shown = {}
+    if shown.get(entry.name) == entry.licence:
+        return None
+    with contextlib.suppress(OSError):
+        write_whole(file, json.dumps({**shown, entry.name: entry.licence}, indent=1))
+    where = f": {entry.licence_url}" if entry.licence_url else ""
+    return f"the weights of {entry.name} are under the {entry.licence}{where}"
