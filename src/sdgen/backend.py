@@ -6,12 +6,15 @@ is the only module that names either framework.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 from sdgen import folders
@@ -71,6 +74,8 @@ def activate(name: str | None = None) -> str:
     os.environ["KERAS_BACKEND"] = chosen
     # Both frameworks report the hardware that they do not find, on stderr; errors still come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if chosen == "tensorflow":
+        _cache_tensorflow_programs()
     try:
         importlib.import_module(chosen)
     except ImportError as error:
@@ -78,6 +83,33 @@ def activate(name: str | None = None) -> str:
     if chosen == "jax":
         _configure_jax()
     return chosen
+
+
+def _cache_tensorflow_programs() -> None:
+    """Keeps what XLA compiles on disk; TensorFlow reads the flag at import.
+
+    Programs are machine code: the folder is named after TensorFlow's version and the processor's features,
+    so that a home folder shared by several machines never serves one the other's code.
+    """
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "persistent_cache_directory" in flags:
+        return
+    key = hashlib.sha256(f"{metadata.version('tensorflow')} {_processor()}".encode()).hexdigest()[:16]
+    folder = folders.cache() / "xla" / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # Without a cache folder each process compiles anew.
+    os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
+
+
+def _processor() -> str:
+    """The processor's features, as text."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return " ".join(platform.uname())
 
 
 def _configure_jax() -> None:
@@ -170,7 +202,7 @@ def on_device(device: str) -> Any:
 
 
 class Program:
-    """A function compiled by XLA, once for each set of argument shapes.
+    """A compiled function, once for each set of argument shapes.
 
     Calling it runs ``function(weights, *arguments)`` on tensors or NumPy arrays and returns tensors.
 
@@ -178,24 +210,49 @@ class Program:
         compilations: how many times it was traced, which is how many programs it has become.
     """
 
-    def __init__(self, function: Callable[..., Any], weights: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        weights: Any,
+        jit: bool = True,
+        traced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Nothing is compiled yet.
+
+        Args:
+            function: takes ``weights`` and the arguments of a call.
+            weights: a tree of tensors.
+            jit: False asks for TensorFlow's graph runtime in place of XLA; JAX knows XLA alone.
+            traced: called when TensorFlow has traced the function and XLA is about to compile it, without
+                holding Python's lock. TensorFlow numbers functions as it traces them and its cache of
+                programs sees the numbers, so what is to trace meanwhile starts here and not before.
+        """
         self.compilations = 0
 
-        def traced(weights: Any, *arguments: Any) -> Any:
+        def trace(weights: Any, *arguments: Any) -> Any:
             self.compilations += 1
             return function(weights, *arguments)
 
         if active() == "jax":
             import jax
 
-            compiled = jax.jit(traced)
+            compiled = jax.jit(trace)
             self._run: Callable[..., Any] = lambda *arguments: compiled(weights, *arguments)
-        else:
-            import tensorflow as tf
+            return
+        import tensorflow as tf
 
-            self._run = tf.function(
-                lambda *arguments: traced(weights, *arguments), jit_compile=True, autograph=False
-            )
+        compiled = tf.function(
+            lambda *arguments: trace(weights, *arguments), jit_compile=jit, autograph=False
+        )
+
+        def run(*arguments: Any) -> Any:
+            known = self.compilations
+            compiled.get_concrete_function(*arguments)
+            if self.compilations > known:
+                traced()
+            return compiled(*arguments)
+
+        self._run = run
 
     def __call__(self, *arguments: Any) -> Any:
         return self._run(*arguments)
@@ -224,7 +281,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Any], state: Any
 
 
 def attention(device: str, dtype: str) -> Callable[..., Any]:
-    """The fastest attention for a device: see ``sdgen.networks.attention.scaled_dot_product`` for what it computes.
+    """The fastest attention for a device; ``sdgen.networks.attention.scaled_dot_product`` says what it computes.
 
     JAX on a GPU in half precision has cuDNN's fused attention (measured in docs/performance.md).
     """

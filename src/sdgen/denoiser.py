@@ -7,7 +7,7 @@ an image. Images of one batch may differ in all of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,12 @@ class Denoiser:
     or without fresh noise. ``compilations`` counts it.
     """
 
-    def __init__(self, model: UNetModel) -> None:
+    def __init__(self, model: UNetModel, traced: Callable[[], None]) -> None:
+        """``traced`` is called whenever the loop has been traced and XLA begins to compile it."""
         self.unet: UNet = model.network
         self._prepare = Program(self._prepare_context, model.weights_by_name)
         self._embed = Program(self._embed_window, model.weights_by_name)
-        self._advance = Program(self._run_rows, model.weights_by_name)
+        self._advance = Program(self._run_rows, model.weights_by_name, traced=traced)
 
     @property
     def compilations(self) -> int:
@@ -52,21 +53,20 @@ class Denoiser:
         self,
         tables: Sequence[SamplerTable],
         noises: Sequence[ImageNoise],
-        guidance: Sequence[float],
+        guidance: Sequence[tuple[float, float]],
         context: Tensor,
-        height: int,
-        width: int,
-        channels: int,
+        shape: tuple[int, int, int],
     ) -> Iterator[tuple[int, Tensor]]:
         """Denoises a batch from its noise.
 
         Args:
             tables: a sampler table for each image; short ones idle at their end.
             noises: each image's noise generator.
-            guidance: classifier-free guidance scale of each image; all 1 for a context without negatives.
+            guidance: classifier-free guidance scale and rescale of each image; not used for a context
+                without negatives.
             context: text encodings (2 batch, length, width), negatives first, or (batch, length, width)
                 for no guidance.
-            height, width, channels: of the latents.
+            shape: (height, width, channels) of the latents.
 
         Yields:
             After each slice: table rows done so far, and the latents (batch, height, width, channels).
@@ -74,12 +74,11 @@ class Denoiser:
         batch = len(tables)
         guided = context.shape[0] == 2 * batch
         keys_values = self._prepare(context)
-        shape = (height, width, channels)
         latents = [t.init_scale * n.normal(*shape) for t, n in zip(tables, noises, strict=True)]
         state = np.zeros((4, batch, *shape), np.float32)
         state[0] = np.stack(latents)
         rows, fresh_noise = max(len(t.timesteps) for t in tables), any(t.noise.any() for t in tables)
-        scale = ops.convert_to_tensor(np.asarray(guidance, np.float32) if guided else np.zeros(0, np.float32))
+        scales = ops.convert_to_tensor(np.asarray(guidance if guided else np.zeros((0, 2)), np.float32))
         seconds_per_row = float("inf")
         for first in range(0, rows, WINDOW):
             window = _window(tables, first)
@@ -92,7 +91,7 @@ class Denoiser:
                 stop = min(last, row + max(1, int(SLICE_SECONDS / seconds_per_row)))
                 began = time.perf_counter()
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
-                state = self._advance(state, window, keys_values, scale, *bounds)
+                state = self._advance(state, window, keys_values, scales, *bounds)
                 backend.wait(state)
                 seconds_per_row = (time.perf_counter() - began) / (stop - row)
                 row = stop
@@ -117,14 +116,14 @@ class Denoiser:
         guided = guidance.shape[0] > 0
 
         def network(x: Tensor, shifts: Tensor) -> Tensor:
-            """Classifier-free guidance (Ho and Salimans 2022, equation 6): both halves in one batch."""
+            """The guided prediction; both halves of the guidance are one batch."""
             if not guided:
                 return self.unet.denoise(weights, x, shifts, keys_values)
             both = self.unet.denoise(
                 weights, ops.concatenate([x, x]), ops.concatenate([shifts, shifts]), keys_values
             )
             unconditional, conditional = ops.split(both, 2)
-            return unconditional + _per_image(guidance) * (conditional - unconditional)
+            return _guide(unconditional, conditional, guidance)
 
         def step(row: Tensor, state: Tensor) -> Tensor:
             p, q, mix, shifts = (ops.take(window[name], row, axis=0) for name in ("p", "q", "mix", "shifts"))
@@ -139,13 +138,27 @@ class Denoiser:
         return backend.fori_loop(start, stop, step, state)
 
 
+def _guide(unconditional: Tensor, conditional: Tensor, guidance: Tensor) -> Tensor:
+    """Classifier-free guidance and its rescaling.
+
+    m = u + g (c - u) (Ho and Salimans 2022, equation 6), then m (phi std(c) / std(m) + 1 - phi) (Lin et al.
+    2024, equations 15 and 16). All predictions are (batch, height, width, channels); guidance is (batch, 2),
+    g and phi.
+    """
+    scale, rescale = _per_image(guidance[:, 0]), _per_image(guidance[:, 1])
+    guided = unconditional + scale * (conditional - unconditional)
+    axes = (1, 2, 3)
+    contrast = ops.std(conditional, axis=axes, keepdims=True) / ops.std(guided, axis=axes, keepdims=True)
+    return guided * ops.where(rescale > 0, rescale * contrast + (1 - rescale), 1.0)
+
+
 def _per_image(values: Tensor) -> Tensor:
     """(batch,) -> (batch, 1, 1, 1)."""
     return values[:, None, None, None]
 
 
 def _window(tables: Sequence[SamplerTable], first: int) -> dict[str, Array]:
-    """Rows ``first`` to ``first + WINDOW`` of all tables, each (WINDOW, batch, ...); rows past the end change nothing."""
+    """Rows ``first`` and on of all tables, each (WINDOW, batch, ...); rows past the end change nothing."""
     batch = len(tables)
     window = {
         "timesteps": np.zeros((WINDOW, batch), np.float32),

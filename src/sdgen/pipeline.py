@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from sdgen.errors import BackendError, ImageError, InputError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
+    from sdgen.diffusion.table import SamplerTable
     from sdgen.networks.layers import Tensor, Weights
     from sdgen.networks.stable_diffusion import StableDiffusion
+    from sdgen.prompt_tokens import TokenizedPrompt
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -118,10 +121,13 @@ class Pipeline:
         size = self._native_size()
         with backend.on_device(device):
             self.model: StableDiffusion = StableDiffusion(checkpoint, size, size, dtype, device)
-            self._conditioner = Conditioner(self.model.text_encoder, checkpoint.tokenizer)
-            self._denoiser = Denoiser(self.model.diffusion_model)
-            decoder = self.model.decoder
-            self._decode = backend.Program(self._decode_pixels, decoder.weights_by_name)
+            # Run once an image: on a CPU, XLA would take longer to compile them than it saves in 50 images.
+            jit = not device.startswith("cpu")
+            self._conditioner = Conditioner(self.model.text_encoder, checkpoint.tokenizer, {}, jit)
+            self._denoiser = Denoiser(self.model.diffusion_model, traced=self._compile_decoder)
+            self._decode = backend.Program(self._decode_pixels, self.model.decoder.weights_by_name, jit)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-compile")
+        self._latent_shape: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def compilations(self) -> int:
@@ -181,43 +187,47 @@ class Pipeline:
     ) -> Iterator[Progress | Image]:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
         limit = batch_size or (1 if self.device.startswith("cpu") else 4)
-        resolved = map(self.resolve, requests)
-        for _, alike in itertools.groupby(resolved, key=_shape_key):
+        for _, alike in itertools.groupby(map(self._read, requests), key=lambda job: job.shape):
             while batch := list(itertools.islice(alike, limit)):
                 yield from self._draw(batch)
 
-    def _draw(self, requests: Sequence[Request]) -> Iterator[Progress | Image]:
+    def _read(self, request: Request) -> _Job:
+        request = self.resolve(request)
+        prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
+        negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
+        return _Job(request, prompt, negative)
+
+    def _draw(self, jobs: Sequence[_Job]) -> Iterator[Progress | Image]:
+        requests = [job.request for job in jobs]
         with backend.on_device(self.device):
             began = time.perf_counter()
-            context = self._context(requests)
+            context = self._context(jobs)
             encoded = time.perf_counter()
             tables = [self._table(request) for request in requests]
-            latents = None
+            longest = max(tables, key=lambda table: len(table.steps))
             height, width = self._latent_size(requests[0])
-            for row, latents in self._denoiser.run(
+            self._latent_shape = (height, width, self.model.vae_config.latent_channels)
+            for row, latents in self._denoiser.run(  # noqa: B007
                 tables,
                 [ImageNoise(request.seed, request.rng) for request in requests],
-                [request.guidance or 1.0 for request in requests],
+                [(request.guidance or 1.0, request.guidance_rescale) for request in requests],
                 context,
-                height,
-                width,
-                self.model.vae_config.latent_channels,
+                self._latent_shape,
             ):
-                longest = max(tables, key=lambda table: len(table.steps))
-                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(requests))
-            denoised = time.perf_counter()
+                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(jobs))
             final = np.asarray(latents)
-            for i, request in enumerate(requests):
+            denoised = time.perf_counter()
+            for i, job in enumerate(jobs):
                 start = time.perf_counter()
                 pixels, error = self._pixels(final[i : i + 1])
                 decode_seconds = time.perf_counter() - start
                 share = (denoised - began) / len(requests)
                 yield Image(
-                    request,
+                    job.request,
                     pixels,
                     share + decode_seconds,
                     error,
-                    self._warnings(request),
+                    job.warnings,
                     {
                         "model": self.entry.name,
                         "backend": self.backend,
@@ -230,19 +240,33 @@ class Pipeline:
                     },
                 )
 
-    def _table(self, request: Request) -> Any:
-        assert request.sampler is not None and request.steps is not None
-        return sampler_table(
-            self.checkpoint.scheduler, request.sampler, request.steps, request.schedule, request.eta
-        )
+    def _compile_decoder(self) -> None:
+        """Has another thread compile the decoder while XLA compiles the sampling loop."""
+        shape = self._latent_shape
 
-    def _context(self, requests: Sequence[Request]) -> Any:
-        """Text encodings (2 batch, 77, width), negatives first; without the negatives where guidance is off."""
-        prompts = [self._conditioner.encode(request.prompt) for request in requests]
-        if _guided(requests[0]):
-            negatives = [self._conditioner.encode(request.negative_prompt) for request in requests]
-            return np.stack(negatives + prompts)
-        return np.stack(prompts)
+        def compile_decoder() -> None:
+            with backend.on_device(self.device):
+                self._decode(np.zeros((1, *shape), np.float32))
+
+        self._background.submit(compile_decoder)
+
+    def _table(self, request: Request) -> SamplerTable:
+        config = dict(self.checkpoint.scheduler)
+        # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
+        config |= {"steps_offset": 1, "clip_sample": False}
+        if request.spacing is not None:
+            config["timestep_spacing"] = request.spacing
+        if request.zero_snr is not None:
+            config["rescale_betas_zero_snr"] = request.zero_snr
+        assert request.sampler is not None and request.steps is not None
+        return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta)
+
+    def _context(self, jobs: Sequence[_Job]) -> Any:
+        """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
+        prompts = [job.prompt for job in jobs]
+        if jobs[0].guided:
+            prompts = [job.negative for job in jobs] + prompts
+        return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
 
     def _pixels(self, latents: Any) -> tuple[Pixels | None, ImageError | None]:
         if not np.isfinite(latents).all():
@@ -264,10 +288,6 @@ class Pipeline:
         pixels = self.model.decoder.network(weights, latents)
         return ops.cast(ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255), "uint8")
 
-    def _warnings(self, request: Request) -> tuple[str, ...]:
-        cut = self._conditioner.truncated(request.prompt)
-        return (f"the prompt is longer than 77 tokens; this was left out: {cut!r}",) if cut else ()
-
     def _native_size(self) -> int:
         from sdgen.networks.config import UNetConfig, VAEConfig
 
@@ -282,10 +302,31 @@ class Pipeline:
         return request.height // downsampling, request.width // downsampling
 
 
-def _guided(request: Request) -> bool:
-    return request.guidance is not None and request.guidance > 1
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Job:
+    """A resolved request and its tokenized prompts."""
 
+    request: Request
+    prompt: TokenizedPrompt
+    negative: TokenizedPrompt
 
-def _shape_key(request: Request) -> tuple[Any, ...]:
-    """Requests of equal keys can share a batch."""
-    return (request.height, request.width, _guided(request))
+    @property
+    def guided(self) -> bool:
+        return self.request.guidance is not None and self.request.guidance > 1
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Jobs of equal shape can share a batch."""
+        encoded = (self.prompt, self.negative) if self.guided else (self.prompt,)
+        chunks = max(len(prompt.tokens) for prompt in encoded)
+        return (self.request.height, self.request.width, self.guided, chunks, self.request.clip_skip)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What did not fit the text encoder."""
+        texts = {"prompt": self.prompt.truncated, "negative prompt": self.negative.truncated}
+        return tuple(
+            f"the {name} is longer than 77 tokens; this was left out: {text!r}"
+            for name, text in texts.items()
+            if text
+        )

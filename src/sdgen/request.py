@@ -36,6 +36,15 @@ SCHEDULES: Mapping[str, str] = {
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
 
+PROMPT_SYNTAXES: Mapping[str, str] = {
+    "a1111": "AUTOMATIC1111's: (word:1.3), ((word)), [word], BREAK, <lora:name:0.8>; any length",
+    "plain": "the prompt as it stands, cut off after 77 tokens, as diffusers reads it",
+}
+"""How prompts are read, with a line about each."""
+
+SPACINGS = ("leading", "linspace", "trailing")
+"""How timesteps are spaced (Lin et al. 2024, table 2)."""
+
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 1000
 MAX_SIZE = 4096
@@ -59,6 +68,13 @@ class Request:
         width, height: pixels, multiples of 8, up to 4096; the model may ask for more.
         model: a name, folder, file or repository that ``sdgen.load`` takes.
         rng: a name of ``RNGS``.
+        prompt_syntax: a name of ``PROMPT_SYNTAXES``.
+        clip_skip: last layers of the text encoder to leave out, 0 to 11, for both prompts.
+        guidance_rescale: 0 to 1, how far guidance keeps the contrast of the unguided prediction
+            (Lin et al. 2024, section 3.4).
+        spacing: a name of ``SPACINGS``, in place of the model's.
+        zero_snr: whether the last timestep is noise alone (Lin et al. 2024, section 3.1), in place of what
+            the model says.
 
     Raises:
         InputError: a value is of the wrong type or out of range; its ``field`` names it.
@@ -76,6 +92,11 @@ class Request:
     height: int | None = None
     model: str | None = None
     rng: str = "philox"
+    prompt_syntax: str = "a1111"
+    clip_skip: int = 0
+    guidance_rescale: float = 0.0
+    spacing: str | None = None
+    zero_snr: bool | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -167,6 +188,12 @@ def _one_of(names: Mapping[str, str] | tuple[str, ...]) -> Callable[[str, Any], 
     return check
 
 
+def _yes_or_no(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{field} must be true or false, not {value!r}", field)
+    return value
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "prompt": _text,
     "negative_prompt": _text,
@@ -180,4 +207,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "height": _whole(8, MAX_SIZE, 8),
     "model": _text,
     "rng": _one_of(RNGS),
+    "prompt_syntax": _one_of(PROMPT_SYNTAXES),
+    "clip_skip": _whole(0, 11),
+    "guidance_rescale": _real(0, 1),
+    "spacing": _one_of(SPACINGS),
+    "zero_snr": _yes_or_no,
 }

@@ -23,6 +23,15 @@ from keras_cv_networks import NETWORKS, make_keras, output_error, vae_config
 HERE = Path(__file__).parent
 MINI = HERE.parents[1] / "src/sdgen/data/sd-mini"
 
+UPSCALER = {
+    "in_channels": 7,
+    "attention_head_dim": 8,
+    "down_block_types": ["DownBlock2D"] + ["CrossAttnDownBlock2D"] * 3,
+    "up_block_types": ["CrossAttnUpBlock2D"] * 3 + ["UpBlock2D"],
+    "num_class_embeds": 1000,
+    "only_cross_attention": [True, True, True, False],
+}
+
 
 def check_keras(work: Path) -> dict:
     """Layers of each file and digests of what sdgen reads, once diffusers' outputs agree with keras_cv's."""
@@ -66,14 +75,17 @@ def make_single_files() -> dict:
     from sdgen.checkpoints.tensors import Tensors, merge
 
     result = {}
-    for family, channels, cross in ((families.SD1, 4, 48), (families.SD2, 9, 64)):
+    for family, cross, own in (
+        (families.SD1, 48, {"in_channels": 4, "attention_head_dim": 8}),
+        (families.SD2, 64, {"in_channels": 9, "attention_head_dim": [1, 1, 2, 2]}),
+        (families.X4_UPSCALER, 48, UPSCALER),
+    ):
         unet_config = {
             **family.unet,
-            "in_channels": channels,
             "block_out_channels": [32, 64, 128, 128],
             "cross_attention_dim": cross,
-            "attention_head_dim": 8 if family is families.SD1 else [1, 1, 2, 2],
-            "use_linear_projection": family is families.SD2,
+            "use_linear_projection": family is not families.SD1,
+            **own,
         }
         text_config = {
             **family.text_encoder,
@@ -84,7 +96,11 @@ def make_single_files() -> dict:
             "vocab_size": 49408,
         }
         unet = UNet2DConditionModel.from_config(unet_config)
-        vae = AutoencoderKL.from_config({**family.vae, **vae_config(128)})
+        own = vae_config(128)
+        if family is families.X4_UPSCALER:
+            levels = ("block_out_channels", "down_block_types", "up_block_types")
+            own |= {key: own[key][:3] for key in levels}
+        vae = AutoencoderKL.from_config({**family.vae, **own})
         text = CLIPTextModel(CLIPTextConfig(**text_config))
         tensors = {
             key: Tensors.from_arrays(
@@ -178,7 +194,7 @@ def make_old_vae() -> dict:
 
 
 def make_loras() -> None:
-    """Weights of the mini model after diffusers fused LoRAs into them (every eighth row and column)."""
+    """Weights of the mini model after diffusers fused LoRAs into them (every sixteenth row and column)."""
     import lora_files
     import torch
     from diffusers import StableDiffusionPipeline
@@ -195,7 +211,7 @@ def make_loras() -> None:
             changed = [key for key in before if not np.array_equal(before[key], after[key])]
             print(name, len(changed), "weights changed")
             for key in changed:
-                result[f"{name}/{key}"] = after[key][::8, ::8]
+                result[f"{name}/{key}"] = after[key][::16, ::16]
             pipe.unload_lora_weights()
     np.savez_compressed(HERE / "lora.npz", **result)
 

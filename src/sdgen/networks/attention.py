@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 from keras import ops
 
-from sdgen.networks.layers import GroupNorm, Layer, LayerNorm, Linear, Numerics, Pointwise, Tensor, Weights, gelu
+from sdgen.networks.layers import (
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    Linear,
+    Numerics,
+    Pointwise,
+    Tensor,
+    Weights,
+    gelu,
+)
 
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
@@ -131,7 +141,7 @@ class SpatialTransformer(Layer):
         self.proj_out = projection(name + ".proj_out", channels, channels)
 
     def __call__(self, weights: Weights, x: Tensor, keys_values: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """x is (batch, height, width, channels); ``keys_values`` gives one pair a block."""
+        """X is (batch, height, width, channels); ``keys_values`` gives one pair a block."""
         batch, height, width, channels = x.shape
         y = ops.reshape(self.norm(weights, x), (batch, height * width, channels))
         y = self.proj_in(weights, y)

@@ -207,4 +207,4 @@ class VAEConfig:
     @property
     def downsampling(self) -> int:
         """Pixels per latent position, along each axis."""
-        return 2 ** (len(self.block_out_channels) - 1)
+        return 1 << (len(self.block_out_channels) - 1)

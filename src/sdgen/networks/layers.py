@@ -1,4 +1,4 @@
-"""The layers that the networks are made of: parameters by reference name, and the computation given their values.
+"""The layers that the networks are made of: parameters by reference name, and what is computed from them.
 
 A network is a tree of ``Layer`` objects. A layer knows its parameters' names, how they are
 arranged from the reference's tensors (transposed, fused, transformed), and how to compute. It holds
@@ -116,10 +116,15 @@ class Pointwise(Linear):
             yield dataclasses.replace(parameter, sources=sources)
 
 
+WINOGRAD_CHANNELS = 320
+"""Least input and output channels for Winograd's algorithm; bench/convolution.py measures it."""
+
+
 class Conv3x3(Layer):
     """3x3 convolution, NHWC, of stride 1 or 2.
 
-    With ``numerics.winograd`` and stride 1, by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray 2016, section 4.1): 16 products where the definition takes 36, as 16
+    With ``numerics.winograd`` and stride 1, by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray
+    2016, section 4.1): 16 products where the definition takes 36, as 16
     matrix products over channels. The weights are transformed once, at load.
     """
 
@@ -132,9 +137,15 @@ class Conv3x3(Layer):
         stride: int = 1,
         padding: tuple[int, int] = (1, 1),
     ) -> None:
-        self.name, self.inputs, self.outputs, self.stride, self.padding = name, inputs, outputs, stride, padding
-        # Fewer than 16 input or output channels leave the matrix products too thin to pay.
-        self.winograd = numerics.winograd and stride == 1 and min(inputs, outputs) >= 16
+        self.name, self.inputs, self.outputs, self.stride, self.padding = (
+            name,
+            inputs,
+            outputs,
+            stride,
+            padding,
+        )
+        # Narrower ones gain less in a thousand steps than their four kernels cost to compile.
+        self.winograd = numerics.winograd and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS
 
     def own_parameters(self) -> Iterator[Parameter]:
         weight = {self.name + ".weight": (self.outputs, self.inputs, 3, 3)}
@@ -187,7 +198,7 @@ def _winograd(x: Tensor, filters: Tensor) -> Tensor:
 
 
 def _input_transform(pairs: Tensor, axis: int) -> Tensor:
-    """B^T d along an axis that is split into pairs (axis, axis + 1); the four results lie on a new first axis.
+    """B^T d along an axis that is split into pairs (axis, axis + 1); the results lie on a new first axis.
 
     The tile at pair t is d = (pairs[t, 0], pairs[t, 1], pairs[t + 1, 0], pairs[t + 1, 1]).
     """
@@ -251,17 +262,17 @@ class LayerNorm(Layer):
 
 
 def silu(x: Tensor) -> Tensor:
-    """x sigmoid(x)."""
+    """X sigmoid(x)."""
     return x * ops.sigmoid(x)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """x Phi(x), exactly (erf), as the reference has it; keras_cv uses the tanh approximation."""
+    """X Phi(x), exactly (erf), as the reference has it; keras_cv uses the tanh approximation."""
     return ops.gelu(x, approximate=False)
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x sigmoid(1.702 x), OpenAI CLIP's activation."""
+    """X sigmoid(1.702 x), OpenAI CLIP's activation."""
     return x * ops.sigmoid(1.702 * x)
 
 

@@ -31,18 +31,22 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     """
     parameters = list(layers.parameters())
     check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
-    return {p.name: _variable(model, p, component.tensors, dtype).value for p in parameters}
+    return {p.name: ops.convert_to_tensor(_variable(model, p, component.tensors, dtype)) for p in parameters}
 
 
 def _variable(model: keras.Model, parameter: Parameter, tensors: Mapping[str, np.ndarray], dtype: str) -> Any:
     sources = [ops.convert_to_tensor(np.asarray(tensors[name])) for name in parameter.sources]
     value = ops.cast(parameter.arrange(sources), dtype)
     return model.add_weight(
-        shape=value.shape, dtype=dtype, name=parameter.name, trainable=False, initializer=lambda *_, **__: value
+        shape=value.shape,
+        dtype=dtype,
+        name=parameter.name,
+        trainable=False,
+        initializer=lambda *_, **__: value,
     )
 
 
-class _Network(keras.Model):
+class _Network(keras.Model):  # type: ignore[misc]
     """A Keras model around layers; subclasses say what ``call`` takes."""
 
     def __init__(self, layers: Any, component: Component, numerics: Numerics, name: str) -> None:
@@ -87,7 +91,7 @@ class TextEncoderModel(_Network):
 
 
 class DecoderModel(_Network):
-    """The VAE's decoder: latents (batch, height, width, 4) -> pixels (batch, 8 height, 8 width, 3), -1 to 1."""
+    """The VAE's decoder: latents (batch, h, w, 4) -> pixels (batch, 8 h, 8 w, 3), -1 to 1."""
 
     def __init__(self, layers: Decoder, component: Component, numerics: Numerics) -> None:
         super().__init__(layers, component, numerics, "decoder")
@@ -98,7 +102,7 @@ class DecoderModel(_Network):
 
 
 class EncoderModel(_Network):
-    """The VAE's encoder: pixels (batch, height, width, 3), -1 to 1 -> mean latents (batch, height / 8, width / 8, 4)."""
+    """The VAE's encoder: pixels (batch, 8 h, 8 w, 3), -1 to 1 -> mean latents (batch, h, w, 4)."""
 
     def __init__(self, layers: Encoder, component: Component, numerics: Numerics) -> None:
         super().__init__(layers, component, numerics, "image_encoder")

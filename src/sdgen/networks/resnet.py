@@ -26,10 +26,15 @@ class ResnetBlock(Layer):
         self.conv1 = Conv3x3(name + ".conv1", inputs, outputs, numerics)
         self.norm2 = GroupNorm(name + ".norm2", outputs, groups, epsilon)
         self.conv2 = Conv3x3(name + ".conv2", outputs, outputs, numerics)
-        self.conv_shortcut = Pointwise(name + ".conv_shortcut", inputs, outputs) if inputs != outputs else None
+        self.conv_shortcut = (
+            Pointwise(name + ".conv_shortcut", inputs, outputs) if inputs != outputs else None
+        )
 
     def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """x is (batch, height, width, inputs); ``shift`` (batch, outputs) is time projection plus conv1's bias."""
+        """(batch, height, width, inputs) -> (batch, height, width, outputs).
+
+        ``shift`` (batch, outputs) is the time projection plus conv1's bias.
+        """
         h = self.conv1(weights, silu(self.norm1(weights, x)), shift)
         h = self.conv2(weights, silu(self.norm2(weights, h)))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(weights, x))

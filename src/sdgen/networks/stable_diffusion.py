@@ -94,7 +94,7 @@ class StableDiffusion(keras_cv.models.StableDiffusionV2):  # type: ignore[misc]
         """(1, 77, width) encoding of a prompt, padded as the checkpoint's tokenizer says."""
         import numpy as np
 
-        tokens = np.asarray([self.tokenizer.row(prompt).ids], np.int32)
+        tokens = np.asarray([self.tokenizer.encode_row(prompt)[0]], np.int32)
         return self.text_encoder.predict_on_batch({"tokens": tokens, "positions": self._get_pos_ids()})
 
     def _get_unconditional_context(self) -> Any:

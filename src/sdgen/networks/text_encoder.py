@@ -71,12 +71,9 @@ class TextEncoder(Layer):
             f"{embeddings}.position_embedding", config.max_position_embeddings, config.hidden_size
         )
         self.layers = [
-            EncoderLayer(f"encoder.layers.{i}", config, numerics)
-            for i in range(config.num_hidden_layers)
+            EncoderLayer(f"encoder.layers.{i}", config, numerics) for i in range(config.num_hidden_layers)
         ]
-        self.final_norm = LayerNorm(
-            "final_layer_norm", config.hidden_size, config.layer_norm_eps
-        )
+        self.final_norm = LayerNorm("final_layer_norm", config.hidden_size, config.layer_norm_eps)
 
     def embed(self, weights: Weights, tokens: Tensor) -> Tensor:
         """(batch, length) int32 token ids -> (batch, length, hidden_size), positions not yet added."""

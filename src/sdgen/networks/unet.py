@@ -85,7 +85,10 @@ class Stage(Layer):
     """Residual blocks of one resolution, each with a spatial transformer where the stage has attention."""
 
     def __init__(
-        self, resnets: list[ResnetBlock], attentions: list[SpatialTransformer], resample: Downsample | Upsample | None
+        self,
+        resnets: list[ResnetBlock],
+        attentions: list[SpatialTransformer],
+        resample: Downsample | Upsample | None,
     ) -> None:
         self.resnets, self.attentions, self.resample = resnets, attentions, resample
 
@@ -171,7 +174,7 @@ class UNet(Layer):
     @property
     def multiple(self) -> int:
         """Height and width of the latents must be multiples of this."""
-        return 2 ** (len(self.config.block_out_channels) - 1)
+        return 1 << (len(self.config.block_out_channels) - 1)
 
     def embed_timesteps(self, weights: Weights, timesteps: Tensor) -> Tensor:
         """(...) float32 timesteps -> (..., channels of all residual blocks), the shifts of ``denoise``."""

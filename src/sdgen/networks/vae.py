@@ -116,9 +116,9 @@ class Decoder(Layer):
         self.conv_out = Conv3x3("decoder.conv_out", current, config.out_channels, numerics)
 
     def __call__(self, weights: Weights, latents: Tensor) -> Tensor:
-        """(batch, height, width, latent_channels) -> pixels (batch, 8 height, 8 width, 3) float32, about -1 to 1.
+        """Latents (batch, height, width, latent_channels) to pixels, float32, about -1 to 1.
 
-        The factor is ``config.downsampling``, 8 for Stable Diffusion.
+        The pixels are (batch, f height, f width, 3); f is ``config.downsampling``, 8 for Stable Diffusion.
         """
         x = latents / self.config.scaling_factor + self.config.shift_factor
         x = ops.cast(x, self.dtype)
