@@ -281,7 +281,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Any], state: Any
 
 
 def attention(device: str, dtype: str) -> Callable[..., Any]:
-    """The fastest attention for a device; ``sdgen.networks.attention.scaled_dot_product`` says what it computes.
+    """The fastest attention for a device; what it computes is ``networks.attention.scaled_dot_product``.
 
     JAX on a GPU in half precision has cuDNN's fused attention (measured in docs/performance.md).
     """

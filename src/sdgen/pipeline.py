@@ -5,17 +5,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdgen import backend, models
+from sdgen import backend as backends
+from sdgen import models
 from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.checkpoints.lora import apply_loras
+from sdgen.checkpoints.textual_inversion import read_embedding
+from sdgen.checkpoints.vae_file import with_vae
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.errors import BackendError, ImageError, InputError
+from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -73,32 +79,58 @@ class Image:
 def load(
     model: str = models.DEFAULT,
     *,
-    backend_name: str | None = None,
+    backend: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    engine: str = "sdgen",
+    vae: str | None = None,
+    loras: Sequence[tuple[str | Path, float]] = (),
+    embeddings: Sequence[str | Path] = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
 ) -> Pipeline:
     """Reads a model into a pipeline.
 
     Args:
         model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
-        backend_name: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
+        backend: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
         dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
         device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
+        engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
+        vae: a folder or file whose VAE replaces the model's.
+        loras: LoRA files to merge into the weights, each with its scale.
+        embeddings: textual inversion files, used by name in prompts.
+        variant: weights to prefer in a diffusers folder, for example "fp16".
+        prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
 
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.
-        CheckpointError: its files cannot be used.
-        BackendError: the backend, device or dtype cannot be used here.
+        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used.
+        BackendError: the backend, device, dtype or engine cannot be used here.
     """
     entry, path = models.find(model), models.locate(model)
-    checkpoint = open_checkpoint(path)
-    backend.activate(backend_name)
-    device = backend.find_device(device)
+    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
+    if vae is not None:
+        checkpoint = with_vae(checkpoint, vae, variant)
+    if loras:
+        checkpoint = apply_loras(checkpoint, loras)
+    width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
+    vectors = dict(read_embedding(file, width=width) for file in embeddings)
+    backends.activate(backend)
+    device = backends.find_device(device)
     if dtype in (None, "auto"):
-        dtype = backend.default_dtype(device)
-    if dtype not in backend.DTYPES:
-        raise BackendError(f"the dtype must be auto, {', '.join(backend.DTYPES)}, not {dtype!r}")
-    return Pipeline(checkpoint, entry, dtype, device)
+        dtype = backends.default_dtype(device)
+    if dtype not in backends.DTYPES:
+        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
+    if engine == "sdgen":
+        return Pipeline(checkpoint, entry, dtype, device, vectors)
+    if engine != "keras-cv":
+        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
+    from sdgen.keras_cv_engine import KerasCvPipeline
+
+    if vectors:
+        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
+    return KerasCvPipeline(checkpoint, entry, dtype, device)
 
 
 class Pipeline:
@@ -111,23 +143,39 @@ class Pipeline:
         backend, device, dtype: what it runs on.
     """
 
-    def __init__(self, checkpoint: Checkpoint, entry: models.Entry, dtype: str, device: str) -> None:
+    engine = "sdgen"
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        entry: models.Entry,
+        dtype: str,
+        device: str,
+        embeddings: Mapping[str, Any] | None = None,
+    ) -> None:
         from sdgen.conditioning import Conditioner
         from sdgen.denoiser import Denoiser
         from sdgen.networks.stable_diffusion import StableDiffusion
 
         self.checkpoint, self.entry = checkpoint, entry
-        self.backend, self.device, self.dtype = backend.active(), device, dtype
+        self.backend, self.device, self.dtype = backends.active(), device, dtype
         size = self._native_size()
-        with backend.on_device(device):
+        with backends.on_device(device):
             self.model: StableDiffusion = StableDiffusion(checkpoint, size, size, dtype, device)
             # Run once an image: on a CPU, XLA would take longer to compile them than it saves in 50 images.
             jit = not device.startswith("cpu")
-            self._conditioner = Conditioner(self.model.text_encoder, checkpoint.tokenizer, {}, jit)
+            self._conditioner = Conditioner(
+                self.model.text_encoder, checkpoint.tokenizer, embeddings or {}, jit
+            )
             self._denoiser = Denoiser(self.model.diffusion_model, traced=self._compile_decoder)
-            self._decode = backend.Program(self._decode_pixels, self.model.decoder.weights_by_name, jit)
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-compile")
+            self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, jit)
+        self._start_background()
         self._latent_shape: tuple[int, int, int] = (0, 0, 0)
+
+    def _start_background(self) -> None:
+        """Starts the thread beside the compiler's, on what need not wait for it."""
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
+        self._weights_sha256 = self._background.submit(self.checkpoint.sha256, models.file_sha256)
 
     @property
     def compilations(self) -> int:
@@ -152,7 +200,7 @@ class Pipeline:
             "steps": entry.steps or 50,
             "guidance": entry.guidance or 7.5,
             "sampler": entry.sampler or named,
-            "schedule": "normal",
+            "schedule": entry.schedule,
             "width": size,
             "height": size,
             "model": entry.name,
@@ -199,7 +247,7 @@ class Pipeline:
 
     def _draw(self, jobs: Sequence[_Job]) -> Iterator[Progress | Image]:
         requests = [job.request for job in jobs]
-        with backend.on_device(self.device):
+        with backends.on_device(self.device):
             began = time.perf_counter()
             context = self._context(jobs)
             encoded = time.perf_counter()
@@ -229,23 +277,31 @@ class Pipeline:
                     error,
                     job.warnings,
                     {
-                        "model": self.entry.name,
-                        "backend": self.backend,
-                        "device": self.device,
-                        "dtype": self.dtype,
-                        "batch_size": len(requests),
+                        **self._details(),
+                        "batch_size": len(jobs),
                         "encode_seconds": encoded - began,
                         "denoise_seconds": denoised - encoded,
                         "decode_seconds": decode_seconds,
                     },
                 )
 
+    def _details(self) -> dict[str, Any]:
+        """What made an image, for its sidecar."""
+        return {
+            "model": self.entry.name,
+            "weights_sha256": self._weights_sha256.result(),
+            "engine": self.engine,
+            "backend": self.backend,
+            "device": self.device,
+            "dtype": self.dtype,
+        }
+
     def _compile_decoder(self) -> None:
         """Has another thread compile the decoder while XLA compiles the sampling loop."""
         shape = self._latent_shape
 
         def compile_decoder() -> None:
-            with backend.on_device(self.device):
+            with backends.on_device(self.device):
                 self._decode(np.zeros((1, *shape), np.float32))
 
         self._background.submit(compile_decoder)
@@ -273,7 +329,9 @@ class Pipeline:
             return None, ImageError(
                 f"the latents became non-finite in {self.dtype}; try --dtype float32 or another seed"
             )
-        pixels: Pixels = np.asarray(self._decode(latents))[0]
+        return self._checked(np.asarray(self._decode(latents))[0])
+
+    def _checked(self, pixels: Pixels) -> tuple[Pixels | None, ImageError | None]:
         if pixels.min() == pixels.max():
             return None, ImageError(
                 f"the image has one colour everywhere, as after an overflow in {self.dtype}; "
@@ -289,8 +347,6 @@ class Pipeline:
         return ops.cast(ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255), "uint8")
 
     def _native_size(self) -> int:
-        from sdgen.networks.config import UNetConfig, VAEConfig
-
         if self.entry.size:
             return self.entry.size
         unet = UNetConfig.from_config(self.checkpoint.unet.config)
