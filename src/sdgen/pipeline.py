@@ -236,8 +236,10 @@ class Pipeline:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
         limit = batch_size or (1 if self.device.startswith("cpu") else 4)
         for _, alike in itertools.groupby(map(self._read, requests), key=lambda job: job.shape):
+            size = 1
             while batch := list(itertools.islice(alike, limit)):
-                yield from self._draw(batch)
+                size = max(size, len(batch))
+                yield from self._draw(batch, size)
 
     def _read(self, request: Request) -> _Job:
         request = self.resolve(request)
@@ -245,7 +247,9 @@ class Pipeline:
         negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
         return _Job(request, prompt, negative)
 
-    def _draw(self, jobs: Sequence[_Job]) -> Iterator[Progress | Image]:
+    def _draw(self, jobs: Sequence[_Job], size: int) -> Iterator[Progress | Image]:
+        """One batch. A short one is filled up to ``size``, for which the program is compiled already."""
+        count, jobs = len(jobs), [*jobs, *[jobs[-1]] * (size - len(jobs))]
         requests = [job.request for job in jobs]
         with backends.on_device(self.device):
             began = time.perf_counter()
@@ -262,14 +266,14 @@ class Pipeline:
                 context,
                 self._latent_shape,
             ):
-                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(jobs))
+                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, count)
             final = np.asarray(latents)
             denoised = time.perf_counter()
-            for i, job in enumerate(jobs):
+            for i, job in enumerate(jobs[:count]):
                 start = time.perf_counter()
                 pixels, error = self._pixels(final[i : i + 1])
                 decode_seconds = time.perf_counter() - start
-                share = (denoised - began) / len(requests)
+                share = (denoised - began) / count
                 yield Image(
                     job.request,
                     pixels,
@@ -278,7 +282,7 @@ class Pipeline:
                     job.warnings,
                     {
                         **self._details(),
-                        "batch_size": len(jobs),
+                        "batch_size": count,
                         "encode_seconds": encoded - began,
                         "denoise_seconds": denoised - encoded,
                         "decode_seconds": decode_seconds,

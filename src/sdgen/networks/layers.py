@@ -32,11 +32,14 @@ class Parameter:
     Attributes:
         name: key in ``Weights``.
         sources: reference tensor name -> its shape, in the order in which ``arrange`` takes them.
-        arrange: from the source tensors, in their stored dtype, to the value.
+        axes: the permutation that each source tensor goes through first; trailing axes of length 1 that it
+            does not name are dropped.
+        arrange: from the permuted source tensors, in their stored dtype, to the value.
     """
 
     name: str
     sources: Mapping[str, tuple[int, ...]]
+    axes: tuple[int, ...]
     arrange: Callable[[list[Tensor]], Tensor]
 
 
@@ -71,8 +74,9 @@ class Layer:
                     yield from child.parameters()
 
 
-def _as_is(tensors: list[Tensor]) -> Tensor:
-    return tensors[0]
+def _columns(tensors: list[Tensor]) -> Tensor:
+    """The tensors side by side along their last axis."""
+    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)
 
 
 class Linear(Layer):
@@ -85,19 +89,10 @@ class Linear(Layer):
 
     def own_parameters(self) -> Iterator[Parameter]:
         shape = (self.outputs, self.inputs)
-
-        def columns(tensors: list[Tensor]) -> Tensor:
-            # A 1x1 convolution is stored (outputs, inputs, 1, 1).
-            matrices = [ops.transpose(ops.reshape(t, shape)) for t in tensors]
-            return matrices[0] if len(matrices) == 1 else ops.concatenate(matrices, axis=1)
-
-        yield Parameter(self.name + ".weight", {f"{n}.weight": shape for n in self.names}, columns)
+        yield Parameter(self.name + ".weight", {f"{n}.weight": shape for n in self.names}, (1, 0), _columns)
         if self.bias:
-            yield Parameter(
-                self.name + ".bias",
-                {f"{n}.bias": (self.outputs,) for n in self.names},
-                lambda tensors: ops.concatenate(tensors) if len(tensors) > 1 else tensors[0],
-            )
+            biases = {f"{n}.bias": (self.outputs,) for n in self.names}
+            yield Parameter(self.name + ".bias", biases, (0,), _columns)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         y = ops.matmul(x, weights[self.name + ".weight"])
@@ -117,7 +112,12 @@ class Pointwise(Linear):
 
 
 WINOGRAD_CHANNELS = 320
-"""Least input and output channels for Winograd's algorithm; bench/convolution.py measures it."""
+"""Least input and output channels for Winograd's algorithm: below, a step gains less than the kernels cost
+to compile."""
+
+WINOGRAD_WEIGHTS = 1280 * 640
+"""Most input times output channels for it: its filters are 16/9 the size, and the widest convolutions hold
+most of a model's weights."""
 
 
 class Conv3x3(Layer):
@@ -144,16 +144,17 @@ class Conv3x3(Layer):
             stride,
             padding,
         )
-        # Narrower ones gain less in a thousand steps than their four kernels cost to compile.
-        self.winograd = numerics.winograd and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS
+        small, large = WINOGRAD_CHANNELS, WINOGRAD_WEIGHTS
+        fits = min(inputs, outputs) >= small and inputs * outputs <= large
+        self.winograd = numerics.winograd and stride == 1 and fits
 
     def own_parameters(self) -> Iterator[Parameter]:
         weight = {self.name + ".weight": (self.outputs, self.inputs, 3, 3)}
         if self.winograd:
-            yield Parameter(self.name + ".winograd", weight, _winograd_filters)
+            yield Parameter(self.name + ".winograd", weight, (2, 3, 1, 0), _winograd_filters)
         else:
-            yield Parameter(self.name + ".weight", weight, lambda t: ops.transpose(t[0], (2, 3, 1, 0)))
-        yield Parameter(self.name + ".bias", {self.name + ".bias": (self.outputs,)}, _as_is)
+            yield Parameter(self.name + ".weight", weight, (2, 3, 1, 0), _columns)
+        yield Parameter(self.name + ".bias", {self.name + ".bias": (self.outputs,)}, (0,), _columns)
 
     def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place."""
@@ -170,11 +171,11 @@ _FILTER_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 
 
 
 def _winograd_filters(tensors: list[Tensor]) -> Tensor:
-    """(outputs, inputs, 3, 3) -> (16, inputs, outputs); the products are numbered column first, then row."""
-    kernel = ops.cast(tensors[0], "float32")
-    outputs, inputs = kernel.shape[:2]
+    """(3, 3, inputs, outputs) -> (16, inputs, outputs); the products are numbered column first, then row."""
+    inputs, outputs = tensors[0].shape[2:]
     both = np.einsum("ij,kl->kijl", _FILTER_TRANSFORM, _FILTER_TRANSFORM).reshape(16, 9)
-    return ops.einsum("ts,ois->tio", both, ops.reshape(kernel, (outputs, inputs, 9)))
+    kernel = ops.reshape(ops.cast(tensors[0], "float32"), (9, inputs * outputs))
+    return ops.reshape(ops.matmul(both, kernel), (16, inputs, outputs))
 
 
 def _winograd(x: Tensor, filters: Tensor) -> Tensor:
@@ -223,7 +224,7 @@ class GroupNorm(Layer):
 
     def own_parameters(self) -> Iterator[Parameter]:
         for part in (".weight", ".bias"):
-            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, _as_is)
+            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, (0,), _columns)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Normalises over each group of channels and all positions."""
@@ -250,7 +251,7 @@ class LayerNorm(Layer):
 
     def own_parameters(self) -> Iterator[Parameter]:
         for part in (".weight", ".bias"):
-            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, _as_is)
+            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, (0,), _columns)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         wide = ops.cast(x, "float32")

@@ -59,11 +59,13 @@ class TimeProjections(Layer):
         yield Parameter(
             "time_projections.weight",
             {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)},
-            lambda tensors: ops.concatenate([ops.transpose(t) for t in tensors], axis=1),
+            (1, 0),
+            lambda tensors: ops.concatenate(tensors, axis=1),
         )
         yield Parameter(
             "time_projections.bias",
             {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)},
+            (0,),
             ops.concatenate,
         )
 

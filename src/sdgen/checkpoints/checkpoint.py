@@ -1,0 +1,133 @@
+"""What every checkpoint format is read into: three networks' tensors under diffusers names."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdgen.checkpoints.tensors import Shape, Tensors
+from sdgen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from sdgen.tokenizer import ClipTokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One network: its configuration and its weights.
+
+    Attributes:
+        config: diffusers' (UNet, VAE) or transformers' (text encoder) config.json.
+        tensors: weights under the names and in the layouts of diffusers (convolutions OIHW, linear
+            layers (out, in)) and of transformers 5 (text encoder: ``embeddings.…``, ``encoder.layers.…``,
+            ``final_layer_norm.…``, without the older ``text_model.`` prefix), in the stored dtype.
+        files: the files that hold the weights.
+        source: what error messages call it.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Tensors
+    files: tuple[Path, ...]
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A text-to-image model, ready to be put into networks.
+
+    Attributes:
+        name: short name, for sidecars.
+        unet, text_encoder, vae: the networks.
+        tokenizer: text to token numbers.
+        scheduler: diffusers' scheduler_config.json.
+        source: the folder or file that it was read from.
+        changes: what was done to the weights after reading, as text (LoRAs, another VAE).
+        warnings: what a user should know (LoRA keys that fit nothing).
+    """
+
+    name: str
+    unet: Component
+    text_encoder: Component
+    vae: Component
+    tokenizer: ClipTokenizer
+    scheduler: Mapping[str, Any]
+    source: str
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    extra_files: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that holds weights, each once, in a fixed order."""
+        parts = (self.unet, self.text_encoder, self.vae)
+        return tuple(dict.fromkeys([*(f for part in parts for f in part.files), *self.extra_files]))
+
+    def sha256(self, hash_file: Callable[[Path], str] | None = None) -> str:
+        """The weights' identity, 64 hexadecimal digits.
+
+        One unchanged file: that file's sha256. Otherwise the sha256 of the files' digests, one a line in
+        the order of ``files``, followed by ``changes``, one a line.
+
+        Args:
+            hash_file: gives a file's sha256; default ``file_sha256``. A caller may pass one that
+                remembers digests between runs.
+
+        Raises:
+            CheckpointError: a file cannot be read.
+        """
+        digests = [(hash_file or file_sha256)(path) for path in self.files]
+        if len(digests) == 1 and not self.changes:
+            return digests[0]
+        return hashlib.sha256("".join(f"{line}\n" for line in (*digests, *self.changes)).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits, read in pieces of 1 MiB.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def check_shapes(component: Component, expected: Mapping[str, Shape], ignore: tuple[str, ...] = ()) -> None:
+    """Check that a component holds exactly the tensors that a network asks for.
+
+    Args:
+        component: the weights.
+        expected: shape by diffusers name, in diffusers' layouts (OIHW, (out, in)).
+        ignore: beginnings of names that may be there without being asked for, for example
+            ("encoder.", "quant_conv.") where only a VAE's decoder is built.
+
+    Raises:
+        CheckpointError: names the first tensors that are missing, unexpected or of another shape.
+    """
+    shapes = component.tensors.shapes()
+    wrong = [
+        f"{name} has shape {shapes[name]} instead of {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != tuple(shape)
+    ]
+    missing = [f"{name} is missing" for name in expected if name not in shapes]
+    unexpected = [
+        f"{name} is not part of the network"
+        for name in shapes
+        if name not in expected and not name.startswith(ignore)
+    ]
+    faults = [*wrong, *missing, *unexpected]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(
+            f"the weights of {component.source} do not fit its configuration: {'; '.join(faults[:3])}{more}; "
+            "fetch the model again, or give the configuration that belongs to these weights"
+        )

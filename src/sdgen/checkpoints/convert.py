@@ -1,0 +1,277 @@
+"""Writing a checkpoint in another format: a diffusers folder, or a single file in the original naming."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdgen.checkpoints import families, names
+from sdgen.checkpoints.checkpoint import Checkpoint
+from sdgen.checkpoints.diffusers_folder import CLASSES, WEIGHTS_NAMES
+from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
+from sdgen.checkpoints.tensors import Tensors, concatenate, merge
+from sdgen.errors import CheckpointError, InputError, OutputError
+from sdgen.tokenizer_files import clip_vocabulary
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+CLIP_TOKENS = 49408
+
+
+def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None = None) -> None:
+    """Write a checkpoint as a diffusers folder, which appears under its name once it is whole.
+
+    Args:
+        checkpoint: any checkpoint; what was merged into it or replaced is written as it is now.
+        folder: must not exist yet.
+        dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own.
+
+    Raises:
+        InputError: an unknown dtype, or ``folder`` exists.
+        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, or is of a kind that has no
+            such folder.
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    _check_whole(checkpoint)
+    pipeline = _pipeline_class(checkpoint)
+
+    def write(part: Path) -> None:
+        part.mkdir(parents=True)
+        # diffusers asks inpainting models for the version that wrote them.
+        index: dict[str, Any] = {
+            "_class_name": pipeline,
+            "_diffusers_version": "0.37.0",
+            "requires_safety_checker": False,
+        }
+        components = {
+            "unet": checkpoint.unet,
+            "vae": checkpoint.vae,
+            "text_encoder": checkpoint.text_encoder,
+        }
+        for name, component in components.items():
+            library = "transformers" if name == "text_encoder" else "diffusers"
+            index[name] = [library, CLASSES[name][0]]
+            (part / name).mkdir()
+            _write_json(part / name / "config.json", component.config)
+            tensors = component.tensors
+            if name == "text_encoder":
+                # transformers 5 reads both; earlier versions know the names with this prefix alone.
+                tensors = tensors.renamed(lambda tensor: f"text_model.{tensor}")
+            _write_tensors(part / name / f"{WEIGHTS_NAMES[name]}.safetensors", tensors, dtype, {})
+        _write_tokenizer(checkpoint, part / "tokenizer")
+        index["tokenizer"] = ["transformers", "CLIPTokenizer"]
+        (part / "scheduler").mkdir()
+        _write_json(part / "scheduler" / "scheduler_config.json", checkpoint.scheduler)
+        index["scheduler"] = ["diffusers", checkpoint.scheduler.get("_class_name", "PNDMScheduler")]
+        index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+        _write_json(part / "model_index.json", index)
+
+    _write_whole(folder, dtype, write)
+
+
+def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | None = None) -> None:
+    """Write a checkpoint as one ``.safetensors`` file in the original naming of SD 1 and 2.
+
+    Such a file carries no configuration and no tokenizer, so only models that the family's reference
+    configuration describes can be written.
+
+    Args:
+        checkpoint: any checkpoint of SD 1 or 2.
+        path: must not exist yet.
+        dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own.
+
+    Raises:
+        InputError: an unknown dtype, or ``path`` exists.
+        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, or cannot be expressed in this
+            format.
+        OutputError: the file cannot be written.
+    """
+    _check_whole(checkpoint)
+    family = _check_expressible(checkpoint)
+    unet, vae = checkpoint.unet.tensors, checkpoint.vae.tensors
+    parts = [
+        _to_ldm(unet, names.unet_modules(names.unet_layout(unet)), UNET),
+        _to_ldm(vae, names.vae_modules(vae), VAE),
+        _clip(checkpoint.text_encoder.tensors)
+        if family is families.SD1
+        else _open_clip(checkpoint.text_encoder.tensors),
+    ]
+    prediction = str(checkpoint.scheduler.get("prediction_type", "epsilon"))
+    metadata = {"modelspec.prediction_type": "v" if prediction == "v_prediction" else prediction}
+    if checkpoint.scheduler.get("rescale_betas_zero_snr"):
+        # ComfyUI's mark of a model trained with zero terminal SNR.
+        parts.append(Tensors.from_arrays({"ztsnr": np.zeros(0, np.float32)}))
+    _write_whole(Path(path), dtype, lambda part: _write_tensors(part, merge(parts), dtype, metadata))
+
+
+def _to_ldm(tensors: Tensors, modules: Iterable[names.Module], prefix: str) -> Tensors:
+    """Tensors under LDM names; where LDM has a 1x1 convolution for a linear layer, as such."""
+    layers = {layer.diffusers: layer for module in modules for layer in names.layers(module)}
+    entries = {}
+    for name, entry in tensors.items_lazy():
+        module, _, kind = name.rpartition(".")
+        if module not in layers:
+            raise CheckpointError(
+                f"the tensor {name} has no place in a single file of Stable Diffusion 1 or 2"
+            )
+        pointwise = layers[module].kind == "pointwise" and kind == "weight"
+        entries[f"{prefix}{layers[module].ldm}.{kind}"] = (
+            entry.reshape((*entry.shape, 1, 1)) if pointwise else entry
+        )
+    return Tensors(entries)
+
+
+def _clip(tensors: Tensors) -> Tensors:
+    return tensors.renamed(lambda name: f"{CLIP}text_model.{name}")
+
+
+def _open_clip(tensors: Tensors) -> Tensors:
+    """A text encoder's tensors as OpenCLIP names them, its queries', keys' and values' weights in one."""
+    entries = {}
+    for name, entry in tensors.items_lazy():
+        match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
+        if not match:
+            entries[OPEN_CLIP + names.TEXT_ENDS[name]] = entry
+            continue
+        number, layer, kind = match.groups()
+        block = f"{OPEN_CLIP}transformer.resblocks.{number}"
+        if layer in names.TEXT_LAYER:
+            entries[f"{block}.{names.TEXT_LAYER[layer]}.{kind}"] = entry
+        elif layer == "self_attn.q_proj":
+            thirds = [tensors.lazy(name.replace("q_proj", part)) for part in ("q_proj", "k_proj", "v_proj")]
+            entries[f"{block}.attn.in_proj_{kind}"] = concatenate(thirds)
+    return Tensors(entries)
+
+
+def _check_whole(checkpoint: Checkpoint) -> None:
+    if "encoder.conv_in.weight" not in checkpoint.vae.tensors:
+        raise CheckpointError(
+            f"{checkpoint.name} has a VAE decoder alone; put keras_cv's image encoder (vae_encoder.h5) "
+            "beside it"
+        )
+
+
+_DECIDING = {
+    "unet": ("attention_head_dim", "norm_num_groups"),
+    "text_encoder": ("hidden_act", "num_attention_heads"),
+    "vae": ("scaling_factor", "norm_num_groups"),
+}
+"""What a reader of a single file takes from the family, as no shape shows it."""
+
+
+def _check_expressible(checkpoint: Checkpoint) -> families.Family:
+    shapes = checkpoint.unet.tensors.shapes()
+    family = families.family_of_unet(shapes)
+    expected = {
+        "unet": families.unet_config(family, shapes),
+        "text_encoder": families.text_encoder_config(family, checkpoint.text_encoder.tensors.shapes()),
+        "vae": families.vae_config(family, checkpoint.vae.tensors.shapes()),
+    }
+    for name, component in (
+        ("unet", checkpoint.unet),
+        ("text_encoder", checkpoint.text_encoder),
+        ("vae", checkpoint.vae),
+    ):
+        for key in _DECIDING[name]:
+            wanted, found = expected[name][key], component.config.get(key, expected[name][key])
+            if wanted != found:
+                raise CheckpointError(
+                    f"{checkpoint.name} cannot be one file: its {name} has {key} {found}, and readers of "
+                    f"such files take {wanted} for granted; write a diffusers folder"
+                )
+    if len(checkpoint.tokenizer.vocab) != CLIP_TOKENS:
+        raise CheckpointError(
+            f"{checkpoint.name} cannot be one file: its tokenizer is not CLIP's; write a diffusers folder"
+        )
+    return family
+
+
+def _pipeline_class(checkpoint: Checkpoint) -> str:
+    channels = checkpoint.unet.config.get("in_channels", 4)
+    classes = {4: "StableDiffusionPipeline", 9: "StableDiffusionInpaintPipeline"}
+    if channels not in classes:
+        raise CheckpointError(
+            f"{checkpoint.name} takes {channels} input channels; only text-to-image and inpainting models, "
+            "which take 4 and 9, can be written as a diffusers folder"
+        )
+    return classes[channels]
+
+
+def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
+    """The tokenizer's files: copied where the checkpoint is a diffusers folder, else CLIP's own."""
+    source = Path(checkpoint.source) / "tokenizer"
+    if source.is_dir():
+        shutil.copytree(source, folder)
+        return
+    folder.mkdir()
+    vocab, merges = clip_vocabulary()
+    _write_json(folder / "vocab.json", vocab)
+    lines = ["#version: 0.2", *(f"{first} {second}" for first, second in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    spelling = {number: token for token, number in vocab.items()}
+    special = {
+        "bos_token": spelling[checkpoint.tokenizer.bos],
+        "eos_token": spelling[checkpoint.tokenizer.eos],
+        "pad_token": spelling[checkpoint.tokenizer.pad],
+        "unk_token": spelling[checkpoint.tokenizer.eos],
+    }
+    _write_json(
+        folder / "tokenizer_config.json",
+        {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"},
+    )
+
+
+def _write_tensors(path: Path, tensors: Tensors, dtype: str | None, metadata: Mapping[str, str]) -> None:
+    """One file; the safetensors library wants all of its tensors at once."""
+    from safetensors.numpy import save_file
+
+    target = None if dtype is None else _numpy_dtype(dtype)
+    arrays = {
+        name: np.ascontiguousarray(array if target is None else array.astype(target, copy=False))
+        for name, array in tensors.items()
+    }
+    save_file(arrays, path, {"format": "pt", **metadata})
+
+
+def _numpy_dtype(dtype: str) -> np.dtype[Any]:
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_whole(path: Path, dtype: str | None, write: Callable[[Path], None]) -> None:
+    """Writes beside the final name and renames, so that what has the name is whole."""
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}", "dtype")
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name or remove it")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(part)
+        write(part)
+        part.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

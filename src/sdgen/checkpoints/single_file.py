@@ -1,0 +1,196 @@
+"""Single ``.safetensors`` files in the naming of the original code (LDM, with CLIP or OpenCLIP).
+
+Layout: ``model.diffusion_model.*`` (UNet), ``first_stage_model.*`` (VAE) and
+``cond_stage_model.transformer.*`` (SD 1: CLIP as transformers has it) or ``cond_stage_model.model.*``
+(SD 2: OpenCLIP, of which the last of the 24 layers is not used). The result equals that of diffusers'
+converters (loaders/single_file_utils.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sdgen.checkpoints import families, names
+from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.tensors import LazyTensor, Tensors, read_metadata, read_safetensors
+from sdgen.errors import CheckpointError
+from sdgen.tokenizer import ClipTokenizer
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+CLIP = "cond_stage_model.transformer."
+OPEN_CLIP = "cond_stage_model.model."
+
+UNUSED_LAYER = "transformer.resblocks.23."
+"""SD 2 conditions on the last but one of OpenCLIP's 24 layers."""
+
+
+def open_single_file(path: Path, prediction_type: str | None = None) -> Checkpoint:
+    """A single-file checkpoint, its weights unread.
+
+    Args:
+        path: a ``.safetensors`` file.
+        prediction_type: "epsilon", "v_prediction" or "sample", in place of what the file suggests.
+
+    Raises:
+        CheckpointError: the file is damaged, or is not a whole Stable Diffusion 1 or 2 model.
+    """
+    stored = read_safetensors(path)
+    _check_kind(path, stored)
+    unet = unet_tensors(_part(stored, UNET))
+    family = families.family_of_unet(unet.shapes())
+    text_encoder = (
+        open_clip_tensors(_part(stored, OPEN_CLIP))
+        if family is not families.SD1
+        else clip_tensors(_part(stored, CLIP))
+    )
+    vae = vae_tensors(_part(stored, VAE))
+    if prediction_type is None:
+        prediction_type = _prediction_type(stored, read_metadata(path), unet, family)
+    configs = {
+        "unet": families.unet_config(family, unet.shapes()),
+        "text_encoder": families.text_encoder_config(family, text_encoder.shapes()),
+        "vae": families.vae_config(family, vae.shapes()),
+    }
+    scheduler = {**family.scheduler, "prediction_type": prediction_type}
+    if "ztsnr" in stored:
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return Checkpoint(
+        name=path.stem,
+        unet=Component(configs["unet"], unet, (path,), f"{path} (UNet)"),
+        text_encoder=Component(configs["text_encoder"], text_encoder, (path,), f"{path} (text encoder)"),
+        vae=Component(configs["vae"], vae, (path,), f"{path} (VAE)"),
+        tokenizer=ClipTokenizer.clip(family.pad_token),
+        scheduler=scheduler,
+        source=str(path),
+    )
+
+
+def unet_tensors(stored: Tensors) -> Tensors:
+    """A UNet's tensors, from LDM names without prefix to diffusers names."""
+    return _renamed(stored, names.ldm_to_diffusers(names.unet_modules(names.ldm_unet_layout(stored))))
+
+
+def vae_tensors(stored: Tensors) -> Tensors:
+    """A VAE's tensors, from LDM names without prefix to diffusers names.
+
+    LDM has 1x1 convolutions in the attention block where diffusers has linear layers.
+    """
+    stored = stored.renamed(lambda name: name if name.startswith(VAE_PARTS) else None)
+    renamed = _renamed(stored, names.ldm_to_diffusers(names.vae_modules(stored)))
+    attention = {
+        name: entry.reshape(entry.shape[:2])
+        for name, entry in renamed.items_lazy()
+        if ".attentions." in name and entry.shape[2:] == (1, 1)
+    }
+    return renamed.replaced(attention)
+
+
+VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+"""A VAE's tensors; files of a trained VAE may hold its discriminator beside them."""
+
+
+def clip_tensors(stored: Tensors) -> Tensors:
+    """A CLIP text encoder's tensors under transformers 5's names."""
+    renamed = stored.renamed(lambda name: name.removeprefix("text_model."))
+    return renamed.renamed(lambda name: name if name.startswith(CLIP_PARTS) else None)
+
+
+CLIP_PARTS = ("embeddings.token", "embeddings.position_embedding", "encoder.layers.", "final_layer_norm.")
+
+
+def open_clip_tensors(stored: Tensors) -> Tensors:
+    """An OpenCLIP text encoder's tensors, without prefix, under transformers 5's names.
+
+    OpenCLIP keeps queries', keys' and values' projections in one tensor, in this order. Its last layer
+    and its projection into the space shared with images are left out.
+    """
+    entries: dict[str, LazyTensor] = {
+        name: stored.lazy(original) for name, original in names.TEXT_ENDS.items() if original in stored
+    }
+    layer_names = {original: name for name, original in names.TEXT_LAYER.items()}
+    for original, entry in stored.items_lazy():
+        match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", original)
+        if not match or original.startswith(UNUSED_LAYER):
+            continue
+        number, layer, kind = match.groups()
+        block = f"encoder.layers.{number}"
+        if layer == "attn.in_proj":
+            width = entry.shape[0] // 3
+            for index, part in enumerate(("q_proj", "k_proj", "v_proj")):
+                rows = entry.rows(index * width, (index + 1) * width)
+                entries[f"{block}.self_attn.{part}.{kind}"] = rows
+        elif layer in layer_names:
+            entries[f"{block}.{layer_names[layer]}.{kind}"] = entry
+    return Tensors(entries)
+
+
+def _part(stored: Tensors, prefix: str) -> Tensors:
+    return stored.renamed(lambda name: name.removeprefix(prefix) if name.startswith(prefix) else None)
+
+
+def _renamed(stored: Tensors, layer_names: Mapping[str, str]) -> Tensors:
+    """Tensors whose layers have names in the table; others stay as they are, for a check to report."""
+
+    def rename(name: str) -> str:
+        layer, _, kind = name.rpartition(".")
+        return f"{layer_names.get(layer, layer)}.{kind}"
+
+    return stored.renamed(rename)
+
+
+def _check_kind(path: Path, stored: Tensors) -> None:
+    missing = [
+        part
+        for part, prefixes in {"UNet": (UNET,), "VAE": (VAE,), "text encoder": (CLIP, OPEN_CLIP)}.items()
+        if not any(name.startswith(prefixes) for name in stored)
+    ]
+    if not missing:
+        return
+    kinds = [
+        (r"lora_|.*\.lora_|.*\.hada_", "a LoRA, which is given with --lora beside a model"),
+        (r"conditioner\.embedders\.", "an SDXL model; only Stable Diffusion 1 and 2 are read"),
+        (r"(model\.diffusion_model\.)?(joint|double)_blocks\.", "a model of Stable Diffusion 3 or Flux"),
+        (r"control_model\.", "a ControlNet, not a whole model"),
+        (r"(encoder|decoder)\.", "a VAE, which is given with --vae beside a model"),
+        (r"emb_params|string_to_param", "a textual inversion embedding, not a model"),
+    ]
+    for pattern, kind in kinds:
+        if any(re.match(pattern, name) for name in stored):
+            raise CheckpointError(f"{path} is {kind}")
+    raise CheckpointError(
+        f"{path} has no {' and no '.join(missing)} under the original names of Stable Diffusion; "
+        "a whole model is needed, as one file or as a diffusers folder"
+    )
+
+
+def _prediction_type(
+    stored: Tensors, metadata: Mapping[str, str], unet: Tensors, family: families.Family
+) -> str:
+    """What the network predicts: as the file says, else by a rule for SD 2, else the family's own.
+
+    The rule is ComfyUI's (comfy/supported_models.py, SD20.model_type): in models trained on v, one bias
+    spreads wider. Inpainting models, with 9 input channels, all predict epsilon.
+    """
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    if said.startswith("v"):
+        return "v_prediction"
+    if said in ("epsilon", "sample"):
+        return said
+    marked = metadata.get("ss_v_parameterization", "").lower()
+    if "v_pred" in stored or marked == "true" or metadata.get("modelspec.architecture", "").endswith("768-v"):
+        return "v_prediction"
+    bias = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
+    if (
+        family is families.SD2
+        and marked != "false"
+        and unet.shapes()["conv_in.weight"][1] == 4
+        and bias in unet
+        and float(np.std(unet[bias].astype(np.float64))) > 0.09
+    ):
+        return "v_prediction"
+    return str(family.scheduler["prediction_type"])

@@ -1,0 +1,213 @@
+"""Tensors by name that are read when they are asked for, and the safetensors files they come from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdgen.errors import CheckpointError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """One tensor whose shape and dtype are known and whose values are read on demand.
+
+    Attributes:
+        shape: its shape.
+        dtype: its NumPy dtype (bfloat16 is ``ml_dtypes.bfloat16``).
+        read: reads the values; every call reads anew.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    read: Callable[[], Array]
+
+    def transpose(self, *axes: int) -> LazyTensor:
+        """The tensor with its axes permuted, as a view of what was read."""
+        shape = tuple(self.shape[axis] for axis in axes)
+        return LazyTensor(shape, self.dtype, lambda: self.read().transpose(axes))
+
+    def reshape(self, shape: Shape) -> LazyTensor:
+        """The tensor in another shape of the same size."""
+        return LazyTensor(shape, self.dtype, lambda: self.read().reshape(shape))
+
+    def rows(self, start: int, stop: int) -> LazyTensor:
+        """Rows ``start`` to ``stop`` of the first axis, as a view of what was read."""
+        return LazyTensor((stop - start, *self.shape[1:]), self.dtype, lambda: self.read()[start:stop])
+
+
+class Tensors(Mapping[str, Array]):
+    """Tensors by name. ``tensors[name]`` reads one; ``lazy(name)`` and ``shapes()`` read nothing."""
+
+    def __init__(self, entries: Mapping[str, LazyTensor]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._entries[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def lazy(self, name: str) -> LazyTensor:
+        """One entry, unread."""
+        return self._entries[name]
+
+    def items_lazy(self) -> Iterable[tuple[str, LazyTensor]]:
+        """Every name with its entry, unread."""
+        return self._entries.items()
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every tensor by name."""
+        return {name: entry.shape for name, entry in self._entries.items()}
+
+    def renamed(self, rename: Callable[[str], str | None]) -> Tensors:
+        """The same tensors under other names; those for which ``rename`` gives None are left out."""
+        pairs = ((rename(name), entry) for name, entry in self._entries.items())
+        return Tensors({name: entry for name, entry in pairs if name is not None})
+
+    def replaced(self, entries: Mapping[str, LazyTensor]) -> Tensors:
+        """The same tensors with ``entries`` added or put in place of those of the same name."""
+        return Tensors({**self._entries, **entries})
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Tensors:
+        """Tensors that are in memory already."""
+        return cls({name: from_array(array) for name, array in arrays.items()})
+
+
+def from_array(array: Array) -> LazyTensor:
+    """A tensor that is in memory already."""
+    return LazyTensor(tuple(array.shape), array.dtype, lambda: array)
+
+
+def concatenate(parts: Sequence[LazyTensor]) -> LazyTensor:
+    """Tensors of one width and dtype below each other, as one."""
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return LazyTensor(shape, parts[0].dtype, lambda: np.concatenate([part.read() for part in parts]))
+
+
+def merge(parts: Iterable[Tensors]) -> Tensors:
+    """One mapping of several; a name that occurs twice is taken from the last."""
+    entries: dict[str, LazyTensor] = {}
+    for part in parts:
+        entries.update((name, part.lazy(name)) for name in part)
+    return Tensors(entries)
+
+
+def read_safetensors(path: Path) -> Tensors:
+    """The tensors of a ``.safetensors`` file, memory-mapped.
+
+    The safetensors library checks the header (its size, its JSON, offsets that cover the file without
+    overlap). Each tensor is then mapped by itself, read-only and without a copy, so loading needs little
+    memory beyond the network's own.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or altered, or holds a dtype that NumPy lacks.
+    """
+    header, data_start = _header(path)
+    entries = {}
+    for name, info in header.items():
+        dtype = _dtype(path, name, info["dtype"])
+        shape = tuple(info["shape"])
+        offset = data_start + info["data_offsets"][0]
+        entries[name] = mapped(path, dtype, shape, offset)
+    return Tensors(entries)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The free text of a ``.safetensors`` file's header (``__metadata__``).
+
+    Raises:
+        CheckpointError: as ``read_safetensors`` does.
+    """
+    return _validated(path) or {}
+
+
+def _validated(path: Path) -> dict[str, str] | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] | None = file.metadata()
+            return metadata
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")
+        raise CheckpointError(
+            f"{path} is truncated or altered ({reason}); delete it and fetch or copy it again"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Name -> {dtype, shape, data_offsets}, and where the data starts; see the safetensors format."""
+    _validated(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+_DTYPES: Mapping[str, str] = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def _dtype(path: Path, name: str, code: str) -> np.dtype[Any]:
+    if code == "BF16":
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    if code not in _DTYPES:
+        raise CheckpointError(
+            f"{path} stores {name} as {code}, which is not supported; take the fp16, bf16 or fp32 file"
+        )
+    return np.dtype(_DTYPES[code])
+
+
+def mapped(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> LazyTensor:
+    """A tensor that lies in a file, row-major, from byte ``offset`` on; mapped when it is read.
+
+    A mapping of its own for every tensor: its pages leave the process together with the array.
+    """
+    return LazyTensor(shape, dtype, partial(_map, path, dtype, shape, offset))
+
+
+def _map(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> Array:
+    if math.prod(shape) == 0:
+        return np.empty(shape, dtype)
+    try:
+        return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold what its header says: {error}; fetch it again") from None
+
+
+def plain_file_name(name: str) -> bool:
+    """Whether ``name`` names a file in its own folder: no separators, no drive, no parent."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\:\0")

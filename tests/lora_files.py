@@ -1,0 +1,101 @@
+"""LoRA files for the bundled mini model, as different programs write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+SCALE = 0.7
+RANK = 4
+
+_BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"
+
+# Module -> (out, in, kernel) of its weight.
+UNET = {
+    f"{_BLOCK}.attn1.to_q": (96, 96),
+    f"{_BLOCK}.attn1.to_out.0": (96, 96),
+    f"{_BLOCK}.attn2.to_v": (96, 256),
+}
+UNET_MORE = {
+    f"{_BLOCK}.ff.net.0.proj": (768, 96),
+    "down_blocks.0.attentions.0.proj_in": (96, 96),
+    "down_blocks.0.resnets.0.conv1": (96, 96, 3, 3),
+    "down_blocks.0.downsamplers.0.conv": (96, 96, 3, 3),
+}
+TEXT_ENCODER = {
+    "encoder.layers.0.self_attn.q_proj": (256, 256),
+    "encoder.layers.1.self_attn.out_proj": (256, 256),
+}
+TEXT_ENCODER_MORE = {"encoder.layers.1.mlp.fc1": (1024, 256)}
+
+
+def factors(module: str, shape: tuple[int, ...], rank: int = RANK) -> tuple[np.ndarray, np.ndarray]:
+    """Down and up of a module, fixed by its name: (rank, in, ...) and (out, rank, ...)."""
+    rng = np.random.Generator(np.random.Philox(key=sum(map(ord, module))))
+    down = rng.standard_normal((rank, *shape[1:]), np.float32) * np.float32(0.1)
+    up = rng.standard_normal((shape[0], rank, *(1 for _ in shape[2:])), np.float32) * np.float32(0.1)
+    return down, up
+
+
+def kohya(path: Path) -> Path:
+    """As kohya's sd-scripts do: underscores, alpha beside the factors."""
+    tensors = {}
+    for prefix, modules in (
+        ("lora_unet_", UNET | UNET_MORE),
+        ("lora_te_text_model_", TEXT_ENCODER | TEXT_ENCODER_MORE),
+    ):
+        for module, shape in modules.items():
+            down, up = factors(module, shape)
+            name = prefix + module.replace(".", "_")
+            tensors[f"{name}.lora_down.weight"] = down
+            tensors[f"{name}.lora_up.weight"] = up
+            tensors[f"{name}.alpha"] = np.array(2, np.float32)
+    save_file(tensors, path)
+    return path
+
+
+def peft(path: Path) -> Path:
+    """As diffusers does with PEFT: lora_A and lora_B, alpha in the metadata."""
+    tensors = {}
+    for prefix, modules in (
+        ("unet.", UNET | UNET_MORE),
+        ("text_encoder.", TEXT_ENCODER | TEXT_ENCODER_MORE),
+    ):
+        for module, shape in modules.items():
+            down, up = factors(module, shape)
+            tensors[f"{prefix}{module}.lora_A.weight"] = down
+            tensors[f"{prefix}{module}.lora_B.weight"] = up
+    adapter = {"lora_alpha": 2, "r": RANK}
+    targets = {"unet": UNET | UNET_MORE, "text_encoder": TEXT_ENCODER | TEXT_ENCODER_MORE}
+    metadata = {
+        f"{part}.{key}": value
+        for part, modules in targets.items()
+        for key, value in (adapter | {"target_modules": sorted(modules)}).items()
+    }
+    save_file(tensors, path, {"lora_adapter_metadata": json.dumps(metadata)})
+    return path
+
+
+def attention_processors(path: Path) -> Path:
+    """As diffusers did before PEFT: attention only, named after its processors, no alpha."""
+    tensors = {}
+    for module, shape in UNET.items():
+        block, _, layer = module.removesuffix(".0").rpartition(".")
+        down, up = factors(module, shape)
+        tensors[f"unet.{block}.processor.{layer}_lora.down.weight"] = down
+        tensors[f"unet.{block}.processor.{layer}_lora.up.weight"] = up
+    for module, shape in TEXT_ENCODER.items():
+        name = "text_encoder.text_model." + module.replace("q_proj", "to_q_lora").replace(
+            "out_proj", "to_out_lora"
+        )
+        down, up = factors(module, shape)
+        tensors[f"{name}.down.weight"] = down
+        tensors[f"{name}.up.weight"] = up
+    save_file(tensors, path)
+    return path
+
+
+WRITERS = {"kohya": kohya, "peft": peft, "attention_processors": attention_processors}

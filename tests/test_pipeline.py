@@ -1,0 +1,185 @@
+"""The pipeline on the bundled model: batches, seeds, compilations, what is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+
+import sdgen
+from sdgen import ImageError, InputError, Request
+from sdgen.checkpoints.tensors import from_array
+
+SMALL = Request(prompt="a red heart", steps=3, width=64, height=64, seed=7)
+
+
+def draw(pipeline, *requests, batch_size=None):
+    images = list(pipeline.generate(requests, batch_size))
+    assert [image.error for image in images] == [None] * len(requests)
+    return [image.pixels for image in images]
+
+
+def psnr(a, b):
+    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return np.inf if error == 0 else 10 * np.log10(255**2 / error)
+
+
+def changed(pipeline, part, **tensors):
+    """A new pipeline whose checkpoint has some tensors of one network replaced."""
+    component = getattr(pipeline.checkpoint, part)
+    entries = {name.replace("__", "."): from_array(values) for name, values in tensors.items()}
+    component = dataclasses.replace(component, tensors=component.tensors.replaced(entries))
+    checkpoint = dataclasses.replace(pipeline.checkpoint, **{part: component})
+    return sdgen.Pipeline(checkpoint, pipeline.entry, "float32", "cpu:0")
+
+
+def test_changing_numbers_compiles_nothing(mini):
+    draw(mini, SMALL, SMALL.replace(sampler="euler-a"))
+    before = mini.compilations
+    draw(
+        mini,
+        SMALL.replace(steps=5, guidance=2.0, seed=1),
+        SMALL.replace(sampler="dpmpp-2m", schedule="karras"),
+        SMALL.replace(sampler="unipc", steps=40, prompt="a panda", negative_prompt="a tree"),
+        SMALL.replace(sampler="ddim", eta=1.0, steps=2, guidance_rescale=0.5),
+        SMALL.replace(sampler="heun"),
+    )
+    assert mini.compilations == before
+
+
+def test_each_image_of_a_batch_is_that_of_its_seed_alone(mini):
+    requests = [SMALL.replace(seed=7 + k) for k in range(3)]
+    together = draw(mini, *requests, batch_size=3)
+    for request, pixels in zip(requests, together, strict=True):
+        assert psnr(pixels, draw(mini, request)[0]) > 50
+
+
+def test_a_batch_may_mix_prompts_samplers_steps_and_guidance(mini):
+    requests = [
+        SMALL,
+        SMALL.replace(prompt="a blue fish", sampler="euler-a", steps=5, guidance=2.0),
+        SMALL.replace(prompt="a panda", sampler="dpmpp-2m", steps=4, rng="torch", seed=1),
+    ]
+    together = draw(mini, *requests, batch_size=3)
+    for request, pixels in zip(requests, together, strict=True):
+        assert psnr(pixels, draw(mini, request)[0]) > 50
+
+
+def test_a_short_last_batch_compiles_nothing(mini):
+    requests = [SMALL.replace(seed=k) for k in range(5)]
+    draw(mini, *requests[:3], batch_size=3)
+    before = mini.compilations
+    assert len(draw(mini, *requests, batch_size=3)) == 5
+    assert mini.compilations == before
+
+
+def test_more_steps_than_a_window_of_the_table(mini):
+    from sdgen.denoiser import WINDOW
+
+    steps = WINDOW + 3
+    events = list(mini.stream([SMALL.replace(steps=steps)]))
+    assert [event.step for event in events[:-1]][-1] == steps
+    assert events[-1].pixels.shape == (64, 64, 3)
+
+
+def test_progress_moves_to_the_last_step(mini):
+    *progress, image = mini.stream([SMALL])
+    steps = [event.step for event in progress]
+    assert steps == sorted(steps)
+    assert progress[-1] == sdgen.Progress(3, 3, 1)
+    assert isinstance(image, sdgen.Image)
+
+
+def test_defaults_come_from_the_model(mini):
+    resolved = mini.resolve(Request(prompt="a red heart"))
+    assert (resolved.steps, resolved.guidance, resolved.sampler) == (25, 5.0, "ddim")
+    assert (resolved.width, resolved.height, resolved.model) == (256, 256, "mini")
+
+
+@pytest.mark.parametrize(("field", "near"), [("width", 96), ("height", 96)])
+def test_a_size_that_the_network_cannot_draw_is_refused(mini, field, near):
+    with pytest.raises(InputError, match=f"{field} 104 is not a multiple of 32.*nearest is {near}"):
+        mini.resolve(SMALL.replace(**{field: 104}))
+
+
+def test_a_long_plain_prompt_is_cut_and_said_so(mini):
+    long = " ".join(["heart"] * 80)
+    (image,) = mini.generate([SMALL.replace(prompt=long, prompt_syntax="plain")])
+    assert "longer than 77 tokens" in image.warnings[0]
+    assert "'heart heart heart heart heart'" in image.warnings[0]
+
+
+def test_a_long_prompt_is_read_whole_by_default(mini):
+    long = " ".join(["heart"] * 80)
+    (whole,) = mini.generate([SMALL.replace(prompt=long)])
+    (longer,) = mini.generate([SMALL.replace(prompt=long + " panda")])
+    assert whole.warnings == ()
+    assert not np.array_equal(whole.pixels, longer.pixels)
+
+
+def test_emphasis_changes_the_picture_and_a_weight_of_one_does_not(mini):
+    plain, one, more = draw(
+        mini,
+        SMALL.replace(prompt="a red heart"),
+        SMALL.replace(prompt="a (red:1.0) heart"),
+        SMALL.replace(prompt="a (red:1.5) heart"),
+    )
+    assert np.array_equal(plain, one)
+    assert not np.array_equal(plain, more)
+
+
+def test_without_guidance_the_negative_prompt_has_no_say(mini):
+    request = SMALL.replace(guidance=1.0)
+    plain, negative = draw(mini, request, request.replace(negative_prompt="a tree"))
+    assert np.array_equal(plain, negative)
+
+
+def test_non_finite_latents_are_an_error_and_not_a_picture(mini):
+    broken = changed(mini, "unet", conv_out__bias=np.full(4, np.nan, np.float32))
+    (image,) = broken.generate([SMALL])
+    assert image.pixels is None
+    assert isinstance(image.error, ImageError)
+    assert "non-finite" in str(image.error)
+
+
+def test_a_picture_of_one_colour_is_an_error(mini):
+    zeros = {"weight": np.zeros((3, 32, 3, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    flat = changed(mini, "vae", **{f"decoder__conv_out__{name}": values for name, values in zeros.items()})
+    (image,) = flat.generate([SMALL])
+    assert image.pixels is None
+    assert "one colour" in str(image.error)
+
+
+def test_weights_of_the_wrong_shape_name_the_tensor(mini):
+    with pytest.raises(sdgen.CheckpointError, match=r"conv_out\.bias has shape \(5,\) instead of \(4,\)"):
+        changed(mini, "unet", conv_out__bias=np.zeros(5, np.float32))
+
+
+def test_keras_cv_draws_with_these_networks(mini, capsys):
+    mini.model.img_height = mini.model.img_width = 64
+    pixels = mini.model.text_to_image("a red heart", num_steps=2, seed=1)
+    assert pixels.shape == (1, 64, 64, 3)
+    assert pixels.dtype == np.uint8
+
+
+def test_the_stock_engine_refuses_another_architecture():
+    with pytest.raises(sdgen.CheckpointError, match="its UNet has other widths; use --engine sdgen"):
+        sdgen.load("mini", engine="keras-cv")
+
+
+def test_clip_skip_changes_the_picture(mini):
+    all_layers, fewer = draw(mini, SMALL, SMALL.replace(clip_skip=1))
+    assert not np.array_equal(all_layers, fewer)
+
+
+def test_a_scheduler_setting_can_be_overridden(mini):
+    trailing, leading = draw(mini, SMALL, SMALL.replace(spacing="leading", zero_snr=False))
+    assert not np.array_equal(trailing, leading)
+
+
+def test_the_checkpoint_is_not_changed_by_drawing(mini):
+    scheduler = copy.deepcopy(mini.checkpoint.scheduler)
+    draw(mini, SMALL.replace(spacing="linspace"))
+    assert mini.checkpoint.scheduler == scheduler
