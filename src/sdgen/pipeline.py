@@ -192,7 +192,7 @@ class Pipeline:
         """The request with every None replaced by the model's default.
 
         Raises:
-            InputError: the model cannot draw this size.
+            InputError: the model cannot draw this size, or the sampler has no eta.
         """
         entry, size = self.entry, self._native_size()
         named = SAMPLER_OF_SCHEDULER.get(str(self.checkpoint.scheduler.get("_class_name")), "ddim")
@@ -207,6 +207,8 @@ class Pipeline:
         }
         missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
         resolved = request.replace(**missing)
+        if resolved.eta and resolved.sampler != "ddim":
+            raise InputError(f"eta belongs to the sampler ddim, and this is {resolved.sampler}", "eta")
         for field in ("width", "height"):
             pixels, multiple = getattr(resolved, field), self.size_multiple
             if pixels % multiple:
@@ -294,6 +296,7 @@ class Pipeline:
         return {
             "model": self.entry.name,
             "weights_sha256": self._weights_sha256.result(),
+            "changes": list(self.checkpoint.changes),
             "engine": self.engine,
             "backend": self.backend,
             "device": self.device,

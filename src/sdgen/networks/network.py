@@ -7,6 +7,8 @@ Each model computes what keras_cv's network of the same place computes, from the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -31,16 +33,24 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     """
     parameters = list(layers.parameters())
     check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
-    return {p.name: ops.convert_to_tensor(_variable(model, p, component.tensors, dtype)) for p in parameters}
+
+    def value(parameter: Parameter) -> Tensor:
+        tensors = [np.asarray(component.tensors[name]) for name in parameter.sources]
+        return ops.cast(parameter.arrange([_permuted(array, parameter.axes) for array in tensors]), dtype)
+
+    weights = {}
+    # Reading pages and moving memory: two threads overlap them, and more gain nothing.
+    with ThreadPoolExecutor(2) as executor:
+        for parameter, tensor in zip(parameters, executor.map(value, parameters), strict=True):
+            weights[parameter.name] = ops.convert_to_tensor(_variable(model, parameter.name, tensor, dtype))
+    return weights
 
 
-def _variable(model: keras.Model, parameter: Parameter, tensors: Mapping[str, np.ndarray], dtype: str) -> Any:
-    sources = [_permuted(np.asarray(tensors[name]), parameter.axes) for name in parameter.sources]
-    value = ops.cast(parameter.arrange(sources), dtype)
+def _variable(model: keras.Model, name: str, value: Tensor, dtype: str) -> Any:
     return model.add_weight(
         shape=value.shape,
         dtype=dtype,
-        name=parameter.name,
+        name=name,
         trainable=False,
         initializer=lambda *_, **__: value,
     )
@@ -65,8 +75,14 @@ class _Network(keras.Model):  # type: ignore[misc]
     def __init__(self, layers: Any, component: Component, numerics: Numerics, name: str) -> None:
         super().__init__(name=name, dtype=numerics.dtype)
         self.network = layers
-        self.weights_by_name = network_weights(self, layers, component, numerics.dtype)
+        # Read-only, so that Keras does not wrap it: a compiled function takes a plain dictionary.
+        self._by_name = MappingProxyType(network_weights(self, layers, component, numerics.dtype))
         self.built = True
+
+    @property
+    def weights_by_name(self) -> dict[str, Tensor]:
+        """What a compiled program takes as ``weights``."""
+        return dict(self._by_name)
 
 
 class UNetModel(_Network):

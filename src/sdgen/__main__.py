@@ -1,0 +1,29 @@
+"""``sdgen`` and ``python -m sdgen``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command on ``sys.argv`` and exit with its status."""
+    from sdgen.cli.root import root
+    from sdgen.cli.streams import open_closed_descriptors
+
+    open_closed_descriptors()
+    try:
+        root.main(prog_name="sdgen")
+    except SystemExit as end:
+        # The frameworks take two seconds to take themselves apart, and everything of ours is on the disk.
+        if "keras" in sys.modules and isinstance(end.code, int):
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(end.code)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Where exceptions become one sentence on stderr and an exit status."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from sdgen import backend
+from sdgen.errors import ExitCode, SdgenError
+
+LOG = logging.getLogger("sdgen")
+"""Shown on stderr with --verbose, tracebacks included."""
+
+
+def explain(error: Exception) -> tuple[str, ExitCode]:
+    """What went wrong, in one line, and the exit status for it. An unforeseen error's traceback is logged."""
+    if isinstance(error, SdgenError):
+        return _line(str(error)), error.exit_code
+    if isinstance(error, click.ClickException):
+        return _line(error.format_message()), ExitCode.USAGE
+    if isinstance(error, click.Abort):
+        return "interrupted", ExitCode.INTERRUPTED
+    LOG.debug("the error in full", exc_info=error)
+    if isinstance(error, MemoryError) or backend.is_out_of_memory(error):
+        return "out of memory; try a smaller --size or --batch-size", ExitCode.NONE_DRAWN
+    hint = "" if LOG.isEnabledFor(logging.DEBUG) else "; --verbose shows where"
+    return _line(f"{type(error).__name__}: {error}{hint}"), ExitCode.NONE_DRAWN
+
+
+def set_verbose(verbose: bool) -> None:
+    """Show sdgen's log on stderr, or keep it quiet."""
+    LOG.setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    LOG.propagate = False
+    if not LOG.handlers:
+        LOG.addHandler(_Echo())
+
+
+class _Echo(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

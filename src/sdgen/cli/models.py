@@ -1,0 +1,236 @@
+"""``sdgen models``: what models there are, which are here, and how they get here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sdgen import models
+from sdgen.cli.command import WIDTH, Command
+from sdgen.cli.types import Model
+from sdgen.errors import InputError, ModelUnavailable
+from sdgen.models import catalogue, store
+from sdgen.models.catalogue import Entry, Source
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+EXAMPLES = """\
+sdgen models list                                what there is, and what is here
+sdgen models pull sd2.1-base                     keras_cv's own files
+sdgen models pull sd2.1-base --source hub        the Hub's fp16 files, half the download
+sdgen models pull user/repo@revision             any diffusers repository with safetensors
+sdgen "a fox" --model "$(sdgen models path sd-turbo)\""""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class DownloadBar(models.Progress):
+    """A download's progress on stderr: a bar on a terminal, a line for each file elsewhere.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._bar: tqdm[None] | None = None
+
+    def begin(self, name: str, total: int | None, done: int) -> None:
+        if self.quiet:
+            return
+        if not sys.stderr.isatty():
+            rest = f", {models.size_text(total - done)}" if total else ""
+            click.echo(f"{'resuming' if done else 'fetching'} {name}{rest}", err=True)
+            return
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            desc=name,
+            total=total,
+            initial=done,
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+
+    def move(self, done: int) -> None:
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            click.echo(text, err=True)
+
+
+@click.group("models", context_settings={"max_content_width": WIDTH})
+def command() -> None:
+    """List, show, fetch, check and remove models."""
+
+
+def _json_option(function: _F) -> _F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
+_model_argument = click.argument("model", type=Model())
+_models_argument = click.argument("names", nargs=-1, required=True, type=Model(), metavar="MODEL...")
+
+
+@command.command("list", cls=Command, notes=(("Examples", EXAMPLES),))
+@_json_option
+def list_models(as_json: bool) -> None:
+    """List the models that have names, and the repositories that were pulled."""
+    entries = list(catalogue.load().values())
+    entries += [models.find(name) for name in store.repositories()]
+    if as_json:
+        for entry in entries:
+            click.echo(json.dumps({"name": entry.name, "state": store.state(entry), **_facts(entry)}))
+        return
+    rows = [("NAME", "HERE", "DOWNLOAD", "FOR", "WHAT IT IS")]
+    rows += [
+        (
+            entry.name,
+            store.state(entry),
+            _download(entry.sources[0]) if entry.sources else "-",
+            entry.task or "-",
+            entry.summary or "a repository on the Hub",
+        )
+        for entry in entries
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[4]]))
+
+
+@command.command("show", cls=Command)
+@_model_argument
+@_json_option
+def show_model(model: str, as_json: bool) -> None:
+    """Show all that is known of a model: settings, licence, files, where it is."""
+    entry = models.find(model)
+    place = next(store.found(entry), None)
+    facts = {
+        "name": entry.name,
+        "state": store.state(entry),
+        **_facts(entry),
+        "path": str(place.path) if place else None,
+        "sources": [_source_facts(source) for source in entry.sources],
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    for key, value in facts.items():
+        if key != "sources" and value is not None:
+            click.echo(f"{key:<12} {value}")
+    for source in entry.sources:
+        click.echo(f"{'source':<12} {source.name}: {_origin(source)}, {_download(source)}")
+        for file in source.files:
+            size = f", {models.size_text(file.size)}" if file.size else ""
+            click.echo(f"{'':<12}   {file.name}{size}, sha256 {file.sha256 or 'not known'}")
+
+
+@command.command("pull", cls=Command)
+@_models_argument
+@click.option("--source", metavar="NAME", help="Take it from this source; `models show` lists them.")
+@click.option("--offline", is_flag=True, envvar="SDGEN_OFFLINE", help="Do not use the network.")
+@_quiet_option
+def pull_models(names: Sequence[str], source: str | None, offline: bool, quiet: bool) -> None:
+    """Fetch models that are not here yet, and print where they are.
+
+    An interrupted download goes on where it stopped when the command is run again.
+    """
+    for name in names:
+        say_licence(models.find(name))
+        path = models.pull(name, source=source, offline=offline, progress=DownloadBar(quiet))
+        click.echo(path)
+
+
+@command.command("verify", cls=Command)
+@click.argument("names", nargs=-1, type=Model(), metavar="[MODEL]...")
+@_json_option
+def verify_models(names: Sequence[str], as_json: bool) -> None:
+    """Read the files of models again and compare their digests; of all downloaded ones if none is named."""
+    if not names:
+        entries = [*catalogue.load().values(), *(models.find(name) for name in store.repositories())]
+        names = [entry.name for entry in entries if entry.sources and store.state(entry) == "here"]
+    damaged = []
+    for name in names:
+        checked = models.verify(name)
+        if not checked:
+            click.echo(f"{name} has no published digests to compare with", err=True)
+        for path, fault in checked:
+            if as_json:
+                click.echo(json.dumps({"model": name, "path": str(path), "fault": fault}))
+            else:
+                click.echo(f"{path} {fault or 'is right'}")
+            if fault and name not in damaged:
+                damaged.append(name)
+    if damaged:
+        raise ModelUnavailable(
+            f"{', '.join(damaged)} cannot be used as it is; `sdgen models pull {' '.join(damaged)}` mends it"
+        )
+
+
+@command.command("path", cls=Command)
+@_model_argument
+def print_path(model: str) -> None:
+    """Print where a model is; exit status 4 if it is not on this machine."""
+    click.echo(models.locate(model, task=None))
+
+
+@command.command("rm", cls=Command)
+@_models_argument
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_quiet_option
+def remove_models(names: Sequence[str], yes: bool, quiet: bool) -> None:
+    """Delete what was downloaded of models. Files of other programs' caches stay."""
+    if not yes and not sys.stdin.isatty():
+        raise InputError("there is no terminal to ask on; --yes removes without asking", "yes")
+    for name in names:
+        if yes or click.confirm(f"Remove {name}?", err=True):
+            freed = models.remove(name, DownloadBar(quiet))
+            if not quiet:
+                click.echo(f"{name} removed, {models.size_text(freed)} freed", err=True)
+
+
+def say_licence(entry: Entry) -> None:
+    """Say on stderr, once for each model, what licence its weights are under."""
+    notice = models.licence_notice(entry)
+    if notice:
+        click.echo(notice, err=True)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    names = ("summary", "task", "family", "size", "prediction", "sampler", "schedule", "steps", "guidance")
+    return {name: getattr(entry, name) for name in (*names, "licence", "licence_url")}
+
+
+def _source_facts(source: Source) -> dict[str, Any]:
+    facts = dataclasses.asdict(source)
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _origin(source: Source) -> str:
+    if not source.repo:
+        return f"{len(source.files)} file{'' if len(source.files) == 1 else 's'}"
+    return f"{source.repo}@{source.revision}" + (f", {source.variant}" if source.variant else "")
+
+
+def _download(source: Source) -> str:
+    exact = bool(source.files) and all(file.size for file in source.files)
+    if not source.download:
+        return "size not known"
+    return models.size_text(source.download) if exact else f"about {models.size_text(source.download)}"

@@ -1,0 +1,218 @@
+"""From the options of a drawing command to what is drawn and where it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from sdgen import naming, output
+from sdgen.errors import InputError
+from sdgen.request import MAX_PROMPT, MAX_SEED, Request
+
+STDOUT = "-"
+RANDOM_SEEDS = 2**32
+MOST_BYTES = 4 * (MAX_PROMPT + 1)
+"""Of a prompt on stdin: room for one character more than a request takes."""
+
+_FIELDS = {
+    "negative_prompt": "negative",
+    "steps": "steps",
+    "guidance": "guidance",
+    "sampler": "sampler",
+    "schedule": "schedule",
+    "eta": "eta",
+    "rng": "rng",
+    "prompt_syntax": "prompt_syntax",
+    "clip_skip": "clip_skip",
+    "guidance_rescale": "guidance_rescale",
+    "spacing": "spacing",
+    "zero_snr": "zero_snr",
+}
+"""Fields of a request with the options that set them."""
+
+_STRENGTH = (
+    ParameterSource.DEFAULT,
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.COMMANDLINE,
+)
+_NEUTRAL: Mapping[str, Any] = {"count": 1, "json": False, "quiet": False, "verbose": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Conflict:
+    """Two options that exclude each other where ``clash`` finds that their values do."""
+
+    first: str
+    second: str
+    clash: Callable[[Mapping[str, Any]], bool]
+    sentence: str
+
+
+def _to_one_place(values: Mapping[str, Any]) -> bool:
+    target: str | None = values["output"]
+    return target is not None and (target == STDOUT or output.is_file_name(target))
+
+
+def _other_format(values: Mapping[str, Any]) -> bool:
+    target, format = values["output"], values["format"]
+    if format is None or target in (None, STDOUT) or not output.is_file_name(target):
+        return False
+    return bool(output.format_of(target) != format)
+
+
+CONFLICTS = (
+    Conflict(
+        "size",
+        "width",
+        lambda values: None not in (values["size"], values["width"]),
+        "--size and --width both set the width; give one of them",
+    ),
+    Conflict(
+        "size",
+        "height",
+        lambda values: None not in (values["size"], values["height"]),
+        "--size and --height both set the height; give one of them",
+    ),
+    Conflict(
+        "quiet",
+        "verbose",
+        lambda values: values["quiet"] and values["verbose"],
+        "--quiet and --verbose contradict each other; give one of them",
+    ),
+    Conflict(
+        "output",
+        "json",
+        lambda values: values["output"] == STDOUT and values["json"],
+        "-o - writes the image to stdout, where --json writes too; give one of them",
+    ),
+    Conflict(
+        "output",
+        "count",
+        lambda values: values["count"] > 1 and _to_one_place(values),
+        "-o names a place for one image, and --count asks for more; give a folder with -o",
+    ),
+    Conflict(
+        "output",
+        "prompts",
+        lambda values: len(values["prompts"]) > 1 and _to_one_place(values),
+        "-o names a place for one image, and there are several prompts; give a folder with -o",
+    ),
+    Conflict(
+        "output",
+        "name",
+        lambda values: values["name"] is not None and _to_one_place(values),
+        "--name is for the files of a folder, and -o names one place; give one of them",
+    ),
+    Conflict("output", "format", _other_format, "-o and --format name different formats; give one of them"),
+    Conflict(
+        "eta",
+        "sampler",
+        lambda values: values["eta"] and values["sampler"] not in (None, "ddim"),
+        "--eta is for the sampler ddim; leave it out or choose --sampler ddim",
+    ),
+)
+
+
+def settle(ctx: click.Context) -> dict[str, Any]:
+    """The options' values, without those that a stronger source's option excludes.
+
+    ``--width 256`` puts aside a ``size`` of the settings file; ``--width`` and ``--size`` together are
+    refused.
+
+    Raises:
+        click.UsageError: two options of one source contradict each other.
+    """
+    values = dict(ctx.params)
+    for conflict in CONFLICTS:
+        if not conflict.clash(values):
+            continue
+        first, second = (_strength(ctx, name) for name in (conflict.first, conflict.second))
+        if first == second:
+            raise click.UsageError(conflict.sentence, ctx)
+        weaker = conflict.first if first < second else conflict.second
+        values[weaker] = _NEUTRAL.get(weaker)
+    return values
+
+
+def requests(values: Mapping[str, Any], model: str) -> list[Request]:
+    """What to draw: ``count`` images of each prompt, with the same seeds for each.
+
+    Args:
+        values: as ``settle`` gives them.
+        model: the model's name.
+
+    Raises:
+        InputError: a prompt is unusable, or the last seed is out of range.
+    """
+    width, height = values["size"] or (values["width"], values["height"])
+    seed, count = values["seed"], values["count"]
+    if seed is None:
+        seed = secrets.randbelow(RANDOM_SEEDS - count + 1)
+    if seed + count - 1 > MAX_SEED:
+        raise InputError(f"the seeds {seed} to {seed + count - 1} go beyond {MAX_SEED}", "seed")
+    given = {field: values[option] for field, option in _FIELDS.items() if values[option] is not None}
+    return [
+        Request(prompt=prompt, seed=number, width=width, height=height, model=model, **given)
+        for prompt in read_prompts(values["prompts"])
+        for number in range(seed, seed + count)
+    ]
+
+
+def read_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts, with ``-`` replaced by the whole of stdin.
+
+    Raises:
+        InputError: stdin is empty, is not UTF-8, or is asked for twice.
+    """
+    if prompts.count(STDOUT) > 1:
+        raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
+    return [_stdin() if prompt == STDOUT else prompt for prompt in prompts]
+
+
+def destination(values: Mapping[str, Any]) -> output.Output | None:
+    """Where the images go; None for stdout.
+
+    Raises:
+        InputError: the name template is wrong, or stdout is a terminal.
+    """
+    target, format = values["output"], values["format"]
+    if target == STDOUT:
+        if sys.stdout.isatty():
+            raise InputError("-o - writes image bytes, and stdout is a terminal; send it to a file or a pipe")
+        return None
+    metadata = not values["no_metadata"]
+    if target is None:
+        return output.Output(output.FOLDER, values["name"] or naming.DEFAULT, format or "png", metadata)
+    target = os.path.expanduser(target)
+    if output.is_file_name(target):
+        path = Path(target)
+        return output.Output(
+            path.parent, format=output.format_of(target), metadata=metadata, file_name=path.name
+        )
+    return output.Output(Path(target), values["name"] or naming.DEFAULT, format or "png", metadata)
+
+
+def _strength(ctx: click.Context, name: str) -> int:
+    source = ctx.get_parameter_source(name)
+    return _STRENGTH.index(source) if source in _STRENGTH else len(_STRENGTH)
+
+
+def _stdin() -> str:
+    if sys.stdin.isatty():
+        click.echo("type the prompt; Ctrl-D ends it", err=True)
+    try:
+        prompt = sys.stdin.buffer.read(MOST_BYTES).decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InputError("the prompt on stdin is not UTF-8 text", "prompt") from None
+    if not prompt:
+        raise InputError("the prompt on stdin is empty", "prompt")
+    return prompt

@@ -1,0 +1,140 @@
+"""stdout for results alone, stderr for messages; what libraries write goes to neither unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from sdgen.errors import OutputError
+
+_NOISE = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+    rb"|WARNING: All log messages before absl::InitializeLog"
+)
+"""Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones. TF_CPP_MIN_LOG_LEVEL does not reach
+those that TensorFlow 2.21 writes while it is imported."""
+
+
+def open_closed_descriptors() -> None:
+    """Open what the caller closed of stdin, stdout and stderr, so that no file of ours takes its number.
+
+    A library that prints would otherwise write into an image.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python has None for a stream that was closed when it started.
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+class ClosedPipe(Exception):
+    """Whoever read our stdout has gone."""
+
+
+class Results:
+    """The run's real stdout, which nothing but results reaches."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def line(self, text: str | os.PathLike[str]) -> None:
+        """Write one line, at once; a path goes out as the bytes that it is on the file system.
+
+        Raises:
+            ClosedPipe, OutputError: as ``data``.
+        """
+        self.data(os.fsencode(text) + b"\n")
+
+    def data(self, data: bytes) -> None:
+        """Write bytes, at once.
+
+        Raises:
+            ClosedPipe: nobody reads stdout any more.
+            OutputError: stdout cannot be written, a full disk for example.
+        """
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+            self._stream.flush()
+        except BrokenPipeError:
+            raise ClosedPipe from None
+        except OSError as error:
+            raise OutputError(f"stdout cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def results() -> Iterator[Results]:
+    """Keep stdout for results: whatever else prints to it, even C++, goes to stderr.
+
+    The descriptor stays with stderr when the block ends, because C keeps what it prints until the process
+    exits.
+    """
+    with contextlib.ExitStack() as stack:
+        stream: BinaryIO
+        try:
+            sys.stdout.flush()
+            number = sys.stdout.fileno()
+            stream = stack.enter_context(os.fdopen(os.dup(number), "wb", buffering=0))
+            os.dup2(2, number)
+        except (io.UnsupportedOperation, ValueError):
+            stream = sys.stdout.buffer
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield Results(stream)
+
+
+def drop_library_noise() -> None:
+    """Keep the warnings and log lines of libraries, Python's and C++'s, off stderr until the process ends.
+
+    A child process reads what is written to descriptor 2 and passes on the rest, so that the last words of
+    a crash are not lost. ``sys.stderr`` goes to the real one directly.
+    """
+    try:
+        number = sys.stderr.fileno()
+    except (AttributeError, io.UnsupportedOperation, ValueError):
+        return
+    if number != 2 or not hasattr(os, "fork"):
+        return
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    sys.stderr.flush()
+    real = os.dup(2)
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        _pass_on(ours, real)
+    os.dup2(theirs, 2)
+    os.close(theirs)
+    os.close(ours)
+    sys.stderr = os.fdopen(real, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+
+
+def _pass_on(source: int, target: int) -> None:
+    """The child: copies lines that are no noise, until the last writer has gone."""
+    try:
+        # Signals of the terminal and of `timeout` reach the whole group; the end of the pipe ends this.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.dup2(source, 0)
+        os.dup2(target, 2)
+        # Above all stdout, whose reader waits until nobody has it open.
+        os.close(1)
+        os.closerange(3, 256)
+        with open(0, "rb") as lines:
+            for line in lines:
+                if not _NOISE.match(line):
+                    os.write(2, line)
+    finally:
+        os._exit(0)

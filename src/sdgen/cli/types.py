@@ -1,0 +1,154 @@
+"""Kinds of option values: how their text is read, and what a shell offers when completing them."""
+
+# mypy: disable-error-code="type-arg"
+# click's parameter types are generic from 8.4 on; before, they take no parameter.
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from sdgen.errors import InputError, SdgenError
+from sdgen.request import Request
+
+_KINDS: Mapping[Callable[[str], Any], str] = {int: "a whole number", float: "a number", str: "text"}
+
+
+class Field(click.ParamType):
+    """A value of one field of ``Request``, which checks it: ranges are written down there alone."""
+
+    def __init__(self, field: str, kind: Callable[[str], Any], metavar: str) -> None:
+        self.field = field
+        self.kind = kind
+        self.name = metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            converted = self.kind(value)
+        except ValueError:
+            self.fail(f"{value!r} is not {_KINDS[self.kind]}", param, ctx)
+        try:
+            return getattr(Request(**{"prompt": "", self.field: converted}), self.field)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Whole(click.ParamType):
+    """A whole number of 1 to ``most``."""
+
+    name = "N"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        with contextlib.suppress(ValueError):
+            if 1 <= (number := int(value)) <= self.most:
+                return number
+        self.fail(f"{value!r} is not a whole number of 1 to {self.most}", param, ctx)
+
+
+class Name(click.Choice):
+    """One of a table's names; completion shows the line that the table has about each."""
+
+    def __init__(self, table: Mapping[str, str]) -> None:
+        super().__init__(list(table))
+        self.table = table
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return "NAME"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        names = [name for name in self.table if name.startswith(incomplete)]
+        return [CompletionItem(name, help=self.table[name]) for name in names]
+
+
+class Size(click.ParamType):
+    """``WxH`` in pixels, read to (width, height)."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        sides = str(value).lower().replace("×", "x").split("x")
+        try:
+            width, height = (int(side) for side in sides)
+        except ValueError:
+            self.fail(f"{value!r} is not a width and a height such as 512x768", param, ctx)
+        try:
+            Request(prompt="", width=width, height=height)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        return width, height
+
+
+class Existing(click.Path):
+    """A path that must be there; ``~`` is understood wherever it comes from."""
+
+    def __init__(self, dir_okay: bool = True) -> None:
+        super().__init__(exists=True, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+class Lora(click.ParamType):
+    """``FILE[:SCALE]``, read to (file, scale); the scale is 1 where none is given."""
+
+    name = "FILE[:SCALE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        file, scale = os.path.expanduser(value), 1.0
+        before, colon, after = file.rpartition(":")
+        if colon and not os.path.exists(file):
+            try:
+                file, scale = before, float(after)
+            except ValueError:
+                self.fail(f"{after!r} is not a number", param, ctx)
+        if not math.isfinite(scale):
+            self.fail(f"the scale {scale} is not a number", param, ctx)
+        if not os.path.isfile(file):
+            self.fail(f"there is no file {file}", param, ctx)
+        return file, scale
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Model(click.ParamType):
+    """What ``sdgen.load`` takes: a name of the catalogue, a folder, a file or a repository."""
+
+    name = "NAME|PATH"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from sdgen.models import catalogue
+
+        try:
+            entries = catalogue.load()
+        except SdgenError:
+            entries = {}
+        items = [
+            CompletionItem(name, help=entry.summary)
+            for name, entry in entries.items()
+            if name.startswith(incomplete)
+        ]
+        return items or [CompletionItem(incomplete, type="file")]

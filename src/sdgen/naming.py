@@ -1,0 +1,153 @@
+"""File names: what a template of fields becomes, safe on every file system."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from sdgen.errors import InputError
+from sdgen.request import Request
+
+_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8}
+_NUMBERS = {"n": 9, "seed": 19, "steps": 4, "guidance": 12, "width": 4, "height": 4}
+FIELDS = (
+    "n",
+    "slug",
+    "seed",
+    "steps",
+    "sampler",
+    "model",
+    "guidance",
+    "width",
+    "height",
+    "prompt",
+    "date",
+    "time",
+)
+"""The fields of a name template."""
+
+DEFAULT = "{n}-{slug}-{seed}"
+LONGEST = 200
+"""Bytes of a name without its ending. File systems allow 255; temporary files need some more."""
+
+_SHORTEST_TEXT = 10
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+_WIDTH = re.compile(r"0?([0-9]{0,2})")
+
+
+def slug(text: str, longest: int = 60) -> str:
+    """Letters a-z, digits and single hyphens, cut between words where that keeps at least one.
+
+    Accents are dropped; text with nothing else left ("富士山") becomes "image".
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if len(words) > longest:
+        whole, _, _ = words[: longest + 1].rpartition("-")
+        words = whole or words[:longest]
+    return words or "image"
+
+
+class Template:
+    """A name template such as ``{n}-{slug}-{seed}``; numbers take a width: ``{seed:010}``.
+
+    Args:
+        text: literal text and fields of ``FIELDS``. It names a file, not a path.
+
+    Raises:
+        InputError: a field is unknown, a brace is alone, the text holds what a file name cannot, or names
+            would be too long.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._parts = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise self._refused(f"{error}; write {{{{ and }}}} for braces") from None
+        literals = "".join(literal for literal, _, _, _ in self._parts)
+        if not text or not text.isprintable() or _FORBIDDEN.search(literals):
+            raise self._refused('a name is no path and has none of < > : " / \\ | ? *; -o chooses the folder')
+        self._text_limit = self._measure(literals)
+        self.numbered = any(field == "n" for _, field, _, _ in self._parts)
+
+    def stem(self, values: Mapping[str, Any]) -> str:
+        """The file name without its ending: at most 200 bytes, never hidden, no device of Windows.
+
+        Args:
+            values: every field that the template has; ``n`` is written with at least 4 digits.
+        """
+        stem = ""
+        for literal, field, spec, _ in self._parts:
+            stem += literal
+            if field in _TEXTS:
+                stem += _cut(str(values[field]), min(self._text_limit, _TEXTS[field]))
+            elif field is not None:
+                stem += format(values[field], spec or {"n": "04", "guidance": "g"}.get(field, ""))
+        stem = stem.strip(". ")
+        return f"{stem}_" if _RESERVED.fullmatch(stem) else stem or "image"
+
+    def number(self, stem: str) -> int | None:
+        """The number ``n`` in a name that this template could have made, or None."""
+        pattern = ""
+        for literal, field, _, _ in self._parts:
+            pattern += re.escape(literal)
+            if field is not None:
+                pattern += r"0*([0-9]{1,9})" if field == "n" and "([0-9]" not in pattern else ".*"
+        found = re.fullmatch(pattern, stem, re.IGNORECASE)
+        return int(found[1]) if found and self.numbered else None
+
+    def _measure(self, literals: str) -> int:
+        """How many bytes each text field may have, so that no name is too long."""
+        left, texts = LONGEST - len(os.fsencode(literals)), 0
+        for _, field, spec, conversion in self._parts:
+            if field is None:
+                continue
+            if field not in FIELDS or conversion:
+                raise self._refused(f"unknown field {{{field}}}; the fields are {', '.join(FIELDS)}")
+            width = _WIDTH.fullmatch(spec or "")
+            if width is None or (spec and field in _TEXTS):
+                raise self._refused(f"{{{field}:{spec}}}: only numbers take a width, such as {{n:06}}")
+            if field in _TEXTS:
+                texts += 1
+            else:
+                left -= max(_NUMBERS[field], int(width[1] or 0))
+        limit = left // texts if texts else left
+        if limit < (_SHORTEST_TEXT if texts else 0):
+            raise self._refused(f"names would be longer than {LONGEST} bytes")
+        return limit
+
+    def _refused(self, why: str) -> InputError:
+        return InputError(f"--name {self.text[:LONGEST]!r}: {why}", "name")
+
+
+def fields(request: Request) -> dict[str, Any]:
+    """The template fields that a finished request gives; ``n``, ``date`` and ``time`` are the caller's."""
+    shown = _FORBIDDEN.sub(" ", request.prompt)
+    shown = "".join(letter if letter.isprintable() else " " for letter in shown)
+    return {
+        "prompt": " ".join(shown.split()),
+        "slug": slug(request.prompt),
+        "seed": request.seed,
+        "steps": request.steps or 0,
+        "sampler": request.sampler or "",
+        "model": model_slug(request.model or ""),
+        "guidance": request.guidance or 0.0,
+        "width": request.width or 0,
+        "height": request.height or 0,
+    }
+
+
+def model_slug(model: str) -> str:
+    """A model's name, or the last part of its path, with dots kept: ``sd2.1-base``."""
+    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1].removesuffix(".safetensors").removesuffix(".h5")
+    return ".".join(slug(part) for part in last.split(".") if part) or "model"
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore").rstrip(" -.")

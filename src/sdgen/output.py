@@ -1,0 +1,298 @@
+"""Files: an image and its sidecar, written whole or not at all, and never over another file.
+
+Both are first written as ``.sdgen-*.tmp`` in the folder where they go, synced to the disk, then given
+their names in one step each, the image first: a sidecar means a finished image, and a file under a final
+name is whole. A temporary file also reserves its number, so that several processes share a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdgen import naming
+from sdgen.errors import InputError, OutputError
+from sdgen.metadata import FORMATS, encode, sidecar
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.pipeline import Image
+
+FOLDER = Path("outputs")
+"""Where images go when nothing else is said, below the current folder."""
+
+_ENDINGS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+_PREFIX, _SUFFIX = ".sdgen-", ".tmp"
+_STALE = 3600.0
+"""Seconds after which a temporary file is taken for one that a killed process left."""
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """Where an image is: its file and its sidecar, None where none was wanted."""
+
+    path: Path
+    sidecar: Path | None
+
+
+class Output:
+    """Where the images of one run go: a folder with a name template, or one file.
+
+    Args:
+        folder: made when ``prepare`` is called.
+        template: names in the folder.
+        format: a name of ``metadata.FORMATS``.
+        metadata: whether to write text into images and sidecars beside them.
+        file_name: the one file of that folder, instead of a template.
+    """
+
+    def __init__(
+        self,
+        folder: Path = FOLDER,
+        template: str = naming.DEFAULT,
+        format: str = "png",
+        metadata: bool = True,
+        file_name: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.template = naming.Template(template)
+        self.format = format
+        self.metadata = metadata
+        self.file_name = file_name
+        self._number = 0
+        self._temporaries: set[Path] = set()
+
+    def prepare(self, images: int, bytes_each: int) -> None:
+        """Make the folder and find out, before anything is drawn, whether images can be stored there.
+
+        Args:
+            images: how many will be.
+            bytes_each: the most that one may need.
+
+        Raises:
+            OutputError: the folder cannot be made or written, the disk has too little space, or the one
+                file is already there.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
+        with _explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _remove_stale(self.folder)
+            trial = self._temporary()
+            trial.touch(exist_ok=False)
+            trial.unlink()
+            free = shutil.disk_usage(self.folder).free
+            if self.file_name is not None:
+                self._refuse_taken(self.file_name)
+        if free < images * bytes_each:
+            raise OutputError(
+                f"{self.folder} has {free / 1e6:.0f} MB left and {images} images may need "
+                f"{images * bytes_each / 1e6:.0f} MB; free some space or choose another folder with -o"
+            )
+
+    def save(self, image: Image, created: datetime | None = None) -> Saved:
+        """Store one image and, with ``metadata``, its sidecar.
+
+        Raises:
+            OutputError: it cannot be stored; nothing of it is left under a final name.
+        """
+        assert image.pixels is not None
+        request = image.request if self.metadata else None
+        data = encode(image.pixels, self.format, request, image.details)
+        created = created or datetime.now().astimezone()
+        with _explained(self.folder), self._claim(image.request, created) as (name, temporary, waiting):
+            path = self.folder / name
+            _write_synced(temporary, data)
+            if not self.metadata:
+                _place(temporary, path)
+                _sync_folder(self.folder)
+                return Saved(path, None)
+            _write_synced(waiting, self._record(image, name, created))
+            _place(temporary, path)
+            beside = path.with_suffix(".json")
+            try:
+                _place(waiting, beside)
+            except OSError:
+                path.unlink()
+                raise
+            _sync_folder(self.folder)
+            return Saved(path, beside)
+
+    def abandon(self) -> None:
+        """Remove the temporary files of a ``save`` that will not be finished, before leaving the process."""
+        for file in tuple(self._temporaries):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+    def _record(self, image: Image, name: str, created: datetime) -> bytes:
+        assert image.pixels is not None
+        record = sidecar(
+            image.request,
+            image.pixels,
+            file_name=os.fsencode(name).decode(errors="replace"),
+            format=self.format,
+            seconds=image.seconds,
+            warnings=image.warnings,
+            details=image.details,
+            created=created,
+        )
+        return f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()
+
+    @contextlib.contextmanager
+    def _claim(self, request: Request, created: datetime) -> Iterator[tuple[str, Path, Path]]:
+        """A free file name, the temporary file that keeps it ours until the block ends, and the sidecar's."""
+        name, temporary = self._reserve(request, created)
+        waiting = temporary.with_name(temporary.name.removesuffix(_SUFFIX) + "-json" + _SUFFIX)
+        self._temporaries = {temporary, waiting}
+        try:
+            yield name, temporary, waiting
+        finally:
+            for file in (waiting, temporary):
+                file.unlink(missing_ok=True)
+            self._temporaries = set()
+
+    def _reserve(self, request: Request, created: datetime) -> tuple[str, Path]:
+        if self.file_name is not None:
+            self._refuse_taken(self.file_name)
+            temporary = self._temporary()
+            temporary.touch(exist_ok=False)
+            return self.file_name, temporary
+        values = naming.fields(request)
+        values |= {"date": f"{created:%Y-%m-%d}", "time": f"{created:%H-%M-%S}"}
+        if not self.template.numbered:
+            self._number = 0
+        while True:
+            self._number += 1
+            stem = self.template.stem({**values, "n": self._number})
+            if not self.template.numbered and self._number > 1:
+                stem = f"{stem}-{self._number}"
+            key = f"{self._number:04}" if self.template.numbered else stem
+            temporary = self.folder / f"{_PREFIX}{key}{_SUFFIX}"
+            try:
+                temporary.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            # Looked at only now: a process that had the number before has placed its file by the time
+            # its reservation is gone.
+            taken = self._taken(stem)
+            if not taken:
+                return stem + FORMATS[self.format], temporary
+            temporary.unlink()
+            self._number = max(self._number, taken)
+
+    def _taken(self, stem: str) -> int:
+        """0 where the stem and its number are free, else the highest number that is in use."""
+        with os.scandir(self.folder) as entries:
+            stems = {os.path.splitext(entry.name)[0].casefold() for entry in entries}
+        if self.template.numbered:
+            highest = max((self.template.number(name) or 0 for name in stems), default=0)
+            if highest >= self._number:
+                return highest
+        return self._number if stem.casefold() in stems else 0
+
+    def _refuse_taken(self, file_name: str) -> None:
+        path = self.folder / file_name
+        for file in (path, path.with_suffix(".json")) if self.metadata else (path,):
+            with contextlib.suppress(FileNotFoundError):
+                file.lstat()
+                raise OutputError(
+                    f"{file} is already there and is not overwritten; give another name with -o"
+                )
+
+    def _temporary(self) -> Path:
+        return self.folder / f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}"
+
+
+def is_file_name(target: str) -> bool:
+    """Whether ``-o TARGET`` names an image file, rather than a folder.
+
+    Raises:
+        InputError: it has the ending of something else.
+    """
+    path = Path(target)
+    if target.endswith(("/", os.sep)) or path.is_dir() or path.suffix == "":
+        return False
+    if path.suffix.lower() in _ENDINGS:
+        return True
+    raise InputError(
+        f"-o {target}: {path.suffix} is not an image format ({', '.join(_ENDINGS)}); "
+        "end a folder's name with /",
+        "output",
+    )
+
+
+def format_of(file_name: str) -> str:
+    """The format that a file name's ending stands for."""
+    return _ENDINGS[Path(file_name).suffix.lower()]
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name in one step; FileExistsError where the name is taken."""
+    if os.name == "nt":
+        os.rename(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: the name is taken with an empty file, then replaced.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new names outlast a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove_stale(folder: Path) -> None:
+    oldest = time.time() - _STALE
+    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says into an OutputError that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename or folder
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            sentence = f"no space is left in {folder}; free some, or choose another folder with -o"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            sentence = f"{folder} cannot be written; choose another folder with -o"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            sentence = f"{where} is in the way; choose another name with -o"
+        elif error.errno == errno.ENAMETOOLONG:
+            sentence = f"the name of {str(where)[:80]}... is too long for its file system; give a shorter one"
+        else:
+            sentence = f"{where}: {error.strerror}; choose another folder with -o"
+        raise OutputError(sentence) from error

@@ -1,0 +1,56 @@
+"""Report: what became of the images of a run, and the exit status that says so."""
+
+from __future__ import annotations
+
+import signal
+
+from sdgen.errors import ExitCode
+
+
+class Report:
+    """Counts images as they finish.
+
+    Attributes:
+        planned: images that the run set out to draw.
+        drawn: images that are stored.
+        failed: images that are not, each with a reason that was shown.
+        stopped: the signal that ended the run early, or None.
+        ended: the status of the error that ended the run early, or None.
+    """
+
+    def __init__(self, planned: int) -> None:
+        self.planned = planned
+        self.drawn = 0
+        self.failed = 0
+        self.stopped: signal.Signals | None = None
+        self.ended: ExitCode | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """130 or 143 after a signal, else 0 if all were drawn, 3 if some were, and 1 if none was.
+
+        Where an error ended the run before the first image or after the last, that error's own status.
+        """
+        if self.stopped is not None:
+            terminated = self.stopped == signal.SIGTERM
+            return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+        if 0 < self.drawn < self.planned:
+            return ExitCode.SOME_FAILED
+        if self.ended is not None:
+            return self.ended
+        return ExitCode.OK if self.drawn == self.planned else ExitCode.NONE_DRAWN
+
+    def summary(self, seconds: float) -> str:
+        """One line: ``3 of 4 images drawn, 1 failed, in 12.3 s``."""
+        images = "image" if self.planned == 1 else "images"
+        parts = [
+            f"{self.drawn} {images} drawn"
+            if self.drawn == self.planned
+            else f"{self.drawn} of {self.planned} {images} drawn"
+        ]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        left = self.planned - self.drawn - self.failed
+        if left:
+            parts.append(f"{left} not drawn" if self.stopped is None else f"stopped with {left} to go")
+        return f"{', '.join(parts)}, in {seconds:.1f} s"
