@@ -37,17 +37,25 @@ class Denoiser:
     or without fresh noise. ``compilations`` counts it.
     """
 
-    def __init__(self, model: UNetModel, traced: Callable[[], None]) -> None:
-        """``traced`` is called whenever the loop has been traced and XLA begins to compile it."""
+    def __init__(self, model: UNetModel, jit: bool, traced: Callable[[], None]) -> None:
+        """Nothing is compiled yet.
+
+        Args:
+            model: the network.
+            jit: ``Program``'s, for what runs once a picture.
+            traced: called whenever the loop has been traced and is about to be compiled.
+        """
         self.unet: UNet = model.network
-        self._prepare = Program(self._prepare_context, model.weights_by_name)
-        self._embed = Program(self._embed_window, model.weights_by_name)
-        self._advance = Program(self._run_rows, model.weights_by_name, traced=traced)
+        weights = model.weights_by_name
+        self.parameters = model.count_params()
+        self._prepare = Program(self._prepare_context, weights, jit=jit)
+        self._embed = Program(self._embed_window, weights, jit=jit)
+        self._advance = {jit: Program(self._run_rows, weights, jit, traced) for jit in (True, False)}
 
     @property
     def compilations(self) -> int:
         """How often the sampling loop was compiled."""
-        return self._advance.compilations
+        return sum(program.compilations for program in self._advance.values())
 
     def run(
         self,
@@ -56,6 +64,7 @@ class Denoiser:
         guidance: Sequence[tuple[float, float]],
         context: Tensor,
         shape: tuple[int, int, int],
+        jit: bool = True,
     ) -> Iterator[tuple[int, Tensor]]:
         """Denoises a batch from its noise.
 
@@ -67,6 +76,7 @@ class Denoiser:
             context: text encodings (2 batch, length, width), negatives first, or (batch, length, width)
                 for no guidance.
             shape: (height, width, channels) of the latents.
+            jit: compile the loop with XLA; False for TensorFlow's graph runtime.
 
         Yields:
             After each slice: table rows done so far, and the latents (batch, height, width, channels).
@@ -91,7 +101,7 @@ class Denoiser:
                 stop = min(last, row + max(1, int(SLICE_SECONDS / seconds_per_row)))
                 began = time.perf_counter()
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
-                state = self._advance(state, window, keys_values, scales, *bounds)
+                state = self._advance[jit](state, window, keys_values, scales, *bounds)
                 backend.wait(state)
                 seconds_per_row = (time.perf_counter() - began) / (stop - row)
                 row = stop

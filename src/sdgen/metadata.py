@@ -55,6 +55,7 @@ DETAILS = (
     "backend",
     "device",
     "dtype",
+    "compiler",
     "batch_size",
     "encode_seconds",
     "denoise_seconds",

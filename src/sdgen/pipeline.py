@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,12 @@ SAMPLER_OF_SCHEDULER = {
     "UniPCMultistepScheduler": "unipc",
 }
 """The sampler that a checkpoint's scheduler_config.json was written for."""
+
+
+GRAPH_WORK = 5e12
+"""Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
+before XLA has compiled, on two cores (docs/performance.md): 6 pictures of the bundled model, not one step of
+Stable Diffusion."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +95,7 @@ def load(
     embeddings: Sequence[str | Path] = (),
     variant: str | None = None,
     prediction_type: str | None = None,
+    jit: bool | None = None,
 ) -> Pipeline:
     """Reads a model into a pipeline.
 
@@ -102,6 +110,8 @@ def load(
         embeddings: textual inversion files, used by name in prompts.
         variant: weights to prefer in a diffusers folder, for example "fp16".
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
+        jit: compile the sampling loop with XLA. By default wherever it pays: always but for short jobs of a
+            small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
 
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.
@@ -123,7 +133,7 @@ def load(
     if dtype not in backends.DTYPES:
         raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
     if engine == "sdgen":
-        return Pipeline(checkpoint, entry, dtype, device, vectors)
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit)
     if engine != "keras-cv":
         raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
     from sdgen.keras_cv_engine import KerasCvPipeline
@@ -152,6 +162,7 @@ class Pipeline:
         dtype: str,
         device: str,
         embeddings: Mapping[str, Any] | None = None,
+        jit: bool | None = None,
     ) -> None:
         from sdgen.conditioning import Conditioner
         from sdgen.denoiser import Denoiser
@@ -162,13 +173,15 @@ class Pipeline:
         size = self._native_size()
         with backends.on_device(device):
             self.model: StableDiffusion = StableDiffusion(checkpoint, size, size, dtype, device)
-            # Run once an image: on a CPU, XLA would take longer to compile them than it saves in 50 images.
-            jit = not device.startswith("cpu")
+            # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
+            self._graph = device.startswith("cpu") and self.backend == "tensorflow"
+            once = not self._graph
             self._conditioner = Conditioner(
-                self.model.text_encoder, checkpoint.tokenizer, embeddings or {}, jit
+                self.model.text_encoder, checkpoint.tokenizer, embeddings or {}, once
             )
-            self._denoiser = Denoiser(self.model.diffusion_model, traced=self._compile_decoder)
-            self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, jit)
+            self._denoiser = Denoiser(self.model.diffusion_model, once, self._compile_decoder)
+            self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, once)
+        self._jit = jit
         self._start_background()
         self._latent_shape: tuple[int, int, int] = (0, 0, 0)
 
@@ -237,11 +250,25 @@ class Pipeline:
     ) -> Iterator[Progress | Image]:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
         limit = batch_size or (1 if self.device.startswith("cpu") else 4)
+        jit = self._pays_to_compile(requests)
         for _, alike in itertools.groupby(map(self._read, requests), key=lambda job: job.shape):
             size = 1
             while batch := list(itertools.islice(alike, limit)):
                 size = max(size, len(batch))
-                yield from self._draw(batch, size)
+                yield from self._draw(batch, size, jit)
+
+    def _pays_to_compile(self, requests: Iterable[Request]) -> bool:
+        """Whether XLA saves more in these requests than it takes to compile; for a stream it does."""
+        if not self._graph:
+            return True
+        if self._jit is not None or not isinstance(requests, Sequence):
+            return self._jit is not False
+        work = 0
+        for request in map(self.resolve, requests):
+            work += (
+                (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if _guided(request) else 1)
+            )
+        return bool(work * self._denoiser.parameters > GRAPH_WORK)
 
     def _read(self, request: Request) -> _Job:
         request = self.resolve(request)
@@ -249,7 +276,7 @@ class Pipeline:
         negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
         return _Job(request, prompt, negative)
 
-    def _draw(self, jobs: Sequence[_Job], size: int) -> Iterator[Progress | Image]:
+    def _draw(self, jobs: Sequence[_Job], size: int, jit: bool) -> Iterator[Progress | Image]:
         """One batch. A short one is filled up to ``size``, for which the program is compiled already."""
         count, jobs = len(jobs), [*jobs, *[jobs[-1]] * (size - len(jobs))]
         requests = [job.request for job in jobs]
@@ -267,6 +294,7 @@ class Pipeline:
                 [(request.guidance or 1.0, request.guidance_rescale) for request in requests],
                 context,
                 self._latent_shape,
+                jit,
             ):
                 yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, count)
             final = np.asarray(latents)
@@ -284,6 +312,7 @@ class Pipeline:
                     job.warnings,
                     {
                         **self._details(),
+                        "compiler": "xla" if jit else "graph",
                         "batch_size": count,
                         "encode_seconds": encoded - began,
                         "denoise_seconds": denoised - encoded,
@@ -365,6 +394,10 @@ class Pipeline:
         return request.height // downsampling, request.width // downsampling
 
 
+def _guided(request: Request) -> bool:
+    return request.guidance is not None and request.guidance > 1
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Job:
     """A resolved request and its tokenized prompts."""
@@ -375,7 +408,7 @@ class _Job:
 
     @property
     def guided(self) -> bool:
-        return self.request.guidance is not None and self.request.guidance > 1
+        return _guided(self.request)
 
     @property
     def shape(self) -> tuple[Any, ...]:
