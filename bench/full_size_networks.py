@@ -51,7 +51,9 @@ SIDE = args.size // 8
 NUMERICS = Numerics("float32", True, backend.attention("cpu:0", "float32"))
 
 
-def component(module: torch.nn.Module, config: dict[str, Any], prefixes: tuple[str, ...] = ("",)) -> Component:
+def component(
+    module: torch.nn.Module, config: dict[str, Any], prefixes: tuple[str, ...] = ("",)
+) -> Component:
     """A torch module's weights, shared and not copied."""
     arrays = {k: v.numpy() for k, v in module.state_dict().items() if k.startswith(prefixes)}
     return Component(config, Tensors.from_arrays(arrays), (), type(module).__name__)
@@ -92,7 +94,8 @@ def randomised(module: torch.nn.Module, seed: int) -> torch.nn.Module:
         if values.ndim > 1:
             values.normal_(0, values[0].numel() ** -0.5, generator=generator)
         else:
-            values.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.1, generator=generator)
+            mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            values.normal_(mean, 0.1, generator=generator)
     return module.eval()
 
 
@@ -125,18 +128,19 @@ def compare_unet(rng: np.random.Generator) -> None:
     config = UNetConfig.from_config(part.config)
     began = time.perf_counter()
     ours = UNetModel(UNet(config, NUMERICS), part, NUMERICS)
-    print(f"UNet, sdgen: built and loaded in {time.perf_counter() - began:.2f} s, {ours.count_params()} weights")
+    seconds = time.perf_counter() - began
+    print(f"UNet, sdgen: built and loaded in {seconds:.2f} s, {ours.count_params()} weights")
     unet, weights = ours.network, ours.weights_by_name
     shifts = unet.embed_timesteps(weights, timesteps)
     keys_values = unet.project_context(weights, context)
-    step = backend.Program(lambda w, x: unet.denoise(w, x, shifts, keys_values), weights)
-    report("UNet, sdgen", reference, lambda: step(latents))
+    step = backend.Program(lambda w, x, s, kv: unet.denoise(w, x, s, kv), weights)
+    report("UNet, sdgen", reference, lambda: step(latents, shifts, keys_values))
     inputs = {
         "latent": latents,
         "timestep_embedding": np.asarray(timestep_embedding(timesteps, config)),
         "context": context,
     }
-    del ours, weights, step, keys_values
+    ours = weights = step = keys_values = None
     gc.collect()
     kind = diffusion_model.DiffusionModelV2 if SECOND else diffusion_model.DiffusionModel
     model = stock(UNET, kind(args.size, args.size, 77, download_weights=False), part)
@@ -179,7 +183,9 @@ def compare_text_encoder(rng: np.random.Generator) -> None:
     print(f"{'text encoder, transformers':44} {'':19} first {first:6.2f} s  then {median:7.3f} s", flush=True)
     layers = TextEncoder(TextEncoderConfig.from_config(part.config), NUMERICS)
     ours = TextEncoderModel(layers, part, NUMERICS)
-    encode = backend.Program(lambda w, t: layers.encode(w, layers.embed(w, t)), ours.weights_by_name, jit=False)
+    encode = backend.Program(
+        lambda w, t: layers.encode(w, layers.embed(w, t)), ours.weights_by_name, jit=False
+    )
     report("text encoder, sdgen", reference, lambda: encode(tokens))
     kind = text_encoder.TextEncoderV2 if SECOND else text_encoder.TextEncoder
     model = stock(TEXT_ENCODER, kind(77, download_weights=False), part)

@@ -21,7 +21,7 @@ import torch
 import sdgen
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--compile", action="store_true", help="torch.compile the UNet of a second diffusers pipeline")
+parser.add_argument("--compile", action="store_true", help="also diffusers with a torch.compile'd UNet")
 parser.add_argument("--backend", default="tensorflow")
 parser.add_argument("--rounds", type=int, default=7)
 parser.add_argument("--steps", type=int, default=25)
@@ -55,7 +55,7 @@ def diffusers_run(compiled: bool):
 
 
 def sdgen_run():
-    pipeline = sdgen.load("mini", backend=args.backend, device="cpu")
+    pipeline = sdgen.load("mini", backend=args.backend, device="cpu", jit=True)
     request = sdgen.Request(prompt="a red heart", seed=7, steps=args.steps, guidance=5.0, rng="torch")
 
     def run() -> float:

@@ -26,7 +26,8 @@ from sdgen.errors import (
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Image, Pipeline, Progress, load
+    from sdgen.loading import load
+    from sdgen.pipeline import Image, Pipeline, Progress
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "Pipeline", "Progress", "Image"):
+    if name == "load":
+        from sdgen.loading import load
+
+        return load
+    if name in ("Pipeline", "Progress", "Image"):
         from sdgen import pipeline
 
         return getattr(pipeline, name)

@@ -41,6 +41,7 @@ class KerasCvPipeline(Pipeline):
     def __init__(self, checkpoint: Checkpoint, entry: models.Entry, dtype: str, device: str) -> None:
         self.checkpoint, self.entry = checkpoint, entry
         self.backend, self.device, self.dtype = backends.active(), device, dtype
+        self._changes: list[str] = list(checkpoint.changes)
         self._start_background()
         self._drawn_size: tuple[int, int] | None = None
         _check_architecture(checkpoint)

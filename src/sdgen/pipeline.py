@@ -1,4 +1,4 @@
-"""From requests to pixels: ``load`` a model, then ``Pipeline.generate`` or ``Pipeline.stream``."""
+"""From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdgen import backend as backends
 from sdgen import models
-from sdgen.checkpoints import Checkpoint, open_checkpoint
-from sdgen.checkpoints.lora import apply_loras
-from sdgen.checkpoints.textual_inversion import read_embedding
-from sdgen.checkpoints.vae_file import with_vae
+from sdgen.checkpoints import Checkpoint
+from sdgen.checkpoints.lora import scale_text
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.samplers import sampler_table
-from sdgen.errors import BackendError, ImageError, InputError
-from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.errors import ImageError, InputError
+from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -83,66 +80,6 @@ class Image:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def load(
-    model: str = models.DEFAULT,
-    *,
-    backend: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    engine: str = "sdgen",
-    vae: str | None = None,
-    loras: Sequence[tuple[str | Path, float]] = (),
-    embeddings: Sequence[str | Path] = (),
-    variant: str | None = None,
-    prediction_type: str | None = None,
-    jit: bool | None = None,
-) -> Pipeline:
-    """Reads a model into a pipeline.
-
-    Args:
-        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
-        backend: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
-        dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
-        device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
-        engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
-        vae: a folder or file whose VAE replaces the model's.
-        loras: LoRA files to merge into the weights, each with its scale.
-        embeddings: textual inversion files, used by name in prompts.
-        variant: weights to prefer in a diffusers folder, for example "fp16".
-        prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
-        jit: compile the sampling loop with XLA. By default wherever it pays: always but for short jobs of a
-            small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
-
-    Raises:
-        ModelUnavailable: the model is unknown or not on this machine.
-        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used.
-        BackendError: the backend, device, dtype or engine cannot be used here.
-    """
-    entry, path = models.find(model), models.locate(model)
-    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
-    if vae is not None:
-        checkpoint = with_vae(checkpoint, vae, variant)
-    if loras:
-        checkpoint = apply_loras(checkpoint, loras)
-    width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
-    vectors = dict(read_embedding(file, width=width) for file in embeddings)
-    backends.activate(backend)
-    device = backends.find_device(device)
-    if dtype in (None, "auto"):
-        dtype = backends.default_dtype(device)
-    if dtype not in backends.DTYPES:
-        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
-    if engine == "sdgen":
-        return Pipeline(checkpoint, entry, dtype, device, vectors, jit)
-    if engine != "keras-cv":
-        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
-    from sdgen.keras_cv_engine import KerasCvPipeline
-
-    if vectors:
-        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
-    return KerasCvPipeline(checkpoint, entry, dtype, device)
-
-
 class Pipeline:
     """A loaded model that draws requests.
 
@@ -163,6 +100,8 @@ class Pipeline:
         device: str,
         embeddings: Mapping[str, Any] | None = None,
         jit: bool | None = None,
+        loras: Mapping[str, str] | None = None,
+        changes: Sequence[str] = (),
     ) -> None:
         from sdgen.conditioning import Conditioner
         from sdgen.denoiser import Denoiser
@@ -181,7 +120,7 @@ class Pipeline:
             )
             self._denoiser = Denoiser(self.model.diffusion_model, once, self._compile_decoder)
             self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, once)
-        self._jit = jit
+        self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
         self._start_background()
         self._latent_shape: tuple[int, int, int] = (0, 0, 0)
 
@@ -274,6 +213,14 @@ class Pipeline:
         request = self.resolve(request)
         prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
         negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
+        for tag in prompt.loras:
+            scales = scale_text((tag.text_encoder_scale, tag.unet_scale))
+            if self._loras.get(tag.name) != scales:
+                raise InputError(
+                    f"the prompt names the LoRA {tag.name!r} at {scales}, which is not merged into this "
+                    "model; load the model with it",
+                    "prompt",
+                )
         return _Job(request, prompt, negative)
 
     def _draw(self, jobs: Sequence[_Job], size: int, jit: bool) -> Iterator[Progress | Image]:
@@ -309,7 +256,7 @@ class Pipeline:
                     pixels,
                     share + decode_seconds,
                     error,
-                    job.warnings,
+                    (*self.checkpoint.warnings, *job.warnings),
                     {
                         **self._details(),
                         "compiler": "xla" if jit else "graph",
@@ -325,7 +272,7 @@ class Pipeline:
         return {
             "model": self.entry.name,
             "weights_sha256": self._weights_sha256.result(),
-            "changes": list(self.checkpoint.changes),
+            "changes": self._changes,
             "engine": self.engine,
             "backend": self.backend,
             "device": self.device,

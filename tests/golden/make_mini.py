@@ -1,4 +1,4 @@
-"""Writes mini_networks.npz and mini_pictures/: what diffusers and transformers compute with the bundled model.
+"""Writes mini_networks.npz and mini_pictures/: what diffusers and transformers make of the bundled model.
 
     pip install -e '.[reference]' && python tests/golden/make_mini.py
 
@@ -36,9 +36,9 @@ SCHEDULERS = {
 
 def rows() -> list[dict]:
     """Every picture: a request's fields, and what is changed in the scheduler's configuration."""
-    big = dict(prompt="a red heart", steps=25, guidance=5.0, width=256, height=256)
+    big = {"prompt": "a red heart", "steps": 25, "guidance": 5.0, "width": 256, "height": 256}
     pictures = [dict(big, sampler=s, seed=7) for s in ("ddim", "euler", "dpmpp-2m")]
-    small = dict(prompt="a panda", negative_prompt="a tree", guidance=3.0, width=64, height=96)
+    small = {"prompt": "a panda", "negative_prompt": "a tree", "guidance": 3.0, "width": 64, "height": 96}
     for sampler in SCHEDULERS:
         steps = 4 if sampler == "lcm" else 10
         pictures.append(dict(small, sampler=sampler, steps=steps, seed=11))

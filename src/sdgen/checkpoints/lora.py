@@ -28,7 +28,9 @@ Parts = dict[str, LazyTensor]
 """The tensors that change one weight, by role: down, up, mid, alpha, w1_a, ..."""
 
 
-def apply_loras(checkpoint: Checkpoint, loras: Sequence[tuple[str | Path, float]]) -> Checkpoint:
+def apply_loras(
+    checkpoint: Checkpoint, loras: Sequence[tuple[str | Path, float | tuple[float, float]]]
+) -> Checkpoint:
     """The checkpoint with LoRAs merged into its UNet and text encoder, one after the other.
 
     A changed weight is computed when it is read, in float32, and stays float32: rounding the sum back to a
@@ -36,7 +38,8 @@ def apply_loras(checkpoint: Checkpoint, loras: Sequence[tuple[str | Path, float]
 
     Args:
         checkpoint: any checkpoint.
-        loras: files (``.safetensors``) with their scales; 0 leaves the weights as they are.
+        loras: files (``.safetensors``) with their scales, one number or one for the text encoder and one
+            for the UNet; 0 leaves the weights as they are.
 
     Returns:
         The changed checkpoint; ``warnings`` names keys that fit nothing.
@@ -47,11 +50,18 @@ def apply_loras(checkpoint: Checkpoint, loras: Sequence[tuple[str | Path, float]
             for a model of another shape.
     """
     for path, scale in loras:
-        checkpoint = _apply(checkpoint, Path(path), scale)
+        scales = scale if isinstance(scale, tuple) else (scale, scale)
+        checkpoint = _apply(checkpoint, Path(path), dict(zip(("text_encoder", "unet"), scales, strict=True)))
     return checkpoint
 
 
-def _apply(checkpoint: Checkpoint, path: Path, scale: float) -> Checkpoint:
+def scale_text(scale: float | tuple[float, float]) -> str:
+    """A LoRA's scale, or its two, as text."""
+    text_encoder, unet = scale if isinstance(scale, tuple) else (scale, scale)
+    return f"{unet:g}" if text_encoder == unet else f"{text_encoder:g} and {unet:g}"
+
+
+def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> Checkpoint:
     if not path.exists():
         raise ModelUnavailable(f"there is no LoRA at {path}")
     if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth"):
@@ -71,7 +81,7 @@ def _apply(checkpoint: Checkpoint, path: Path, scale: float) -> Checkpoint:
         name = f"{module}.weight"
         weight = components[part].tensors.lazy(name)
         _check_shape(path, part, name, weight.shape, parts)
-        factor = scale * _alpha_over_rank(path, metadata, part, module, parts)
+        factor = scales[part] * _alpha_over_rank(path, metadata, part, module, parts)
         merged[part][name] = _merged(path, name, weight, parts, factor)
     warnings = checkpoint.warnings
     if unknown:
@@ -88,7 +98,7 @@ def _apply(checkpoint: Checkpoint, path: Path, scale: float) -> Checkpoint:
         checkpoint,
         unet=changed["unet"],
         text_encoder=changed["text_encoder"],
-        changes=(*checkpoint.changes, f"lora scale {scale:g}"),
+        changes=(*checkpoint.changes, f"lora scales {scales['text_encoder']:g} and {scales['unet']:g}"),
         warnings=warnings,
         extra_files=(*checkpoint.extra_files, path),
     )

@@ -1,0 +1,82 @@
+"""``sdgen.load``: a model by name, with what is merged into it, on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdgen import backend as backends
+from sdgen import models
+from sdgen.checkpoints import open_checkpoint
+from sdgen.checkpoints.lora import apply_loras, scale_text
+from sdgen.checkpoints.textual_inversion import read_embedding
+from sdgen.checkpoints.vae_file import with_vae
+from sdgen.errors import BackendError, InputError
+from sdgen.networks.config import TextEncoderConfig
+from sdgen.pipeline import Pipeline
+
+
+def load(
+    model: str = models.DEFAULT,
+    *,
+    backend: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    engine: str = "sdgen",
+    vae: str | None = None,
+    loras: Sequence[tuple[str | Path, float | tuple[float, float]]] = (),
+    embeddings: Sequence[str | Path] = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+    jit: bool | None = None,
+) -> Pipeline:
+    """Reads a model into a pipeline.
+
+    Args:
+        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
+        backend: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
+        dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
+        device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
+        engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
+        vae: a folder or file whose VAE replaces the model's.
+        loras: LoRA files to merge into the weights, each with its scale, or two scales: of the text encoder
+            and of the UNet. A prompt's ``<lora:name:scale>`` must be among them, by the file's name without
+            its ending (``sdgen.prompt_loras.named`` finds them).
+        embeddings: textual inversion files, used by name in prompts.
+        variant: weights to prefer in a diffusers folder, for example "fp16".
+        prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
+        jit: compile the sampling loop with XLA. By default wherever it pays: always but for short jobs of a
+            small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
+
+    Raises:
+        ModelUnavailable: the model is unknown or not on this machine.
+        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used.
+        BackendError: the backend, device, dtype or engine cannot be used here.
+    """
+    entry, path = models.find(model), models.locate(model)
+    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
+    if vae is not None:
+        checkpoint = with_vae(checkpoint, vae, variant)
+    if loras:
+        checkpoint = apply_loras(checkpoint, loras)
+    width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
+    vectors = dict(read_embedding(file, width=width) for file in embeddings)
+    backends.activate(backend)
+    device = backends.find_device(device)
+    if dtype in (None, "auto"):
+        dtype = backends.default_dtype(device)
+    if dtype not in backends.DTYPES:
+        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
+    if engine == "sdgen":
+        changes = [f"VAE {vae}"] if vae is not None else []
+        changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
+        changes += [f"embedding {file}" for file in embeddings]
+        named = {Path(file).stem: scale_text(scale) for file, scale in loras}
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes)
+    if engine != "keras-cv":
+        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
+    from sdgen.keras_cv_engine import KerasCvPipeline
+
+    if vectors:
+        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
+    return KerasCvPipeline(checkpoint, entry, dtype, device)

@@ -1,0 +1,61 @@
+"""LoRAs that prompts name, ``<lora:name:0.8>``: which files they are.
+
+A LoRA is merged into the weights when a model is loaded, so all prompts of one run name the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sdgen import folders
+from sdgen.errors import InputError
+from sdgen.prompt_syntax import LoraTag, extract_loras
+from sdgen.request import Request
+
+Scales = tuple[float, float]
+"""Of the text encoder and of the UNet."""
+
+
+def folder() -> Path:
+    """Where LoRAs are looked for by name: ``loras`` in the models folder."""
+    return folders.models() / "loras"
+
+
+def find(name: str) -> Path:
+    """The file of a LoRA: ``<name>.safetensors`` in the folder or below it.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = [path for path in sorted(folder().rglob("*.safetensors")) if path.stem == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"the prompt names the LoRA {name!r}, and {len(found)} files below {folder()} are called so"
+        )
+    raise InputError(
+        f"the prompt names the LoRA {name!r}, and there is no {name}.safetensors in {folder()}; put it there"
+    )
+
+
+def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:
+    """The LoRAs that the prompts of requests name, to be given to ``sdgen.load``.
+
+    Raises:
+        InputError: a file is missing, a prompt's syntax is wrong, or the prompts do not all name the same.
+    """
+    sets: dict[frozenset[LoraTag], str] = {}
+    for request in requests:
+        if request.prompt_syntax != "plain":
+            sets.setdefault(frozenset(extract_loras(request.prompt)[1]), request.prompt)
+    if len(sets) > 1:
+        first, second = list(sets.values())[:2]
+        raise InputError(
+            f"the prompts {first!r} and {second!r} name different LoRAs, which are merged into the weights; "
+            "run them apart",
+            "prompt",
+        )
+    tags = next(iter(sets), frozenset())
+    return [(find(tag.name), (tag.text_encoder_scale, tag.unet_scale)) for tag in sorted(tags)]
