@@ -38,7 +38,7 @@ def choose(name: str | None = None) -> str:
     if asked not in BACKENDS:
         raise BackendError(f"the backend must be auto, tensorflow or jax, not {asked!r}")
     if importlib.util.find_spec(asked) is None:
-        raise BackendError(f"the backend {asked} is not installed; run: pip install 'sdgen[{asked}]'")
+        raise BackendError(f"the backend {asked} is not installed; run: pip install {asked}")
     return asked
 
 
