@@ -28,7 +28,7 @@ OURS = re.compile(r"seed .*|loading mini|step \d+ of .*|\d+ (of \d+ )?images? dr
 
 @functools.cache
 def load_once(**options: object) -> object:
-    from sdgen.pipeline import load
+    from sdgen.loading import load
 
     return load(**options)
 
