@@ -1,8 +1,9 @@
 """A pipeline that draws gradients at once, for tests of the command around it.
 
 Words in a prompt make it misbehave: "broken" gives no image, "long" a warning, "slow" takes a while, "stuck"
-takes for ever between two steps, "noisy" prints, "abort" dies, and "crash", "refuse", "starve" and "exhaust"
-raise. The device "slow to load" is. ``python stand_in.py ARGUMENTS`` is sdgen with this pipeline.
+takes for ever between two steps, "noisy" prints, "abort" dies, "crash", "refuse", "starve" and "exhaust"
+raise, and so does "hungry" where more than two are drawn at once. The device "slow to load" is.
+``python stand_in.py ARGUMENTS`` is sdgen with this pipeline.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 import sdgen
 from sdgen import models
-from sdgen.errors import BackendError, ImageError
-from sdgen.pipeline import Image, Progress
+from sdgen.errors import BackendError, ImageError, InputError
+from sdgen.pipeline import Denoised, Image, Job, Progress
 from sdgen.request import Request
 
 DETAILS = {
@@ -37,7 +38,12 @@ DETAILS = {
 
 
 class Pipeline:
+    entry = models.find("mini")
+    dtype, device, backend = "float32", "cpu:0", "tensorflow"
+
     def resolve(self, request: Request) -> Request:
+        if request.width == 104:
+            raise InputError("width 104 is not a multiple of 32", "width")
         return request.replace(
             steps=request.steps or 4,
             guidance=request.guidance or 5.0,
@@ -47,35 +53,62 @@ class Pipeline:
             height=request.height or 64,
         )
 
+    def batch_limit(self, asked: int | None = None) -> int:
+        return asked or 1
+
+    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
+        return False
+
+    def in_float32(self) -> None:
+        return None
+
+    def read(self, request: Request) -> Job:
+        request = self.resolve(request)
+        return Job(request, (request.height, request.width))
+
+    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+        requests = [job.request for job in jobs]
+        prompts = " ".join(request.prompt for request in requests)
+        steps = max(request.steps or 0 for request in requests)
+        if "crash" in prompts:
+            raise RuntimeError("this should not happen")
+        if "refuse" in prompts:
+            raise BackendError("this device cannot draw it")
+        if "starve" in prompts:
+            raise MemoryError
+        if "exhaust" in prompts or ("hungry" in prompts and size > 2):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory while allocating 4 GiB")
+        if "abort" in prompts:
+            os.write(2, b"F0000 fatal: no way on\n")
+            os.abort()
+        if "noisy" in prompts:
+            make_noise()
+        for step in range(steps):
+            if "slow" in prompts:
+                time.sleep(0.2)
+            if "stuck" in prompts and step == 1:
+                print("stuck", file=sys.stderr, flush=True)
+                time.sleep(60)
+            yield Progress(step + 1, steps, len(jobs))
+        yield Denoised(lambda: map(finish, requests, [len(jobs)] * len(jobs)))
+
     def stream(
-        self, requests: Sequence[Request], batch_size: int | None = None
+        self, requests: Iterable[Request], batch_size: int | None = None
     ) -> Iterator[Progress | Image]:
-        for request in requests:
-            if "crash" in request.prompt:
-                raise RuntimeError("this should not happen")
-            if "refuse" in request.prompt:
-                raise BackendError("this device cannot draw it")
-            if "starve" in request.prompt:
-                raise MemoryError
-            if "exhaust" in request.prompt:
-                raise RuntimeError("RESOURCE_EXHAUSTED: out of memory while allocating 4 GiB")
-            if "abort" in request.prompt:
-                os.write(2, b"F0000 fatal: no way on\n")
-                os.abort()
-            if "noisy" in request.prompt:
-                make_noise()
-            for step in range(request.steps or 0):
-                if "slow" in request.prompt:
-                    time.sleep(0.2)
-                if "stuck" in request.prompt and step == 1:
-                    print("stuck", file=sys.stderr, flush=True)
-                    time.sleep(60)
-                yield Progress(step + 1, request.steps or 0, 1)
-            if "broken" in request.prompt:
-                yield Image(request, None, 0.5, ImageError("the image came out black"))
-            else:
-                warnings = ("the prompt was cut after 'fox'",) if "long" in request.prompt else ()
-                yield Image(request, draw(request), 0.5, None, warnings, dict(DETAILS))
+        for job in map(self.read, requests):
+            for event in self.draw([job], 1, False):
+                if isinstance(event, Denoised):
+                    yield from event.images()
+                else:
+                    yield event
+
+
+def finish(request: Request, batch_size: int) -> Image:
+    """What the pipeline gives for a request in the end."""
+    if "broken" in request.prompt:
+        return Image(request, None, 0.5, ImageError("the image came out black"))
+    warnings = ("the prompt was cut after 'fox'",) if "long" in request.prompt else ()
+    return Image(request, draw(request), 0.5, None, warnings, {**DETAILS, "batch_size": batch_size})
 
 
 def make_noise() -> None:

@@ -162,6 +162,19 @@ def find_device(name: str | None = None) -> str:
     raise BackendError(f"{active()} sees no device {name!r} here; it sees {', '.join(present)}")
 
 
+def free_memory(device: str) -> int | None:
+    """Bytes of a device's memory that are free, or None where the backend does not say."""
+    kind, index = device.split(":")
+    if kind == "cpu" or active() != "jax":
+        return None
+    import jax
+
+    stats = jax.devices(kind)[int(index)].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+
+
 def default_dtype(device: str) -> str:
     """The widest dtype that is fast on a device: see the table in the code.
 
@@ -302,7 +315,9 @@ def attention(device: str, dtype: str) -> Callable[..., Any]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of the active backend says that a device ran out of memory."""
+    """Whether an exception, of Python or the active backend, says that memory ran out."""
+    if isinstance(error, MemoryError):
+        return True
     text = f"{type(error).__name__}: {error}"
     return "RESOURCE_EXHAUSTED" in text or "ResourceExhausted" in text or "Out of memory" in text
 

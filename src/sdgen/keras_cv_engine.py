@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import CheckpointError, InputError
-from sdgen.pipeline import Image, Pipeline, Progress
+from sdgen.pipeline import Denoised, Image, Job, Pipeline, Progress
 from sdgen.request import Request
 
 MULTIPLE = 128
@@ -85,35 +85,51 @@ class KerasCvPipeline(Pipeline):
                 )
         return resolved
 
-    def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None
-    ) -> Iterator[Progress | Image]:
-        """One image at a time: keras_cv's loop knows one prompt a batch.
+    def batch_limit(self, asked: int | None = None) -> int:
+        """1: keras_cv's loop knows one prompt a batch.
 
         Raises:
-            InputError: ``batch_size`` is above 1, or a prompt is longer than the 77 tokens that it takes.
+            InputError: ``asked`` is above 1.
         """
-        if batch_size not in (None, 1):
+        if asked not in (None, 1):
             raise InputError("--engine keras-cv draws one image at a time; leave --batch-size out")
-        for request in map(self.resolve, requests):
-            assert request.width and request.height and request.steps and request.guidance
-            yield Progress(0, request.steps, 1)
-            began = time.perf_counter()
-            noise = ImageNoise(request.seed, request.rng).normal(request.height // 8, request.width // 8, 4)
-            # keras_cv draws its progress bar on stdout.
-            with backends.on_device(self.device), contextlib.redirect_stdout(io.StringIO()):
-                model = self._stock_model(request.height, request.width)
-                drawn = model.generate_image(
-                    model.encode_text(request.prompt),
-                    negative_prompt=request.negative_prompt or None,
-                    num_steps=request.steps,
-                    unconditional_guidance_scale=request.guidance,
-                    diffusion_noise=noise,
-                )
-            seconds = time.perf_counter() - began
-            yield Progress(request.steps, request.steps, 1)
-            pixels, error = self._checked(drawn[0])
-            yield Image(request, pixels, seconds, error, (), {**self._details(), "batch_size": 1})
+        return 1
+
+    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
+        """keras_cv compiles its networks, always."""
+        return True
+
+    def in_float32(self) -> Pipeline | None:
+        """None: what keras_cv draws is shown as it is."""
+        return None
+
+    def read(self, request: Request) -> Job:
+        """As ``Pipeline.read``; keras_cv tokenizes when it draws."""
+        request = self.resolve(request)
+        return Job(request, (request.height, request.width))
+
+    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+        """One image; ``size`` is 1."""
+        (request,) = (job.request for job in jobs)
+        assert request.width and request.height and request.steps and request.guidance
+        yield Progress(0, request.steps, 1)
+        began = time.perf_counter()
+        noise = ImageNoise(request.seed, request.rng).normal(request.height // 8, request.width // 8, 4)
+        # keras_cv draws its progress bar on stdout.
+        with backends.on_device(self.device), contextlib.redirect_stdout(io.StringIO()):
+            model = self._stock_model(request.height, request.width)
+            drawn = model.generate_image(
+                model.encode_text(request.prompt),
+                negative_prompt=request.negative_prompt or None,
+                num_steps=request.steps,
+                unconditional_guidance_scale=request.guidance,
+                diffusion_noise=noise,
+            )
+        seconds = time.perf_counter() - began
+        yield Progress(request.steps, request.steps, 1)
+        pixels, error = self._checked(drawn[0])
+        image = Image(request, pixels, seconds, error, (), {**self._details(), "batch_size": 1})
+        yield Denoised(lambda: iter([image]))
 
     def _stock_model(self, height: int, width: int) -> Any:
         """keras_cv's model for a size, its networks holding the checkpoint's weights."""

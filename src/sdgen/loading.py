@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from sdgen import backend as backends
 from sdgen import models
-from sdgen.checkpoints import open_checkpoint
+from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import BackendError, InputError
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.pipeline import Pipeline
+
+Loras = Sequence[tuple[str | Path, float | tuple[float, float]]]
+"""LoRA files, each with its scale, or two scales: of the text encoder and of the UNet."""
+
+
+def read_checkpoint(
+    model: str,
+    *,
+    vae: str | None = None,
+    loras: Loras = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+    task: str | None = "text-to-image",
+) -> Checkpoint:
+    """The weights of a model with what replaces or changes them, unread; arguments as for ``load``.
+
+    Raises:
+        ModelUnavailable: the model, or a LoRA or VAE, is unknown or not on this machine.
+        CheckpointError: files cannot be used.
+    """
+    entry, path = models.find(model), models.locate(model, task=task)
+    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
+    checkpoint = dataclasses.replace(checkpoint, name=entry.name)
+    if vae is not None:
+        checkpoint = with_vae(checkpoint, vae, variant)
+    return apply_loras(checkpoint, loras)
 
 
 def load(
@@ -24,7 +51,7 @@ def load(
     device: str | None = None,
     engine: str = "sdgen",
     vae: str | None = None,
-    loras: Sequence[tuple[str | Path, float | tuple[float, float]]] = (),
+    loras: Loras = (),
     embeddings: Sequence[str | Path] = (),
     variant: str | None = None,
     prediction_type: str | None = None,
@@ -39,8 +66,7 @@ def load(
         device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
         engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
         vae: a folder or file whose VAE replaces the model's.
-        loras: LoRA files to merge into the weights, each with its scale, or two scales: of the text encoder
-            and of the UNet. A prompt's ``<lora:name:scale>`` must be among them, by the file's name without
+        loras: LoRA files to merge into the weights. A prompt's ``<lora:name:scale>`` must be among them, by the file's name without
             its ending (``sdgen.prompt_loras.named`` finds them).
         embeddings: textual inversion files, used by name in prompts.
         variant: weights to prefer in a diffusers folder, for example "fp16".
@@ -53,12 +79,15 @@ def load(
         CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used.
         BackendError: the backend, device, dtype or engine cannot be used here.
     """
-    entry, path = models.find(model), models.locate(model)
-    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
-    if vae is not None:
-        checkpoint = with_vae(checkpoint, vae, variant)
-    if loras:
-        checkpoint = apply_loras(checkpoint, loras)
+    entry = models.find(model)
+    checkpoint = read_checkpoint(
+        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type
+    )
+    if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
+        raise InputError(
+            f"{entry.name} changes a picture that it is given; sdgen draws from text alone: take another model",
+            "model",
+        )
     width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
     vectors = dict(read_embedding(file, width=width) for file in embeddings)
     backends.activate(backend)

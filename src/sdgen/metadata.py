@@ -105,6 +105,7 @@ def sidecar(
     warnings: Iterable[str] = (),
     details: Mapping[str, Any] | None = None,
     created: datetime | None = None,
+    job: str | None = None,
 ) -> dict[str, Any]:
     """What is recorded beside an image, as JSON types in the order in which it is written.
 
@@ -117,6 +118,7 @@ def sidecar(
         warnings: sentences about it.
         details: those of ``sdgen.Image``; the names of ``DETAILS`` are recorded.
         created: when, with a time zone; now by default.
+        job: identity of the task of a batch (``sdgen.batch_folder``); left out where there is none.
     """
     details = details or {}
     packages = [name for name in ("keras", "keras-cv", "numpy", details.get("backend")) if name]
@@ -140,6 +142,7 @@ def sidecar(
         "image": file_name,
         "format": format,
         "pixels_sha256": pixels_sha256(pixels),
+        **({} if job is None else {"job": job}),
         "schema": SIDECAR_SCHEMA,
     }
 

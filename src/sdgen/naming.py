@@ -12,7 +12,7 @@ from typing import Any
 from sdgen.errors import InputError
 from sdgen.request import Request
 
-_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8}
+_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8, "digest": 10}
 _NUMBERS = {"n": 9, "seed": 19, "steps": 4, "guidance": 12, "width": 4, "height": 4}
 FIELDS = (
     "n",
@@ -25,6 +25,7 @@ FIELDS = (
     "width",
     "height",
     "prompt",
+    "digest",
     "date",
     "time",
 )
@@ -74,7 +75,8 @@ class Template:
         if not text or not text.isprintable() or _FORBIDDEN.search(literals):
             raise self._refused('a name is no path and has none of < > : " / \\ | ? *; -o chooses the folder')
         self._text_limit = self._measure(literals)
-        self.numbered = any(field == "n" for _, field, _, _ in self._parts)
+        self.fields = frozenset(field for _, field, _, _ in self._parts if field is not None)
+        self.numbered = "n" in self.fields
 
     def stem(self, values: Mapping[str, Any]) -> str:
         """The file name without its ending: at most 200 bytes, never hidden, no device of Windows.
@@ -132,6 +134,7 @@ def fields(request: Request) -> dict[str, Any]:
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {
         "prompt": " ".join(shown.split()),
+        "digest": request.digest(),
         "slug": slug(request.prompt),
         "seed": request.seed,
         "steps": request.steps or 0,

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdgen import naming
+from sdgen import naming, whole_files
 from sdgen.errors import InputError, OutputError
 from sdgen.metadata import FORMATS, encode, sidecar
 from sdgen.request import Request
+from sdgen.whole_files import PREFIX, SUFFIX
 
 if TYPE_CHECKING:
     from sdgen.pipeline import Image
@@ -32,11 +30,6 @@ FOLDER = Path("outputs")
 """Where images go when nothing else is said, below the current folder."""
 
 _ENDINGS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
-_PREFIX, _SUFFIX = ".sdgen-", ".tmp"
-_STALE = 3600.0
-"""Seconds after which a temporary file is taken for one that a killed process left."""
-
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +80,9 @@ class Output:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
-        with _explained(self.folder):
+        with whole_files.explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            _remove_stale(self.folder)
+            whole_files.remove_stale(self.folder)
             trial = self._temporary()
             trial.touch(exist_ok=False)
             trial.unlink()
@@ -112,23 +105,9 @@ class Output:
         request = image.request if self.metadata else None
         data = encode(image.pixels, self.format, request, image.details)
         created = created or datetime.now().astimezone()
-        with _explained(self.folder), self._claim(image.request, created) as (name, temporary, waiting):
-            path = self.folder / name
-            _write_synced(temporary, data)
-            if not self.metadata:
-                _place(temporary, path)
-                _sync_folder(self.folder)
-                return Saved(path, None)
-            _write_synced(waiting, self._record(image, name, created))
-            _place(temporary, path)
-            beside = path.with_suffix(".json")
-            try:
-                _place(waiting, beside)
-            except OSError:
-                path.unlink()
-                raise
-            _sync_folder(self.folder)
-            return Saved(path, beside)
+        with whole_files.explained(self.folder), self._claim(image.request, created) as (name, temporary):
+            record = sidecar_text(image, name, self.format, created) if self.metadata else None
+            return place_pair(self.folder / name, data, record, temporary)
 
     def abandon(self) -> None:
         """Remove the temporary files of a ``save`` that will not be finished, before leaving the process."""
@@ -136,31 +115,15 @@ class Output:
             with contextlib.suppress(OSError):
                 file.unlink()
 
-    def _record(self, image: Image, name: str, created: datetime) -> bytes:
-        assert image.pixels is not None
-        record = sidecar(
-            image.request,
-            image.pixels,
-            file_name=os.fsencode(name).decode(errors="replace"),
-            format=self.format,
-            seconds=image.seconds,
-            warnings=image.warnings,
-            details=image.details,
-            created=created,
-        )
-        return f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()
-
     @contextlib.contextmanager
-    def _claim(self, request: Request, created: datetime) -> Iterator[tuple[str, Path, Path]]:
-        """A free file name, the temporary file that keeps it ours until the block ends, and the sidecar's."""
+    def _claim(self, request: Request, created: datetime) -> Iterator[tuple[str, Path]]:
+        """A free file name, and the temporary file that keeps it ours until the block ends."""
         name, temporary = self._reserve(request, created)
-        waiting = temporary.with_name(temporary.name.removesuffix(_SUFFIX) + "-json" + _SUFFIX)
-        self._temporaries = {temporary, waiting}
+        self._temporaries = {temporary, waiting_for(temporary)}
         try:
-            yield name, temporary, waiting
+            yield name, temporary
         finally:
-            for file in (waiting, temporary):
-                file.unlink(missing_ok=True)
+            self.abandon()
             self._temporaries = set()
 
     def _reserve(self, request: Request, created: datetime) -> tuple[str, Path]:
@@ -179,7 +142,7 @@ class Output:
             if not self.template.numbered and self._number > 1:
                 stem = f"{stem}-{self._number}"
             key = f"{self._number:04}" if self.template.numbered else stem
-            temporary = self.folder / f"{_PREFIX}{key}{_SUFFIX}"
+            temporary = self.folder / f"{PREFIX}{key}{SUFFIX}"
             try:
                 temporary.touch(exist_ok=False)
             except FileExistsError:
@@ -212,7 +175,64 @@ class Output:
                 )
 
     def _temporary(self) -> Path:
-        return self.folder / f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}"
+        return whole_files.temporary(self.folder)
+
+
+def place_pair(path: Path, data: bytes, record: bytes | None, temporary: Path) -> Saved:
+    """Give an image and its sidecar their names, the image first; neither replaces a file.
+
+    Args:
+        path: of the image.
+        data: the image file's bytes.
+        record: the sidecar's; None for no sidecar.
+        temporary: a file in the same folder to write to; another is written beside it.
+
+    Raises:
+        OSError: as the system says; FileExistsError where a name is taken. Neither file is there then.
+    """
+    waiting = waiting_for(temporary)
+    try:
+        whole_files.write_synced(temporary, data)
+        if record is not None:
+            whole_files.write_synced(waiting, record)
+        whole_files.place(temporary, path)
+        beside = path.with_suffix(".json")
+        if record is not None:
+            try:
+                whole_files.place(waiting, beside)
+            except OSError:
+                path.unlink()
+                raise
+        whole_files.sync_folder(path.parent)
+        return Saved(path, None if record is None else beside)
+    finally:
+        for file in (waiting, temporary):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def sidecar_text(
+    image: Image, file_name: str, format: str, created: datetime, job: str | None = None
+) -> bytes:
+    """The sidecar of an image as it is written; the arguments are those of ``metadata.sidecar``."""
+    assert image.pixels is not None
+    record = sidecar(
+        image.request,
+        image.pixels,
+        file_name=os.fsencode(file_name).decode(errors="replace"),
+        format=format,
+        seconds=image.seconds,
+        warnings=image.warnings,
+        details=image.details,
+        created=created,
+        job=job,
+    )
+    return f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()
+
+
+def waiting_for(temporary: Path) -> Path:
+    """Where the sidecar is written before it gets its name."""
+    return temporary.with_name(temporary.name.removesuffix(SUFFIX) + "-json" + SUFFIX)
 
 
 def is_file_name(target: str) -> bool:
@@ -236,63 +256,3 @@ def is_file_name(target: str) -> bool:
 def format_of(file_name: str) -> str:
     """The format that a file name's ending stands for."""
     return _ENDINGS[Path(file_name).suffix.lower()]
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _place(temporary: Path, path: Path) -> None:
-    """Give a finished file its name in one step; FileExistsError where the name is taken."""
-    if os.name == "nt":
-        os.rename(temporary, path)
-        return
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without hard links: the name is taken with an empty file, then replaced.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        os.replace(temporary, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new names outlast a power cut, where the file system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _remove_stale(folder: Path) -> None:
-    oldest = time.time() - _STALE
-    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime < oldest:
-                file.unlink()
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says into an OutputError that tells what to do."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename2 or error.filename or folder
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            sentence = f"no space is left in {folder}; free some, or choose another folder with -o"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            sentence = f"{folder} cannot be written; choose another folder with -o"
-        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
-            sentence = f"{where} is in the way; choose another name with -o"
-        elif error.errno == errno.ENAMETOOLONG:
-            sentence = f"the name of {str(where)[:80]}... is too long for its file system; give a shorter one"
-        else:
-            sentence = f"{where}: {error.strerror}; choose another folder with -o"
-        raise OutputError(sentence) from error

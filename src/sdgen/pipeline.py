@@ -1,4 +1,8 @@
-"""From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model."""
+"""From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model.
+
+``Pipeline.read``, ``draw`` and ``Denoised.images`` are the parts of ``stream``, for a caller that packs
+batches itself (``sdgen.render``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +84,31 @@ class Image:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """A request that is ready to be drawn.
+
+    Attributes:
+        request: every default filled in.
+        shape: jobs of equal shape can share a batch.
+    """
+
+    request: Request
+    shape: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Denoised:
+    """A batch that is drawn but for its decoder.
+
+    Attributes:
+        images: decodes them, in the order of the batch's jobs. Another thread may do so while this one
+            denoises the next batch.
+    """
+
+    images: Callable[[], Iterator[Image]]
+
+
 class Pipeline:
     """A loaded model that draws requests.
 
@@ -121,6 +150,7 @@ class Pipeline:
             self._denoiser = Denoiser(self.model.diffusion_model, once, self._compile_decoder)
             self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, once)
         self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
+        self._embeddings = embeddings
         self._start_background()
         self._latent_shape: tuple[int, int, int] = (0, 0, 0)
 
@@ -188,15 +218,42 @@ class Pipeline:
         self, requests: Iterable[Request], batch_size: int | None = None
     ) -> Iterator[Progress | Image]:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
-        limit = batch_size or (1 if self.device.startswith("cpu") else 4)
-        jit = self._pays_to_compile(requests)
-        for _, alike in itertools.groupby(map(self._read, requests), key=lambda job: job.shape):
+        limit = self.batch_limit(batch_size)
+        jit = self.pays_to_compile(requests)
+        for _, alike in itertools.groupby(map(self.read, requests), key=lambda job: job.shape):
             size = 1
             while batch := list(itertools.islice(alike, limit)):
                 size = max(size, len(batch))
-                yield from self._draw(batch, size, jit)
+                for event in self.draw(batch, size, jit):
+                    if isinstance(event, Progress):
+                        yield event
+                    else:
+                        yield from event.images()
 
-    def _pays_to_compile(self, requests: Iterable[Request]) -> bool:
+    def batch_limit(self, asked: int | None = None) -> int:
+        """How many images are drawn at once, at most: ``asked``, else 1 on a CPU and 4 elsewhere.
+
+        Raises:
+            InputError: this engine draws fewer at once.
+        """
+        return asked or (1 if self.device.startswith("cpu") else 4)
+
+    def in_float32(self) -> Pipeline | None:
+        """The same model in float32, for images that overflow; None where it is in float32 already."""
+        if self.dtype == "float32":
+            return None
+        return Pipeline(
+            self.checkpoint,
+            self.entry,
+            "float32",
+            self.device,
+            self._embeddings,
+            self._jit,
+            self._loras,
+            self._changes,
+        )
+
+    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
         """Whether XLA saves more in these requests than it takes to compile; for a stream it does."""
         if not self._graph:
             return True
@@ -209,7 +266,12 @@ class Pipeline:
             )
         return bool(work * self._denoiser.parameters > GRAPH_WORK)
 
-    def _read(self, request: Request) -> _Job:
+    def read(self, request: Request) -> Job:
+        """The request with its prompts tokenized.
+
+        Raises:
+            InputError: it does not fit the model.
+        """
         request = self.resolve(request)
         prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
         negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
@@ -221,15 +283,24 @@ class Pipeline:
                     "model; load the model with it",
                     "prompt",
                 )
-        return _Job(request, prompt, negative)
+        guided = _guided(request)
+        chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
+        shape = (request.height, request.width, guided, chunks, request.clip_skip)
+        return _TokenizedJob(request, shape, prompt, negative)
 
-    def _draw(self, jobs: Sequence[_Job], size: int, jit: bool) -> Iterator[Progress | Image]:
-        """One batch. A short one is filled up to ``size``, for which the program is compiled already."""
-        count, jobs = len(jobs), [*jobs, *[jobs[-1]] * (size - len(jobs))]
-        requests = [job.request for job in jobs]
+    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+        """Denoises one batch: a ``Progress`` after every few steps, at last a ``Denoised``.
+
+        Args:
+            jobs: what ``read`` gave, of one shape.
+            size: images of the program; a batch of fewer is filled up, so that it need not be compiled again.
+            jit: compile the loop with XLA; see ``pays_to_compile``.
+        """
+        filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
+        requests = [job.request for job in filled]
         with backends.on_device(self.device):
             began = time.perf_counter()
-            context = self._context(jobs)
+            context = self._context(filled)
             encoded = time.perf_counter()
             tables = [self._table(request) for request in requests]
             longest = max(tables, key=lambda table: len(table.steps))
@@ -243,29 +314,29 @@ class Pipeline:
                 self._latent_shape,
                 jit,
             ):
-                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, count)
+                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(jobs))
             final = np.asarray(latents)
-            denoised = time.perf_counter()
-            for i, job in enumerate(jobs[:count]):
-                start = time.perf_counter()
-                pixels, error = self._pixels(final[i : i + 1])
-                decode_seconds = time.perf_counter() - start
-                share = (denoised - began) / count
-                yield Image(
-                    job.request,
-                    pixels,
-                    share + decode_seconds,
-                    error,
-                    (*self.checkpoint.warnings, *job.warnings),
-                    {
-                        **self._details(),
-                        "compiler": "xla" if jit else "graph",
-                        "batch_size": count,
-                        "encode_seconds": encoded - began,
-                        "denoise_seconds": denoised - encoded,
-                        "decode_seconds": decode_seconds,
-                    },
-                )
+        denoised = time.perf_counter()
+        details = {
+            "compiler": "xla" if jit else "graph",
+            "batch_size": len(jobs),
+            "encode_seconds": encoded - began,
+            "denoise_seconds": denoised - encoded,
+        }
+        share = (denoised - began) / len(jobs)
+        yield Denoised(lambda: self._images(jobs, final, share, details))
+
+    def _images(
+        self, jobs: Sequence[Job], latents: Any, share: float, details: Mapping[str, Any]
+    ) -> Iterator[Image]:
+        for i, job in enumerate(jobs):
+            began = time.perf_counter()
+            with backends.on_device(self.device):
+                pixels, error = self._pixels(latents[i : i + 1])
+            seconds = time.perf_counter() - began
+            made = {**self._details(), **details, "decode_seconds": seconds}
+            warnings = (*self.checkpoint.warnings, *_warnings(job))
+            yield Image(job.request, pixels, share + seconds, error, warnings, made)
 
     def _details(self) -> dict[str, Any]:
         """What made an image, for its sidecar."""
@@ -300,11 +371,11 @@ class Pipeline:
         assert request.sampler is not None and request.steps is not None
         return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta)
 
-    def _context(self, jobs: Sequence[_Job]) -> Any:
+    def _context(self, jobs: Sequence[Job]) -> Any:
         """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
-        prompts = [job.prompt for job in jobs]
-        if jobs[0].guided:
-            prompts = [job.negative for job in jobs] + prompts
+        prompts = [_tokenized(job).prompt for job in jobs]
+        if _guided(jobs[0].request):
+            prompts = [_tokenized(job).negative for job in jobs] + prompts
         return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
 
     def _pixels(self, latents: Any) -> tuple[Pixels | None, ImageError | None]:
@@ -312,7 +383,12 @@ class Pipeline:
             return None, ImageError(
                 f"the latents became non-finite in {self.dtype}; try --dtype float32 or another seed"
             )
-        return self._checked(np.asarray(self._decode(latents))[0])
+        pixels, finite = self._decode(latents)
+        if not np.asarray(finite):
+            return None, ImageError(
+                f"the decoder's values became non-finite in {self.dtype}; try --dtype float32 or another seed"
+            )
+        return self._checked(np.asarray(pixels)[0])
 
     def _checked(self, pixels: Pixels) -> tuple[Pixels | None, ImageError | None]:
         if pixels.min() == pixels.max():
@@ -322,12 +398,16 @@ class Pipeline:
             )
         return pixels, None
 
-    def _decode_pixels(self, weights: Weights, latents: Tensor) -> Tensor:
-        """Latents (batch, height, width, 4) -> uint8 pixels, rounded as diffusers' VaeImageProcessor does."""
+    def _decode_pixels(self, weights: Weights, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (batch, height, width, 4) -> pixels, and whether they all come from finite numbers.
+
+        Pixels are uint8, rounded as diffusers' VaeImageProcessor does.
+        """
         from keras import ops
 
         pixels = self.model.decoder.network(weights, latents)
-        return ops.cast(ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255), "uint8")
+        rounded = ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255)
+        return ops.cast(rounded, "uint8"), ops.all(ops.isfinite(pixels))
 
     def _native_size(self) -> int:
         if self.entry.size:
@@ -346,30 +426,22 @@ def _guided(request: Request) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Job:
-    """A resolved request and its tokenized prompts."""
-
-    request: Request
+class _TokenizedJob(Job):
     prompt: TokenizedPrompt
     negative: TokenizedPrompt
 
-    @property
-    def guided(self) -> bool:
-        return _guided(self.request)
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """Jobs of equal shape can share a batch."""
-        encoded = (self.prompt, self.negative) if self.guided else (self.prompt,)
-        chunks = max(len(prompt.tokens) for prompt in encoded)
-        return (self.request.height, self.request.width, self.guided, chunks, self.request.clip_skip)
+def _tokenized(job: Job) -> _TokenizedJob:
+    assert isinstance(job, _TokenizedJob)
+    return job
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What did not fit the text encoder."""
-        texts = {"prompt": self.prompt.truncated, "negative prompt": self.negative.truncated}
-        return tuple(
-            f"the {name} is longer than 77 tokens; this was left out: {text!r}"
-            for name, text in texts.items()
-            if text
-        )
+
+def _warnings(job: Job) -> tuple[str, ...]:
+    """What did not fit the text encoder."""
+    read = _tokenized(job)
+    texts = {"prompt": read.prompt.truncated, "negative prompt": read.negative.truncated}
+    return tuple(
+        f"the {name} is longer than 77 tokens; this was left out: {text!r}"
+        for name, text in texts.items()
+        if text
+    )

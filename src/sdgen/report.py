@@ -13,7 +13,9 @@ class Report:
     Attributes:
         planned: images that the run set out to draw.
         drawn: images that are stored.
+        kept: images that were there already.
         failed: images that are not, each with a reason that was shown.
+        invalid: entries of the input that could not be read.
         stopped: the signal that ended the run early, or None.
         ended: the status of the error that ended the run early, or None.
     """
@@ -21,24 +23,31 @@ class Report:
     def __init__(self, planned: int) -> None:
         self.planned = planned
         self.drawn = 0
+        self.kept = 0
         self.failed = 0
+        self.invalid = 0
         self.stopped: signal.Signals | None = None
         self.ended: ExitCode | None = None
 
+    def count(self, status: str) -> None:
+        """Count one image; ``status`` is one of ``sdgen.outcomes``."""
+        setattr(self, status, getattr(self, status) + 1)
+
     @property
     def exit_code(self) -> ExitCode:
-        """130 or 143 after a signal, else 0 if all were drawn, 3 if some were, and 1 if none was.
+        """130 or 143 after a signal, else 0 if all are there, 3 if some are, and 1 if none is.
 
         Where an error ended the run before the first image or after the last, that error's own status.
         """
         if self.stopped is not None:
             terminated = self.stopped == signal.SIGTERM
             return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
-        if 0 < self.drawn < self.planned:
+        there = self.drawn + self.kept
+        if 0 < there < self.planned:
             return ExitCode.SOME_FAILED
         if self.ended is not None:
             return self.ended
-        return ExitCode.OK if self.drawn == self.planned else ExitCode.NONE_DRAWN
+        return ExitCode.OK if there == self.planned else ExitCode.NONE_DRAWN
 
     def summary(self, seconds: float) -> str:
         """One line: ``3 of 4 images drawn, 1 failed, in 12.3 s``."""
@@ -48,9 +57,13 @@ class Report:
             if self.drawn == self.planned
             else f"{self.drawn} of {self.planned} {images} drawn"
         ]
+        if self.kept:
+            parts.append(f"{self.kept} there already")
         if self.failed:
             parts.append(f"{self.failed} failed")
-        left = self.planned - self.drawn - self.failed
+        if self.invalid:
+            parts.append(f"{self.invalid} invalid")
+        left = self.planned - self.drawn - self.kept - self.failed - self.invalid
         if left:
             parts.append(f"{left} not drawn" if self.stopped is None else f"stopped with {left} to go")
         return f"{', '.join(parts)}, in {seconds:.1f} s"

@@ -22,7 +22,7 @@ def explain(error: Exception) -> tuple[str, ExitCode]:
     if isinstance(error, click.Abort):
         return "interrupted", ExitCode.INTERRUPTED
     LOG.debug("the error in full", exc_info=error)
-    if isinstance(error, MemoryError) or backend.is_out_of_memory(error):
+    if backend.is_out_of_memory(error):
         return "out of memory; try a smaller --size or --batch-size", ExitCode.NONE_DRAWN
     hint = "" if LOG.isEnabledFor(logging.DEBUG) else "; --verbose shows where"
     return _line(f"{type(error).__name__}: {error}{hint}"), ExitCode.NONE_DRAWN

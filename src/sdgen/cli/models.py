@@ -12,10 +12,10 @@ import click
 
 from sdgen import models
 from sdgen.cli.command import WIDTH, Command
-from sdgen.cli.types import Model
+from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, store
-from sdgen.models.catalogue import Entry, Source
+from sdgen.models.catalogue import PREDICTIONS, Entry, Source
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -25,6 +25,7 @@ sdgen models list                                what there is, and what is here
 sdgen models pull sd2.1-base                     keras_cv's own files
 sdgen models pull sd2.1-base --source hub        the Hub's fp16 files, half the download
 sdgen models pull user/repo@revision             any diffusers repository with safetensors
+sdgen models convert sd2.1-base sd21.safetensors --dtype float16
 sdgen "a fox" --model "$(sdgen models path sd-turbo)\""""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -76,7 +77,7 @@ class DownloadBar(models.Progress):
 
 @click.group("models", context_settings={"max_content_width": WIDTH})
 def command() -> None:
-    """List, show, fetch, check and remove models."""
+    """List, show, fetch, check, convert and remove models."""
 
 
 def _json_option(function: _F) -> _F:
@@ -86,6 +87,36 @@ def _json_option(function: _F) -> _F:
 _quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
 _model_argument = click.argument("model", type=Model())
 _models_argument = click.argument("names", nargs=-1, required=True, type=Model(), metavar="MODEL...")
+
+
+@command.command("convert", cls=Command)
+@_model_argument
+@click.argument("output", type=click.Path())
+@click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Default: as stored.")
+@click.option("--vae", type=Existing(), help="A folder or file whose VAE to use.")
+@click.option("--lora", type=Lora(), multiple=True, help="A LoRA to merge, with its scale after a colon.")
+@click.option("--variant", metavar="NAME", help="Weights to prefer in a diffusers folder: fp16.")
+@click.option("--prediction", type=click.Choice(PREDICTIONS), help="In place of what the model says.")
+def convert(
+    model: str,
+    output: str,
+    dtype: str | None,
+    vae: str | None,
+    lora: tuple[tuple[str, float], ...],
+    variant: str | None,
+    prediction: str | None,
+) -> None:
+    """Write a model as a diffusers folder, or as one file if OUTPUT ends in .safetensors."""
+    from sdgen.checkpoints.convert import write_folder, write_single_file
+    from sdgen.loading import read_checkpoint
+
+    checkpoint = read_checkpoint(
+        model, vae=vae, loras=lora, variant=variant, prediction_type=prediction, task=None
+    )
+    for warning in checkpoint.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    (write_single_file if output.endswith(".safetensors") else write_folder)(checkpoint, output, dtype)
+    click.echo(output)
 
 
 @command.command("list", cls=Command, notes=(("Examples", EXAMPLES),))

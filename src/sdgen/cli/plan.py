@@ -153,18 +153,30 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     Raises:
         InputError: a prompt is unusable, or the last seed is out of range.
     """
-    width, height = values["size"] or (values["width"], values["height"])
     seed, count = values["seed"], values["count"]
     if seed is None:
         seed = secrets.randbelow(RANDOM_SEEDS - count + 1)
     if seed + count - 1 > MAX_SEED:
         raise InputError(f"the seeds {seed} to {seed + count - 1} go beyond {MAX_SEED}", "seed")
-    given = {field: values[option] for field, option in _FIELDS.items() if values[option] is not None}
+    fields = given(values, model)
     return [
-        Request(prompt=prompt, seed=number, width=width, height=height, model=model, **given)
+        Request(**{**fields, "prompt": prompt, "seed": number})
         for prompt in read_prompts(values["prompts"])
         for number in range(seed, seed + count)
     ]
+
+
+def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The fields of ``Request`` that the options set, all but the prompt.
+
+    Args:
+        values: as ``settle`` gives them.
+        model: the model's name.
+    """
+    width, height = values["size"] or (values["width"], values["height"])
+    fields = {field: values[option] for field, option in _FIELDS.items()}
+    fields |= {"seed": values["seed"], "width": width, "height": height, "model": model}
+    return {field: value for field, value in fields.items() if value is not None}
 
 
 def read_prompts(prompts: Sequence[str]) -> list[str]:

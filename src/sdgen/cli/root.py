@@ -14,6 +14,11 @@ from sdgen.errors import ExitCode
 
 COMMANDS = {
     "draw": ("sdgen.cli.draw", "Draw pictures: what sdgen PROMPT does."),
+    "batch": ("sdgen.cli.batch", "Draw every entry of prompts files; go on where a run was stopped."),
+    "show": ("sdgen.cli.show", "Say how an image was drawn."),
+    "replay": ("sdgen.cli.replay", "Draw images again from their records and compare."),
+    "grid": ("sdgen.cli.grid", "Put images on one contact sheet, a sweep in rows and columns."),
+    "gallery": ("sdgen.cli.gallery", "Make a web page of a folder of images, with search and filters."),
     "models": ("sdgen.cli.models", "List, show, fetch, check and remove models."),
     "samplers": ("sdgen.cli.samplers", "List the samplers and noise schedules."),
     "doctor": ("sdgen.cli.doctor", "Say what is installed and what is wrong with it."),

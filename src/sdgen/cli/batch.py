@@ -1,0 +1,296 @@
+"""``sdgen batch``: every entry of prompts files, again and again until all are there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdgen import batch_size, models, output
+from sdgen.batch_folder import DEFAULT_NAME, BatchFolder
+from sdgen.cli import batch_plan, edge, plan
+from sdgen.cli.command import Command, Option
+from sdgen.cli.entries import STDIN, Entries
+from sdgen.cli.options import drawing_options
+from sdgen.cli.progress import Display, JsonDisplay
+from sdgen.cli.run import Run, show_licence, space
+from sdgen.cli.types import Name
+from sdgen.errors import ExitCode, InputError
+from sdgen.expansion import DYNAMIC, Expansion, parse_seeds, parse_sweeps
+from sdgen.outcomes import Outcome
+from sdgen.prompts import FORMATS
+from sdgen.render import Policy
+from sdgen.report import Report
+from sdgen.stores import Store
+from sdgen.tasks import Feed, Rejected, Stream, Task
+
+EXAMPLES = """\
+sdgen batch prompts/mini.txt --model mini -o out/
+sdgen batch prompts/samplers.csv --seeds 1,2,5-9 --sweep steps=10,20,50
+sdgen batch prompts/templates.txt --dynamic random -n 100 --wildcards prompts/wildcards
+cat prompts.txt | sdgen batch - --json | jq -r .path
+sdgen batch prompts.jsonl --shard 2/4"""
+
+RESUMING = """\
+The same command goes on where it was stopped: images that are there and whole are kept, the others are
+drawn, with the same pixels. Several processes may draw one batch into one folder."""
+
+EXIT_STATUS = """\
+0    every image is there
+1    none is
+2    the command line or a prompts file is wrong
+3    some are there, some are not
+4    the model or its weights are not available
+130  stopped by Ctrl-C (SIGINT)
+141  the reader of stdout has gone
+143  stopped by SIGTERM"""
+
+NOTES = (("Examples", EXAMPLES), ("Going on", RESUMING), ("Exit status", EXIT_STATUS))
+
+_CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
+"""Options beside the request's that decide how an image looks."""
+
+
+class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``I/N``, read to (i, n)."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            self.fail(f"{value!r} is not a share such as 2/4: the second of four", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+OPTIONS = (
+    Option(
+        ["--input-format"],
+        "Prompts",
+        type=Name(FORMATS),
+        help=f"Of the files: {', '.join(FORMATS)}. Default: by their endings.",
+    ),
+    Option(
+        ["--strict/--skip-invalid"],
+        "Prompts",
+        default=True,
+        help="Stop where an entry is wrong, before anything is drawn, or draw the others. Default: stop.",
+    ),
+    Option(["--seeds"], "Prompts", metavar="LIST", help="Seeds of every entry: 1,2,5-9."),
+    Option(
+        ["--sweep"],
+        "Prompts",
+        metavar="FIELD=A,B,...",
+        multiple=True,
+        help="Draw every entry with each value; several sweeps with every combination. Repeatable.",
+    ),
+    Option(
+        ["--dynamic"],
+        "Prompts",
+        type=Name(DYNAMIC),
+        help="Expand {red|green} and __wildcards__: combinatorial or random. Default: prompts as they are.",
+    ),
+    Option(
+        ["--dynamic-seed"],
+        "Prompts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Of --dynamic random. Default: 0.",
+    ),
+    Option(
+        ["--wildcards"],
+        "Prompts",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the wildcard files.",
+    ),
+    Option(["--dry-run"], "Batch", is_flag=True, help="Print what would be drawn, and draw nothing."),
+    Option(["--shard"], "Batch", type=Shard(), default="1/1", help="Draw the Ith of N shares of the batch."),
+    Option(["--force"], "Batch", is_flag=True, help="Draw again what is there."),
+    Option(["--retry-failed"], "Batch", is_flag=True, help="Draw again what failed in an earlier run."),
+    Option(["--fail-fast"], "Batch", is_flag=True, help="Begin nothing new after a failure."),
+    Option(
+        ["--verify"], "Batch", is_flag=True, help="Decode the images that are there and check their pixels."
+    ),
+    Option(
+        ["--progress"],
+        "Batch",
+        type=Name({"auto": "a bar on a terminal, lines elsewhere", "json": "a JSON object a line"}),
+        default="auto",
+        help="On stderr: auto, or json for programs. Default: auto.",
+    ),
+)
+
+
+@click.command("batch", cls=Command, notes=NOTES, short_help="Draw every entry of prompts files.")
+@click.argument("prompts", metavar="FILE...", nargs=-1, required=True)
+@drawing_options
+@click.pass_context
+def command(ctx: click.Context, /, **_: Any) -> int:
+    """Draw every entry of prompts files, and print the paths as the images finish.
+
+    The file - is stdin: drawing begins while it is still being written. What an entry leaves out comes from
+    the options. docs/prompts-files.md describes the files.
+    """
+    target = ctx.params["output"]
+    if target is not None and (target == plan.STDOUT or output.is_file_name(target)):
+        raise InputError(f"-o {target}: a batch goes to a folder; give one with -o", "output")
+    values = plan.settle(ctx)
+    edge.set_verbose(values["verbose"])
+    store = _folder(values)
+    entries = _entries(values)
+    display = (JsonDisplay if values["progress"] == "json" else Display)(quiet=values["quiet"])
+    policy = Policy(values["batch_size"], batch_size.choose, batch_size.learn, fail_fast=values["fail_fast"])
+    run = BatchRun(values, policy, store, display)
+    if entries.live and not values["dry_run"]:
+        store.prepare(1, 1)
+        return run(Stream(run.counted(entries), run.stopping), store)
+
+    items = list(entries)
+    tasks = [item for item in items if isinstance(item, Task)]
+    for item in items:
+        if isinstance(item, Rejected):
+            run.rejected(item)
+    run.report.planned = len(items)
+    if run.report.invalid and (values["strict"] or not tasks):
+        advice = "nothing was drawn" if not tasks else "nothing was drawn; --skip-invalid draws the rest"
+        display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
+        return ExitCode.USAGE
+    if not items:
+        raise InputError(f"there is no prompt in {', '.join(values['prompts'])}", "prompts")
+    if entries.repeats:
+        display.say(f"{entries.repeats} entries repeat others and are drawn once")
+    if values["dry_run"]:
+        batch_plan.show(tasks, store, values["batch_size"], values["json"])
+        return ExitCode.OK
+    used = list(dict.fromkeys(task.request.model or "" for task in tasks))
+    for model in used:
+        models.locate(model)
+    tasks.sort(key=lambda task: used.index(task.request.model or ""))
+    store.prepare(*_missing(tasks, store))
+    for model in used:
+        show_licence(model, display)
+    return run(Feed(tasks), store)
+
+
+command.params.extend(OPTIONS)
+
+
+class BatchRun(Run):
+    """A run that says at its end what failed and how to go on.
+
+    A wrong entry ends it, after what came before is drawn, unless such entries are skipped.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._failures: list[str] = []
+        self._feed: Feed | None = None
+
+    def __call__(self, feed: Feed, store: Store) -> int:
+        """As ``Run``; from here on, what is rejected comes from a stream or from the model."""
+        self._feed = feed
+        return super().__call__(feed, store)
+
+    def counted(self, entries: Entries) -> Any:
+        """The entries of a stream, counted as they come."""
+        for item in entries:
+            self.report.planned += 1
+            self.display.planned(self.report.planned)
+            yield item
+
+    def rejected(self, rejected: Rejected) -> None:
+        """Say what is wrong with an entry."""
+        self.report.invalid += 1
+        self.display.error(rejected.message)
+        if self.values["json"]:
+            line = json.dumps({"status": "invalid", "error": rejected.message})
+            if self._feed is not None:
+                self.results.line(line)
+            else:
+                click.echo(line)
+        if self._feed is not None and self.values["strict"]:
+            self.report.ended = ExitCode.USAGE
+            self._feed.end()
+
+    def failed(self, outcome: Outcome, sentence: str) -> None:
+        """Say why one image is missing, and remember it for the end."""
+        where = f"{outcome.task.source}, seed {outcome.request.seed}: {sentence}"
+        self._failures.append(where)
+        self.display.error(where)
+
+    def summarise(self) -> None:
+        """Say what became of everything, what failed, and how to go on."""
+        report, display = self.report, self.display
+        display.say(report.summary(self.seconds()))
+        if self._failures:
+            display.say("failed:")
+            for failure in self._failures:
+                display.say(f"  {failure}")
+        left = report.planned - report.drawn - report.kept - report.failed - report.invalid
+        if left > 0 or report.ended is ExitCode.NONE_DRAWN:
+            again = shlex.join(["sdgen", *sys.argv[1:]])
+            same = "with the same input again" if STDIN in self.values["prompts"] else "with"
+            display.say(f"go on {same}: {again}")
+        if self.values["json"] and hasattr(self, "results"):
+            self.results.line(json.dumps(_summary(report, self.seconds())))
+
+
+def _summary(report: Report, seconds: float) -> dict[str, Any]:
+    return {
+        "status": "summary",
+        "planned": report.planned,
+        "drawn": report.drawn,
+        "kept": report.kept,
+        "failed": report.failed,
+        "invalid": report.invalid,
+        "seconds": round(seconds, 3),
+        "exit_code": int(report.exit_code),
+    }
+
+
+def _folder(values: dict[str, Any]) -> BatchFolder:
+    changes = {name: values[name] for name in _CHANGES}
+    if values["engine"] != "sdgen":
+        changes["engine"] = values["engine"]
+    return BatchFolder(
+        Path(values["output"]).expanduser() if values["output"] else output.FOLDER,
+        values["name"] or DEFAULT_NAME,
+        values["format"] or "png",
+        not values["no_metadata"],
+        changes,
+        force=values["force"],
+        retry_failed=values["retry_failed"],
+        verify=values["verify"],
+    )
+
+
+def _entries(values: dict[str, Any]) -> Entries:
+    if values["prompts"].count(STDIN) > 1:
+        raise InputError("the file - is stdin and can be given once", "prompts")
+    expansion = Expansion(
+        dynamic=values["dynamic"],
+        dynamic_seed=values["dynamic_seed"],
+        wildcards=values["wildcards"],
+        sweeps=parse_sweeps(values["sweep"]),
+        seeds=parse_seeds(values["seeds"]) if values["seeds"] else (),
+        count=values["count"],
+    )
+    defaults = plan.given(values, values["model"] or models.DEFAULT)
+    return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])
+
+
+def _missing(tasks: list[Task], store: BatchFolder) -> tuple[int, int]:
+    """How many images are to be stored, as far as that is known, and bytes for each."""
+    missing = [task for task in tasks if store.needs_model or store.find(task, task.request) is None]
+    return len(missing), max((space(task.request) for task in missing), default=1)

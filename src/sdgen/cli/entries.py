@@ -1,0 +1,91 @@
+"""From prompts files to tasks: every entry expanded, numbered, told once, and those of this shard."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from sdgen import prompts
+from sdgen.expansion import Expansion, expand_line
+from sdgen.request import Request
+from sdgen.tasks import Rejected, Task
+
+STDIN = "-"
+
+
+class Entries:
+    """What prompts files ask for.
+
+    Args:
+        files: paths; ``-`` is stdin.
+        format: a name of ``prompts.FORMATS``; None goes by the ending.
+        defaults: fields of ``Request`` for what an entry leaves out.
+        expansion: what is done to every entry.
+        shard: which share of the tasks this run has, and of how many: (1, 1) is all.
+
+    Attributes:
+        repeats: entries left out because an equal one came before; it would be the same image.
+
+    Raises:
+        InputError: a file cannot be opened, or its format is unknown.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        format: str | None,
+        defaults: Mapping[str, Any],
+        expansion: Expansion,
+        shard: tuple[int, int] = (1, 1),
+    ) -> None:
+        self._readers = [
+            prompts.read(_stdin() if file == STDIN else file, format, defaults) for file in files
+        ]
+        self._files, self._expansion, self._shard = files, expansion, shard
+        self.repeats = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether entries come as somebody writes them."""
+        return any(map(_is_stream, self._files))
+
+    def __iter__(self) -> Iterator[Task | Rejected]:
+        share, shards = self._shard
+        seen: set[bytes] = set()
+        for reader in self._readers:
+            for line in reader:
+                requests, problems = expand_line(line, self._expansion)
+                yield from (Rejected(str(problem)) for problem in problems)
+                for request in requests:
+                    number = self._number(request, seen)
+                    if number and number % shards == share % shards:
+                        yield Task(request, number, f"{line.file}:{line.line}")
+
+    def _number(self, request: Request, seen: set[bytes]) -> int | None:
+        """A request's place among those that differ; None for one that came before."""
+        digest = bytes.fromhex(request.digest())
+        if digest in seen:
+            self.repeats += 1
+            return None
+        seen.add(digest)
+        return len(seen)
+
+
+def _stdin() -> BinaryIO:
+    """Stdin, as a file of its own that a thread may be reading when the process ends."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (OSError, ValueError, io.UnsupportedOperation):
+        return sys.stdin.buffer
+
+
+def _is_stream(file: str) -> bool:
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode if file == STDIN else os.stat(file).st_mode
+    except (OSError, ValueError, io.UnsupportedOperation):
+        return file == STDIN
+    return not stat.S_ISREG(mode)

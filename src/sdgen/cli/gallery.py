@@ -1,0 +1,59 @@
+"""``sdgen gallery``: a folder of images as a web page."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import click
+
+from sdgen import gallery, pictures, whole_files
+from sdgen.cli.command import Command
+from sdgen.errors import ExitCode, InputError
+from sdgen.records import printable
+
+EXAMPLES = """\
+sdgen gallery outputs/
+sdgen gallery outputs/ -o all.html --title "Foxes"
+sdgen gallery photos/ sweep/ -o both.html"""
+
+EXIT_STATUS = """\
+0    the page has every image
+1    the page cannot be written
+2    there is no image
+3    images that could not be read were left out"""
+
+
+@click.command("gallery", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", "target", metavar="FILE", help="The page. Default: FOLDER/gallery.html.")
+@click.option("--title", help="Of the page. Default: the folder's name.")
+def command(folders: tuple[Path, ...], target: str | None, title: str | None) -> int:
+    """Make one web page of the images below a folder: search, filters, full size, commands to copy.
+
+    The page holds thumbnails and needs no server; it links to the images, so keep it beside them. An
+    earlier gallery of that name is replaced, no other file is. The page's path is printed.
+    """
+    path = Path(target).expanduser() if target else folders[0] / "gallery.html"
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder")
+    if path.is_dir():
+        raise InputError(f"-o {target} is a folder; name the page, such as {path / 'gallery.html'}")
+    gallery.check_replaceable(path)
+    files = list(itertools.islice(pictures.find(folders), gallery.MOST_IMAGES + 1))
+    if len(files) > gallery.MOST_IMAGES:
+        raise InputError(f"there are more than {gallery.MOST_IMAGES} images; make a page of each subfolder")
+    items, failed = [], 0
+    for file in files:
+        try:
+            items.append(gallery.item(file, path.parent))
+        except InputError as error:
+            failed += 1
+            click.echo(f"error: {printable(str(error), kept='')}", err=True)
+    if not items:
+        raise InputError(f"there is no image below {', '.join(map(str, folders))}")
+    title = title or folders[0].absolute().name or "Images"
+    whole_files.write(path, gallery.page(items, printable(title)).encode(), replace=True)
+    click.echo(str(path))
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -1,0 +1,88 @@
+"""``sdgen grid``: a contact sheet."""
+
+# mypy: disable-error-code="type-arg"
+# As in sdgen.cli.types: click's parameter types are generic in some versions.
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdgen import grid, output, pictures, whole_files
+from sdgen.cli.command import Command
+from sdgen.errors import InputError, OutputError
+
+EXAMPLES = """\
+sdgen grid outputs/ -o sheet.png
+sdgen grid sweep/ -o sheet.png --rows sampler --columns steps
+sdgen grid a.png b.png c.png -o row.webp --columns 3 --cell 512"""
+
+_FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "png": {},
+    "webp": {"quality": 90},
+    "jpeg": {"quality": 92, "subsampling": "4:4:4"},
+}
+
+
+class _FieldOrCount(click.ParamType):
+    name = "FIELD|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        if not str(value).isdecimal():
+            return str(value)
+        if not 1 <= int(value) <= grid.MOST_IMAGES:
+            self.fail(f"{value} is not 1 to {grid.MOST_IMAGES}", param, ctx)
+        return int(value)
+
+
+@click.command("grid", cls=Command, notes=(("Examples", EXAMPLES),))
+@click.argument("paths", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    metavar="FILE",
+    required=True,
+    help="The sheet: a .png, .webp or .jpg file that is not there yet.",
+)
+@click.option("--rows", metavar="FIELD", help="A row for each value of this field, such as sampler.")
+@click.option(
+    "--columns",
+    type=_FieldOrCount(),
+    help="A column for each value of this field, or how many columns. Default: about a square.",
+)
+@click.option(
+    "--cell",
+    type=click.IntRange(16, 2048),
+    default=256,
+    show_default=True,
+    metavar="PIXELS",
+    help="Longer side of an image on the sheet; smaller images keep their size.",
+)
+def command(
+    paths: tuple[Path, ...], target: str, rows: str | None, columns: str | int | None, cell: int
+) -> None:
+    """Put images on one sheet, with captions that say in what they differ.
+
+    Of a folder, all images below it are taken. Fields are those of sidecars, such as sampler, steps,
+    guidance, seed and prompt, and also size and file. The sheet's path is printed.
+    """
+    from sdgen import contact_sheet
+
+    path = Path(target).expanduser()
+    if not output.is_file_name(str(path)):
+        raise InputError(f"-o {target} is a folder; name an image file, such as sheet.png", "output")
+    if path.exists():
+        raise OutputError(f"{path} is already there and is not overwritten; give another name with -o")
+    files = itertools.islice(pictures.find(paths), grid.MOST_IMAGES + 1)
+    sheet = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files], rows, columns), cell)
+    stream = io.BytesIO()
+    format = output.format_of(path.name)
+    sheet.save(stream, format.upper(), **_FORMATS[format])
+    whole_files.write(path, stream.getvalue())
+    click.echo(str(path))

@@ -1,0 +1,280 @@
+"""``sdgen replay``: draw recorded images again and say whether they come out the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from sdgen import models, records
+from sdgen.cli import edge, interrupts, plan, redraw, streams
+from sdgen.cli.command import Command, Option
+from sdgen.cli.options import CONFIG, DRAWING
+from sdgen.cli.progress import Display
+from sdgen.cli.redraw import Job
+from sdgen.cli.run import CLOSED_PIPE, space
+from sdgen.cli.types import Field
+from sdgen.errors import ExitCode, ImageError, InputError, SdgenError
+from sdgen.records import Record, printable
+from sdgen.report import Report
+
+if TYPE_CHECKING:
+    import signal
+
+    from sdgen.comparison import Comparison
+    from sdgen.output import Output
+    from sdgen.pipeline import Image
+
+EXAMPLES = """\
+sdgen replay outputs/0001-a-red-fox-7.json
+sdgen replay outputs/*.json --json | jq -r 'select(.verdict != "identical") | .file'
+sdgen replay fox.png --steps 100 -o sharper/"""
+
+EXIT_STATUS = """\
+0    every image came out identical or close (40 dB or more)
+1    one came out different, also where options asked for that; or none could be drawn
+2    the command line or a file is wrong
+3    some could be drawn again, some not
+4    the model or its weights are not available
+130  stopped by Ctrl-C (SIGINT)
+141  the reader of stdout has gone
+143  stopped by SIGTERM"""
+
+_PATH = click.Path(path_type=Path)
+
+OPTIONS = (
+    CONFIG,
+    Option(["--prompt"], "Picture", type=Field("prompt", str, "TEXT"), help="Another prompt."),
+    *(option for option in DRAWING if option.name not in ("count", "output")),
+    Option(
+        ["-o", "--output"],
+        "Output",
+        type=click.Path(),
+        help="Store what is drawn in this folder (ending in / if it is new) or image file.",
+    ),
+    Option(["--save"], "Output", is_flag=True, help="Store what is drawn in outputs/."),
+)
+"""Those of draw, less the ones for several images of a prompt."""
+
+
+@click.command(
+    "replay",
+    cls=Command,
+    params=[
+        click.Argument(["files"], metavar="FILE...", nargs=-1, required=True, type=_PATH),
+        *OPTIONS,
+    ],
+    notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)),
+    short_help="Draw images again from their records and compare.",
+)
+@click.pass_context
+def command(ctx: click.Context, /, **_: Any) -> int:
+    """Draw images again, from sidecars or from what the images say, and compare the pixels.
+
+    For each FILE it prints identical, close or different. An option that is not on the command line is as
+    it was recorded. Nothing is stored without -o or --save, and no file is ever overwritten.
+    """
+    files: tuple[Path, ...] = ctx.params["files"]
+    # What plan.settle needs to know of draw's own parameters.
+    ctx.params |= {"count": 1, "prompts": ()}
+    values = plan.settle(ctx)
+    edge.set_verbose(values["verbose"])
+    given = {
+        name: value
+        for name, value in values.items()
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    output = _output(values, given, len(files))
+    run = Replay(len(files), output, Display(quiet=values["quiet"]), values["json"])
+    jobs = run.read(files, values, given)
+    if output is not None and jobs:
+        output.prepare(len(jobs), max(space(job.request) for job in jobs))
+    if not values["verbose"] and jobs:
+        streams.drop_library_noise()
+    with interrupts.watched(run.interrupts), streams.results() as run.results:
+        return run(jobs)
+
+
+def _output(values: dict[str, Any], given: dict[str, Any], files: int) -> Output | None:
+    """Where images are stored: nowhere unless the command line asks for it."""
+    if "output" not in given and "save" not in given:
+        return None
+    if "output" not in given:
+        values = {**values, "output": None}
+    elif values["output"] == plan.STDOUT:
+        raise click.UsageError("replay writes its verdicts to stdout; give a file or folder with -o")
+    output = plan.destination(values)
+    if output is not None and output.file_name is not None and files > 1:
+        raise click.UsageError("-o names one file, and there are several to replay; give a folder with -o")
+    return output
+
+
+class Replay:
+    """One run of the command.
+
+    Args:
+        planned: how many files were named.
+        output: where images are stored, or None.
+        display: messages.
+        as_json: print objects.
+    """
+
+    results: streams.Results
+
+    def __init__(self, planned: int, output: Output | None, display: Display, as_json: bool) -> None:
+        self.output = output
+        self.display = display
+        self.as_json = as_json
+        self.report = Report(planned)
+        self.interrupts = interrupts.Interrupts(self._leave)
+        self.verdicts = dict.fromkeys(("identical", "close", "different"), 0)
+        self._unreadable: list[tuple[Path, SdgenError]] = []
+        self._started = time.monotonic()
+
+    def read(self, files: Sequence[Path], values: dict[str, Any], given: dict[str, Any]) -> list[Job]:
+        """What can be drawn again; the other files are kept for the report."""
+        jobs = []
+        for file in files:
+            try:
+                job = redraw.job(records.read(file), values, given)
+                models.locate(job.setup.model)
+                jobs.append(job)
+            except SdgenError as error:
+                self._unreadable.append((file, error))
+        return redraw.on_one_backend(jobs)
+
+    def __call__(self, jobs: Sequence[Job]) -> int:
+        """Draw and compare; the exit status."""
+        try:
+            for file, error in self._unreadable:
+                self._fail(file, error)
+            if jobs:
+                self.display.start(sum(job.request.steps or 0 for job in jobs), len(jobs))
+            groups: dict[redraw.Setup, list[Job]] = {}
+            for job in jobs:
+                groups.setdefault(job.setup, []).append(job)
+            for setup, alike in groups.items():
+                if not self.interrupts.received:
+                    self._draw(setup, alike)
+        except streams.ClosedPipe:
+            return CLOSED_PIPE
+        except Exception as error:
+            sentence, self.report.ended = edge.explain(error)
+            self.display.stop()
+            self.display.error(sentence)
+        finally:
+            self.display.stop()
+        self.report.stopped = self.interrupts.received
+        self._summarise()
+        return self._status()
+
+    def _draw(self, setup: redraw.Setup, jobs: Sequence[Job]) -> None:
+        """Load one model and draw what was drawn with it."""
+        from sdgen import Progress
+
+        self.display.say(f"loading {setup.model}")
+        try:
+            pipeline = setup.load()
+        except SdgenError as error:
+            for job in jobs:
+                self._fail(job.record.file, error)
+            return
+        requests, left = [], []
+        for job in jobs:
+            try:
+                requests.append(pipeline.resolve(job.request))
+                left.append(job)
+            except SdgenError as error:
+                self._fail(job.record.file, error)
+        for event in pipeline.stream(requests, batch_size=setup.batch_size):
+            self.interrupts.nothing_to_keep = False
+            if not isinstance(event, Progress):
+                self._take(left.pop(0), event)
+            elif self.interrupts.received:
+                break
+            else:
+                self.display.advance(event.step, event.steps, event.images)
+
+    def _take(self, job: Job, image: Image) -> None:
+        """Compare a picture with the recorded one, store it where that is asked for, and say so."""
+        from sdgen.comparison import compare
+
+        self.display.finish_image(image.request.steps or 0)
+        record, saved = job.record, None
+        try:
+            if image.pixels is None:
+                raise image.error or ImageError("it could not be drawn")
+            found = compare(record, image.pixels)
+            if self.output is not None:
+                saved = self.output.save(image)
+        except (ImageError, InputError) as error:
+            self._fail(record.file, error)
+            return
+        self.report.drawn += 1
+        self.verdicts[found.verdict] += 1
+        notes = [*job.notes, *redraw.differences(record, image.details, found.verdict)]
+        if found.note:
+            notes.append(found.note)
+        with self.display.aside():
+            if self.as_json:
+                line = {
+                    **_line(record.file, found),
+                    "path": os.fspath(saved.path) if saved else None,
+                    "sidecar": os.fspath(saved.sidecar) if saved and saved.sidecar else None,
+                    "seed": image.request.seed,
+                    "steps": image.request.steps,
+                    "seconds": round(image.seconds, 3),
+                    "notes": notes,
+                    "error": None,
+                }
+                self.results.line(json.dumps(line))
+            else:
+                self.results.line(_sentence(record, found, saved.path if saved else None))
+        if not self.as_json:
+            for note in notes:
+                self.display.say(printable(f"note: {record.file}: {note}", kept=""))
+
+    def _fail(self, file: Path, error: SdgenError) -> None:
+        self.report.failed += 1
+        # The first gives the status where nothing could be drawn.
+        self.report.ended = self.report.ended or error.exit_code
+        text = printable(str(error), kept="")
+        self.display.error(text if str(file) in str(error) else f"{file}: {text}")
+        if self.as_json:
+            self.results.line(json.dumps({"file": os.fspath(file), "verdict": None, "error": text}))
+
+    def _status(self) -> int:
+        if self.report.stopped is None and self.verdicts["different"]:
+            return ExitCode.NONE_DRAWN
+        return self.report.exit_code
+
+    def _summarise(self) -> None:
+        if self.report.planned > 1 or self.report.stopped:
+            counts = {**self.verdicts, "failed": self.report.failed}
+            parts = [f"{count} {name}" for name, count in counts.items() if count] or ["none compared"]
+            self.display.say(f"{', '.join(parts)}, in {time.monotonic() - self._started:.1f} s")
+
+    def _leave(self, number: signal.Signals) -> None:
+        self.report.stopped = number
+        if self.output is not None:
+            self.output.abandon()
+        self.display.stop()
+        self._summarise()
+        interrupts.leave(self.report.exit_code)
+
+
+def _line(file: Path, found: Comparison) -> dict[str, Any]:
+    return {"file": os.fspath(file), **{k: v for k, v in dataclasses.asdict(found).items() if k != "note"}}
+
+
+def _sentence(record: Record, found: Comparison, saved: Path | None) -> str:
+    decibels = f"  {found.psnr:.1f} dB" if found.psnr is not None else ""
+    stored = f" -> {saved}" if saved else ""
+    return f"{found.verdict}{decibels}  {record.file}{stored}"

@@ -1,0 +1,114 @@
+"""``sdgen show``: how an image was drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdgen import records
+from sdgen.cli.command import Command
+from sdgen.errors import ExitCode, InputError
+from sdgen.records import FIELDS, Record, printable
+from sdgen.request import Request
+
+EXAMPLES = """\
+sdgen show outputs/0001-a-red-fox-7.png
+sdgen show outputs/*.png --json | jq -r '[.settings.seed, .file] | @tsv'"""
+
+EXIT_STATUS = """\
+0    every file was shown
+1    none was
+3    some were, some were not"""
+
+_DETAILS = (
+    "weights_sha256",
+    "changes",
+    "engine",
+    "backend",
+    "device",
+    "dtype",
+    "compiler",
+    "batch_size",
+    "created",
+    "seconds",
+    "warnings",
+)
+
+
+@click.command("show", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))
+@click.argument("files", metavar="IMAGE|SIDECAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each file, one a line.")
+def command(files: tuple[Path, ...], as_json: bool) -> int:
+    """Show how images were drawn: prompt, seed and settings, and the command that draws them again.
+
+    PNG, WebP and JPEG images of sdgen, AUTOMATIC1111, InvokeAI, SwarmUI, Fooocus and NovelAI are read,
+    and sdgen's sidecars.
+    """
+    shown = 0
+    for file in files:
+        try:
+            record = records.read(file)
+            unchanged = records.unchanged(record)
+        except InputError as error:
+            click.echo(f"error: {printable(str(error), kept='')}", err=True)
+            continue
+        if as_json:
+            click.echo(json.dumps(_object(record, unchanged)))
+        else:
+            click.echo(("\n" if shown else "") + _text(record, unchanged))
+        shown += 1
+    if shown == len(files):
+        return ExitCode.OK
+    return ExitCode.SOME_FAILED if shown else ExitCode.NONE_DRAWN
+
+
+def _object(record: Record, unchanged: bool | None) -> dict[str, Any]:
+    return {
+        "file": str(record.file),
+        "tool": record.tool,
+        "settings": dict(record.settings),
+        "details": dict(record.details),
+        "other": dict(record.other),
+        "image": None if record.image is None else str(record.image),
+        "sidecar": None if record.sidecar is None else str(record.sidecar),
+        "unchanged": unchanged,
+        "command": record.command() or None,
+    }
+
+
+def _text(record: Record, unchanged: bool | None) -> str:
+    rows: list[tuple[str, Any]] = [("drawn by", _drawn_by(record))]
+    if record.sidecar is not None and record.image is None:
+        rows.append(("image", f"{record.details.get('image')}, which is not beside the sidecar"))
+    usual = Request(prompt="").to_dict()
+    for name in FIELDS:
+        value = record.settings.get(name)
+        if name in ("width", "height"):
+            continue
+        if name in ("prompt", "seed") or value != usual[name]:
+            rows.append((name, "unknown" if value is None else value))
+        if name == "eta" and record.settings.get("width"):
+            rows.append(("size", f"{record.settings['width']}x{record.settings.get('height')}"))
+    rows += [(name, record.details[name]) for name in _DETAILS if record.details.get(name) not in (None, [])]
+    if unchanged is not None:
+        rows.append(("pixels", "as recorded" if unchanged else "changed since they were recorded"))
+    rows += record.other.items()
+    if command := record.command():
+        rows.append(("again", command))
+    width = max(len(name) for name, _ in rows)
+    lines = [printable(str(record.file), kept="")]
+    for name, value in rows:
+        text = printable("; ".join(map(str, value)) if isinstance(value, list) else str(value))
+        lines.append(f"  {printable(name, kept=''):<{width}}  {text}".replace("\n", f"\n{'':{width + 4}}"))
+    return "\n".join(lines)
+
+
+def _drawn_by(record: Record) -> str:
+    if record.tool == "ComfyUI":
+        return "ComfyUI, whose graphs are not read"
+    versions = record.details.get("versions")
+    version = versions.get("sdgen") if isinstance(versions, dict) else None
+    return f"{record.tool} {version}" if version else record.tool

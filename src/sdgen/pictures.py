@@ -1,0 +1,133 @@
+"""Reading image files that may be anything: bounded, and one sentence about what is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdgen.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
+"""Of the image files that are looked for in folders."""
+
+MOST_PIXELS = 8192 * 8192
+"""Of an image that is read: four times the area of the largest that sdgen draws."""
+
+MOST_BYTES = 256_000_000
+"""Of a file that is read."""
+
+_FORMATS = ("PNG", "WEBP", "JPEG")
+_EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The decoded picture of a PNG, WebP or JPEG file.
+
+    Raises:
+        InputError: the file is not there, too large, damaged or no such image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    check_file(path, MOST_BYTES)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes above its own limit; ours is below it.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as stored:
+                picture: Image.Image = stored
+                width, height = picture.size
+                if width * height <= MOST_PIXELS:
+                    picture.load()
+                    # PNG's text may come after the pixels, and is read here, while the file is open.
+                    getattr(picture, "text", None)
+                    return picture
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        if isinstance(error, UnidentifiedImageError):
+            raise InputError(f"{path} is not a PNG, WebP or JPEG image") from None
+        raise InputError(f"{path} has too many pixels; the most is {MOST_PIXELS}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly every class of error on damaged files.
+        raise InputError(f"{path} is damaged and cannot be decoded: {error}") from None
+    raise InputError(f"{path} is {width}x{height}, too many pixels; the most is {MOST_PIXELS}")
+
+
+def texts(picture: Image.Image) -> dict[str, str]:
+    """The text inside a picture, by name: PNG's text chunks; EXIF's UserComment as ``parameters`` and
+    MakerNote as ``sdgen``, which is how sdgen and AUTOMATIC1111 write WebP and JPEG.
+    """
+    found = {str(name): str(text) for name, text in getattr(picture, "text", {}).items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = picture.getexif().get_ifd(_EXIF_IFD)
+    except Exception:  # As above; a damaged EXIF block takes nothing from the rest.
+        return found
+    for tag, name in ((_USER_COMMENT, "parameters"), (_MAKER_NOTE, "sdgen")):
+        text = _decoded(exif.get(tag))
+        if text:
+            found.setdefault(name, text)
+    return found
+
+
+def find(paths: Iterable[Path]) -> Iterator[Path]:
+    """Image files: those that are named, and those below each folder, by name; hidden ones are left out.
+
+    Raises:
+        InputError: a path is not there, or a folder cannot be listed.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, below, files in os.walk(path, onerror=_refuse):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(files):
+                if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                    yield Path(folder, name)
+
+
+def check_file(path: Path, most_bytes: int) -> None:
+    """Refuse what is no readable file of a bearable size.
+
+    Raises:
+        InputError: it is not there, a folder, a device or larger than ``most_bytes``.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise InputError(f"{path} {reason}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path} is a folder; name the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path} is not a file")
+    if found.st_size > most_bytes:
+        raise InputError(f"{path} has {found.st_size} bytes; the most is {most_bytes}")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} cannot be read: permission denied")
+
+
+def _decoded(value: Any) -> str:
+    """EXIF text. UserComment begins with eight bytes that name its encoding."""
+    if not isinstance(value, bytes):
+        return value if isinstance(value, str) else ""
+    encoding, text = "utf-8", value
+    if value[:8] == b"UNICODE\0":
+        text = value[8:]
+        # Writers disagree on the byte order; in either, the high byte of most characters is 0.
+        encoding = "utf-16-le" if text[1::2].count(0) > text[0::2].count(0) else "utf-16-be"
+    elif value[:8] in (b"ASCII\0\0\0", bytes(8)):
+        text = value[8:]
+    return text.decode(encoding, errors="replace").strip("\0\ufeff")
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be listed: {error.strerror}")

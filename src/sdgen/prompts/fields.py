@@ -1,0 +1,203 @@
+"""The fields of an entry: their names, how text is read to their types, and from an entry to a request."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sdgen.errors import InputError
+from sdgen.metadata import SAMPLER_TITLES
+from sdgen.prompts.entries import Entry, Line, Problem, Unusable
+from sdgen.request import SAMPLERS, SCHEDULES, Request
+
+MAX_COUNT = 100_000
+"""Most images that one entry may ask for."""
+
+COUNT, SIZE = "count", "size"
+_WHOLE = ("seed", "steps", "width", "height", "clip_skip", COUNT)
+_REAL = ("guidance", "eta", "guidance_rescale")
+_YES_NO = ("zero_snr",)
+_FIELDS = (*Request.__dataclass_fields__, COUNT, SIZE)
+_ALIASES: Mapping[str, str] = {
+    "negative": "negative_prompt",
+    "cfg": "guidance",
+    "cfg_scale": "guidance",
+    "guidance_scale": "guidance",
+    "num_inference_steps": "steps",
+    "sampler_name": "sampler",
+    "schedule_type": "schedule",
+    "scheduler": "schedule",
+    "sd_model": "model",
+    "n": COUNT,
+    "n_iter": COUNT,
+    "num_images": COUNT,
+}
+"""Names that other tools have for a field."""
+
+_FOREIGN = (
+    "outpath_samples",
+    "outpath_grids",
+    "prompt_for_display",
+    "styles",
+    "subseed",
+    "subseed_strength",
+    "seed_resize_from_h",
+    "seed_resize_from_w",
+    "sampler_index",
+    "batch_size",
+    "restore_faces",
+    "tiling",
+    "do_not_save_samples",
+    "do_not_save_grid",
+)
+"""What AUTOMATIC1111's prompts files may set and nothing here corresponds to."""
+
+_NAMES: Mapping[str, str] = {**{name: name for name in _FIELDS}, **_ALIASES}
+_SCHEDULE_TITLES: Mapping[str, str] = {name.replace("-", " "): name for name in SCHEDULES}
+_SAMPLER_TITLES: Mapping[str, str] = {title.casefold(): name for name, title in SAMPLER_TITLES.items()}
+_INTEGER = re.compile(r"([+-]?[0-9]{1,20})(\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,3})?")
+_SIZE = re.compile(r"([0-9]{1,5})\s*[x×]\s*([0-9]{1,5})", re.IGNORECASE)
+_TRUTH: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def canonical(name: str) -> str | None:
+    """The field that a file's name for it means, or None. Case, spaces and hyphens do not matter."""
+    return _NAMES.get(re.sub(r"[\s-]+", "_", name.strip().lower()))
+
+
+def unknown(name: str, kind: str = "field") -> str:
+    """What to say about a name that ``canonical`` does not know."""
+    if name in _FOREIGN:
+        return f"AUTOMATIC1111's {kind} {name!r} has no counterpart here; leave it out"
+    shown = repr(name) if len(name) <= 60 else repr(name[:60]) + "..."
+    close = difflib.get_close_matches(name.strip().lower()[:60], _NAMES, n=1, cutoff=0.7)
+    advice = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(_FIELDS)}"
+    return f"unknown {kind} {shown}; {advice}"
+
+
+def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
+    """The fields of ``Request`` (and ``count``) that one field of a file sets, checked.
+
+    Args:
+        field: as ``canonical`` gives it.
+        value: of a JSON type if ``typed``, else text.
+
+    Returns:
+        One field; two for a size and for a sampler that names its schedule, "DPM++ 2M Karras"; none for what
+        other tools write for their default: a seed of -1, an automatic schedule.
+
+    Raises:
+        InputError: it is of the wrong type or out of range; the sentence begins with ``field``.
+    """
+    if isinstance(value, (list, dict)):
+        raise InputError(f"{field} must be one value, not a {'list' if isinstance(value, list) else 'map'}")
+    if field == SIZE:
+        values: dict[str, Any] = _size(value)
+    elif field == "sampler" and isinstance(value, str):
+        values = _sampler(value)
+    elif field == "schedule" and isinstance(value, str):
+        name = value.strip().casefold().replace("_", " ").replace("-", " ")
+        values = {} if name == "automatic" else {field: _SCHEDULE_TITLES.get(name, value)}
+    else:
+        values = {field: value if typed else _from_text(field, value)}
+        if field == "seed" and values[field] == -1:
+            values = {}
+    if COUNT in values:
+        count = values[COUNT]
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_COUNT:
+            raise InputError(f"{COUNT} must be a whole number of 1 to {MAX_COUNT}, not {count!r}")
+        return values
+    checked = Request(**{"prompt": "", **values})
+    return {name: getattr(checked, name) for name in values}
+
+
+def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
+    """An entry as a request, or with everything that is wrong with it.
+
+    Args:
+        entry: as a reader found it.
+        file: its file, for problems.
+        defaults: valid fields of ``Request`` for what it leaves out.
+    """
+    problems: list[Problem] = []
+    given: dict[str, Any] = {}
+    implied: dict[str, Any] = {}
+    source: dict[str, str] = {}
+
+    def blame(name: str, message: str) -> None:
+        problems.append(Problem(file, entry.lines.get(name, entry.line), name, message))
+
+    for name, value in entry.fields.items():
+        field = canonical(name)
+        if field is None:
+            blame(name, unknown(name))
+            continue
+        if value is None:
+            continue
+        if isinstance(value, Unusable):
+            blame(name, f"{name} {value.reason}")
+            source[field] = name
+            continue
+        claimed = ("width", "height") if field == SIZE else (field,)
+        if rival := next((source[target] for target in claimed if target in source), None):
+            blame(name, f"{rival} and {name} both set the same field; give one of them")
+            continue
+        source.update(dict.fromkeys(claimed, name))
+        try:
+            values = read_value(field, value, entry.typed)
+        except InputError as error:
+            sentence = str(error)
+            blame(name, name + sentence[len(field) :] if sentence.startswith(field) else sentence)
+            continue
+        for target, setting in values.items():
+            (given if target in claimed else implied)[target] = setting
+    if "prompt" not in source and "prompt" not in defaults:
+        blame("prompt", "there is no prompt")
+    if problems:
+        return Line(file, entry.line, None, None, tuple(problems))
+    count = given.pop(COUNT, None)
+    return Line(file, entry.line, Request(**{**defaults, **implied, **given}), count)
+
+
+def _from_text(field: str, text: str) -> Any:
+    word = text.strip()
+    if field in _WHOLE:
+        # Spreadsheets and pandas write 20.0 where a column has gaps.
+        if not (match := _INTEGER.fullmatch(word)):
+            raise InputError(f"{field} must be a whole number, not {text!r}")
+        return int(match[1])
+    if field in _REAL:
+        if not _NUMBER.fullmatch(word):
+            raise InputError(f"{field} must be a number, not {text!r}")
+        return float(word)
+    if field in _YES_NO:
+        if word.casefold() not in _TRUTH:
+            raise InputError(f"{field} must be true or false, not {text!r}")
+        return _TRUTH[word.casefold()]
+    return text
+
+
+def _size(value: Any) -> dict[str, Any]:
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise InputError(f"{SIZE} must be a width and a height such as 512x768, not {value!r}")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+def _sampler(text: str) -> dict[str, Any]:
+    """A name of ``SAMPLERS`` or AUTOMATIC1111's, which may end in a schedule's."""
+    title = text.strip().casefold().replace("_", " ")
+    if (name := title.replace(" ", "-")) in SAMPLERS:
+        return {"sampler": name}
+    if title in _SAMPLER_TITLES:
+        return {"sampler": _SAMPLER_TITLES[title]}
+    for ending, schedule in _SCHEDULE_TITLES.items():
+        if title.endswith(f" {ending}") and (name := title[: -len(ending) - 1]) in _SAMPLER_TITLES:
+            return {"sampler": _SAMPLER_TITLES[name], "schedule": schedule}
+    return {"sampler": text}

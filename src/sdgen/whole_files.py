@@ -1,0 +1,112 @@
+"""Files that are whole under their names: written as temporary files, synced, then named in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sdgen.errors import OutputError
+
+PREFIX, SUFFIX = ".sdgen-", ".tmp"
+"""Of the names of temporary files."""
+
+_STALE = 3600.0
+"""Seconds after which a temporary file is taken for one that a killed process left."""
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def temporary(folder: Path) -> Path:
+    """A name for a temporary file that no other process picks."""
+    return folder / f"{PREFIX}{secrets.token_hex(6)}{SUFFIX}"
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name in one step; FileExistsError where the name is taken."""
+    if os.name == "nt":
+        os.rename(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: the name is taken with an empty file, then replaced.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the new names outlast a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files that killed processes left."""
+    oldest = time.time() - _STALE
+    for file in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says into an OutputError that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename or folder
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            sentence = f"no space is left in {folder}; free some, or choose another folder with -o"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            sentence = f"{folder} cannot be written; choose another folder with -o"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            sentence = f"{where} is in the way; choose another name with -o"
+        elif error.errno == errno.ENAMETOOLONG:
+            sentence = f"the name of {str(where)[:80]}... is too long for its file system; give a shorter one"
+        else:
+            sentence = f"{where}: {error.strerror}; choose another folder with -o"
+        raise OutputError(sentence) from error
+
+
+def write(path: Path, data: bytes, replace: bool = False) -> None:
+    """Write a whole file in one step.
+
+    Args:
+        path: its name.
+        data: its bytes.
+        replace: whether a file of that name gives way; otherwise it is an error.
+
+    Raises:
+        OutputError: it cannot be written, or is there already.
+    """
+    waiting = temporary(path.parent)
+    with explained(path.parent):
+        try:
+            write_synced(waiting, data)
+            if replace:
+                os.replace(waiting, path)
+            else:
+                place(waiting, path)
+            sync_folder(path.parent)
+        finally:
+            waiting.unlink(missing_ok=True)

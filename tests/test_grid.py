@@ -1,0 +1,168 @@
+"""Contact sheets."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Command
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sdgen import contact_sheet, grid
+from sdgen.errors import ExitCode, InputError
+from sdgen.request import Request
+
+COLOURS = ((200, 0, 0), (0, 160, 0), (0, 0, 220), (150, 150, 0), (0, 150, 150), (150, 0, 150))
+
+
+@pytest.fixture
+def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(tmp_path, monkeypatch)
+
+
+def picture(
+    path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (128, 128), **settings: Any
+) -> Path:
+    info = PngInfo()
+    if settings:
+        info.add_text("sdgen", Request(**{"prompt": "a fox", **settings}).to_json())
+    Image.new("RGB", size, colour).save(path, pnginfo=info)
+    return path
+
+
+def sweep(folder: Path) -> list[grid.Entry]:
+    """Two samplers with three numbers of steps, in an odd order."""
+    fields = list(itertools.product((20, 5, 10), ("euler", "ddim")))
+    return [
+        grid.entry(picture(folder / f"{i}.png", COLOURS[i], steps=steps, sampler=sampler, seed=7))
+        for i, (steps, sampler) in enumerate(fields)
+    ]
+
+
+def places(layout: grid.Layout) -> dict[tuple[int, int], str]:
+    return {place: entry.path.stem for place, entry in layout.cells.items()}
+
+
+def test_a_sweep_has_a_row_and_a_column_for_each_value(tmp_path: Path) -> None:
+    layout = grid.arrange(sweep(tmp_path), "sampler", "steps")
+    assert (layout.rows, layout.columns) == (["euler", "ddim"], ["5", "10", "20"])
+    assert places(layout) == {(0, 0): "2", (0, 1): "4", (0, 2): "0", (1, 0): "3", (1, 1): "5", (1, 2): "1"}
+    assert layout.captions == []
+    assert layout.title == "a fox\nseed 7"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "shape", "captions"),
+    [
+        (None, None, (2, 3), ["steps", "sampler"]),
+        (None, 4, (2, 4), ["steps", "sampler"]),
+        ("steps", None, (3, 2), ["sampler"]),
+        (None, "sampler", (3, 2), ["steps"]),
+    ],
+)
+def test_captions_tell_what_no_label_does(
+    tmp_path: Path, rows: str | None, columns: str | int | None, shape: tuple[int, int], captions: list[str]
+) -> None:
+    layout = grid.arrange(sweep(tmp_path), rows, columns)
+    assert (len(layout.rows), len(layout.columns)) == shape
+    assert layout.captions == captions
+
+
+def test_two_images_in_one_place_are_named_with_their_difference(tmp_path: Path) -> None:
+    entries = sweep(tmp_path)
+    more = picture(tmp_path / "more.png", COLOURS[0], steps=20, sampler="ddim", seed=8)
+    with pytest.raises(InputError, match=r"1.png and .*more.png both have .*; they differ in seed, file"):
+        grid.arrange([*entries, grid.entry(more)], "sampler", "steps")
+
+
+def test_missing_combinations_stay_empty(tmp_path: Path) -> None:
+    layout = grid.arrange(sweep(tmp_path)[:-1], "sampler", "steps")
+    assert (1, 1) not in layout.cells
+
+
+def test_unknown_values_come_last(tmp_path: Path) -> None:
+    entries = [grid.entry(picture(tmp_path / "x.png", COLOURS[0])), *sweep(tmp_path)]
+    assert grid.arrange(entries, None, "steps").columns == ["5", "10", "20", "none"]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [("colour", None), (None, "width")])
+def test_unknown_fields_are_refused(tmp_path: Path, rows: str | None, columns: str | None) -> None:
+    with pytest.raises(InputError, match="there is no field"):
+        grid.arrange(sweep(tmp_path), rows, columns)
+
+
+def test_every_image_is_at_its_place(tmp_path: Path) -> None:
+    pixels = np.asarray(contact_sheet.draw(grid.arrange(sweep(tmp_path), "sampler", "steps")))
+    corners = {}
+    for colour in COLOURS:
+        rows, columns = np.nonzero((pixels == colour).all(-1))
+        assert len(rows) == 128 * 128
+        corners[colour] = rows.min(), columns.min()
+    order = [COLOURS[i] for i in (2, 4, 0, 3, 5, 1)]
+    assert sorted(COLOURS, key=lambda colour: corners[colour]) == order
+
+
+def test_larger_images_are_made_smaller_and_keep_their_shape(tmp_path: Path) -> None:
+    wide = grid.entry(picture(tmp_path / "w.png", COLOURS[0], (800, 400)))
+    tall = grid.entry(picture(tmp_path / "t.png", COLOURS[1], (400, 800)))
+    pixels = np.asarray(contact_sheet.draw(grid.arrange([wide, tall]), 200))
+    for colour, shape in ((COLOURS[0], (100, 200)), (COLOURS[1], (100, 50))):
+        rows, columns = np.nonzero((pixels == colour).all(-1))
+        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == shape
+
+
+@pytest.mark.parametrize("prompt", ["富士山 🌸", "x" * 20_000, "two\nlines", "très beau"])
+def test_any_prompt_can_be_written(tmp_path: Path, prompt: str) -> None:
+    paths = [picture(tmp_path / f"{i}.png", COLOURS[i], prompt=f"{prompt}{i}"[-20_000:]) for i in range(2)]
+    same = [picture(tmp_path / f"s{i}.png", COLOURS[i], prompt=prompt, seed=i) for i in range(2)]
+    for files in (paths, same):
+        drawn = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files]))
+        assert drawn.width == 8 + 2 * 136
+
+
+def test_a_sheet_that_would_be_too_large_is_refused(tmp_path: Path) -> None:
+    entry = grid.entry(picture(tmp_path / "x.png", COLOURS[0], (2000, 2000)))
+    with pytest.raises(InputError, match="take smaller cells than 2000, or fewer images"):
+        contact_sheet.draw(grid.arrange([entry] * 100), 2000)
+
+
+def test_the_command(sdgen: Command) -> None:
+    sdgen.drawn("a fox", "--seed", "7", "-n", "3")
+    result = sdgen.run("grid", "outputs", "-o", "sheet.webp", "--columns", "seed")
+    assert (result.exit_code, result.stdout) == (0, "sheet.webp\n")
+    assert Image.open("sheet.webp").format == "WEBP"
+    assert [path.name for path in sdgen.folder.glob(".*")] == []
+    again = sdgen.run("grid", "outputs", "-o", "sheet.webp")
+    assert again.exit_code == ExitCode.NONE_DRAWN
+    assert "is not overwritten" in again.stderr
+
+
+def test_a_sidecar_stands_for_its_image(sdgen: Command) -> None:
+    sdgen.drawn("a fox", "--seed", "7")
+    assert sdgen.run("grid", "outputs/0001-a-fox-7.json", "-o", "sheet.png").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["missing.png", "-o", "sheet.png"],
+        ["broken.png", "-o", "sheet.png"],
+        ["empty", "-o", "sheet.png"],
+        ["broken.png", "-o", "folder/"],
+        ["broken.png", "-o", "sheet.gif"],
+        ["broken.png"],
+        ["broken.png", "-o", "sheet.png", "--columns", "0"],
+        ["broken.png", "-o", "sheet.png", "--cell", "999999"],
+    ],
+)
+def test_wrong_use_is_a_sentence(sdgen: Command, arguments: list[str]) -> None:
+    Path("broken.png").write_bytes(b"no image")
+    Path("empty").mkdir()
+    result = sdgen.run("grid", *arguments)
+    assert result.exit_code == ExitCode.USAGE
+    assert len(result.stderr.splitlines()) == 1
+    assert not Path("sheet.png").exists()

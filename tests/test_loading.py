@@ -1,0 +1,116 @@
+"""``sdgen.load``: what is refused before anything is drawn, and LoRAs that prompts name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import sdgen
+from sdgen import InputError, Request, models, prompt_loras
+
+SMALL = Request(prompt="a red heart", steps=2, width=64, height=64, seed=7)
+MODULE = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.fixture
+def lora_folder(tmp_path, monkeypatch):
+    """A models folder with one LoRA, ``style``, for the bundled model."""
+    monkeypatch.setenv("SDGEN_MODELS_DIR", str(tmp_path))
+    prompt_loras.folder().mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    save_file(
+        {
+            f"unet.{MODULE}.lora_A.weight": rng.standard_normal((4, 256)).astype(np.float32),
+            f"unet.{MODULE}.lora_B.weight": rng.standard_normal((256, 4)).astype(np.float32),
+        },
+        prompt_loras.folder() / "style.safetensors",
+    )
+    return prompt_loras.folder()
+
+
+def test_a_lora_named_in_a_prompt_changes_the_picture(mini, lora_folder):
+    request = SMALL.replace(prompt="a red heart <lora:style:0.8>")
+    found = prompt_loras.named([request, request])
+    assert found == [(lora_folder / "style.safetensors", (0.8, 0.8))]
+    merged = sdgen.load("mini", device="cpu", loras=found)
+    (with_lora,), (without,) = merged.generate([request]), mini.generate([SMALL])
+    assert not np.array_equal(with_lora.pixels, without.pixels)
+    assert with_lora.details["changes"] == [f"LoRA {lora_folder / 'style.safetensors'} at 0.8"]
+    assert with_lora.details["weights_sha256"] != without.details["weights_sha256"]
+
+
+def test_a_prompt_that_names_a_lora_which_is_not_merged_is_refused(mini):
+    with pytest.raises(InputError, match="names the LoRA 'style' at 0.8, which is not merged"):
+        list(mini.generate([SMALL.replace(prompt="a red heart <lora:style:0.8>")]))
+
+
+def test_prompts_of_one_run_name_the_same_loras(lora_folder):
+    requests = [SMALL, SMALL.replace(prompt="a red heart <lora:style:1>")]
+    with pytest.raises(InputError, match="name different LoRAs"):
+        prompt_loras.named(requests)
+
+
+def test_a_lora_that_is_not_there_says_where_it_belongs(lora_folder):
+    with pytest.raises(InputError, match="there is no other.safetensors in"):
+        prompt_loras.named([SMALL.replace(prompt="a heart <lora:other:1>")])
+
+
+def test_a_plain_prompt_names_no_lora(lora_folder):
+    assert prompt_loras.named([SMALL.replace(prompt="<lora:none:1>", prompt_syntax="plain")]) == []
+
+
+def test_an_inpainting_model_is_refused_with_the_reason(tmp_path):
+    folder = tmp_path / "inpainting"
+    shutil.copytree(models.locate("mini"), folder)
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "in_channels": 9}))
+    with pytest.raises(InputError, match="changes a picture that it is given"):
+        sdgen.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"dtype": "int8"}, "the dtype must be"),
+        ({"device": "gpu:7"}, "sees no device 'gpu:7'"),
+        ({"engine": "other"}, "the engine must be"),
+    ],
+)
+def test_what_cannot_run_here_is_refused(options, sentence):
+    with pytest.raises(sdgen.BackendError, match=sentence):
+        sdgen.load("mini", **options)
+
+
+def test_a_textual_inversion_is_used_by_name(mini, tmp_path):
+    file = tmp_path / "sparkle.safetensors"
+    save_file({"emb_params": np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)}, file)
+    pipeline = sdgen.load("mini", device="cpu", embeddings=[file])
+    request = SMALL.replace(prompt="a sparkle heart")
+    (named,), (word,) = pipeline.generate([request]), mini.generate([request])
+    assert not np.array_equal(named.pixels, word.pixels)
+
+
+def test_the_graph_runtime_draws_what_xla_draws(mini):
+    graph = sdgen.load("mini", device="cpu", jit=False)
+    (by_graph,), (by_xla,) = graph.generate([SMALL]), mini.generate([SMALL])
+    assert (by_graph.details["compiler"], by_xla.details["compiler"]) == ("graph", "xla")
+    error = np.mean((by_graph.pixels.astype(float) - by_xla.pixels) ** 2)
+    assert error == 0 or 10 * np.log10(255**2 / error) > 50
+
+
+def test_long_jobs_compile_and_short_ones_do_not(mini):
+    pipeline = sdgen.load("mini", device="cpu")
+    short = Request(prompt="a red heart")
+    assert not pipeline.pays_to_compile([short])
+    assert pipeline.pays_to_compile([short] * 7)
+    assert pipeline.pays_to_compile(iter([short]))
+
+
+def test_a_checkpoint_without_its_scheduler_settings_keeps_request_defaults(mini):
+    resolved = dataclasses.asdict(mini.resolve(Request(prompt="x")))
+    assert resolved["schedule"] is None
