@@ -45,7 +45,7 @@ def test_a_lora_named_in_a_prompt_changes_the_picture(mini, lora_folder):
 
 
 def test_a_prompt_that_names_a_lora_which_is_not_merged_is_refused(mini):
-    with pytest.raises(InputError, match="names the LoRA 'style' at 0.8, which is not merged"):
+    with pytest.raises(InputError, match=r"names the LoRA 'style' at 0.8, which is not merged"):
         list(mini.generate([SMALL.replace(prompt="a red heart <lora:style:0.8>")]))
 
 
@@ -56,7 +56,7 @@ def test_prompts_of_one_run_name_the_same_loras(lora_folder):
 
 
 def test_a_lora_that_is_not_there_says_where_it_belongs(lora_folder):
-    with pytest.raises(InputError, match="there is no other.safetensors in"):
+    with pytest.raises(InputError, match=r"there is no other.safetensors in"):
         prompt_loras.named([SMALL.replace(prompt="a heart <lora:other:1>")])
 
 

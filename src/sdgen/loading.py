@@ -66,8 +66,8 @@ def load(
         device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
         engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
         vae: a folder or file whose VAE replaces the model's.
-        loras: LoRA files to merge into the weights. A prompt's ``<lora:name:scale>`` must be among them, by the file's name without
-            its ending (``sdgen.prompt_loras.named`` finds them).
+        loras: LoRA files to merge into the weights. A prompt's ``<lora:name:scale>`` must be among them, by
+            the file's name without its ending (``sdgen.prompt_loras.named`` finds them).
         embeddings: textual inversion files, used by name in prompts.
         variant: weights to prefer in a diffusers folder, for example "fp16".
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
@@ -85,7 +85,8 @@ def load(
     )
     if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
         raise InputError(
-            f"{entry.name} changes a picture that it is given; sdgen draws from text alone: take another model",
+            f"{entry.name} changes a picture that it is given, and sdgen draws from text alone; "
+            "take another model",
             "model",
         )
     width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
