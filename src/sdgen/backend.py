@@ -12,7 +12,6 @@ import importlib.util
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -320,8 +319,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = f"{type(error).__name__}: {error}"
     return "RESOURCE_EXHAUSTED" in text or "ResourceExhausted" in text or "Out of memory" in text
-
-
-def quiet() -> None:
-    """Silences warnings that the frameworks raise about themselves."""
-    warnings.filterwarnings("ignore", module=r"(tensorflow|keras|keras_cv|jax)\b")
