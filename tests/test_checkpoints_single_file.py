@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import checkpoint_files as files
@@ -182,18 +183,45 @@ def test_vae_of_its_own_file(single_files, tmp_path: Path, prefix: str) -> None:
     assert after.sha256() != before.sha256()
 
 
+@pytest.fixture(scope="module")
+def four_channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder with the bundled model's VAE, cut down to Stable Diffusion's latent channels."""
+    folder = tmp_path_factory.mktemp("four") / "vae"
+    folder.mkdir()
+    config = json.loads((files.MINI / "vae/config.json").read_text())
+    cut = config | {"latent_channels": 4, "scaling_factor": 0.5}
+    (folder / "config.json").write_text(json.dumps(cut))
+    name = "diffusion_pytorch_model.safetensors"
+    tensors = load_file(files.MINI / "vae" / name)
+    for key, outputs, inputs in (
+        ("encoder.conv_out", 8, None),
+        ("quant_conv", 8, 8),
+        ("post_quant_conv", 4, 4),
+        ("decoder.conv_in", None, 4),
+    ):
+        weight = tensors[f"{key}.weight"][:outputs, :inputs]
+        tensors |= {f"{key}.weight": weight.copy(), f"{key}.bias": tensors[f"{key}.bias"][:outputs].copy()}
+    save_file(tensors, folder / name)
+    return folder.parent
+
+
 @pytest.mark.parametrize("place", ["", "vae"])
-def test_vae_of_a_diffusers_folder(single_files, place: str) -> None:
-    checkpoint = with_vae(open_checkpoint(single_files["sd1"]), files.MINI / place)
-    assert checkpoint.vae.config["scaling_factor"] == pytest.approx(1.00143516)
+def test_vae_of_a_diffusers_folder(single_files, four_channels: Path, place: str) -> None:
+    checkpoint = with_vae(open_checkpoint(single_files["sd1"]), four_channels / place)
+    assert checkpoint.vae.config["scaling_factor"] == 0.5
     assert checkpoint.vae.tensors.keys() == open_checkpoint(files.MINI).vae.tensors.keys()
 
 
-def test_vae_file_with_diffusers_names(single_files) -> None:
-    path = files.MINI / "vae" / "diffusion_pytorch_model.safetensors"
+def test_vae_file_with_diffusers_names(single_files, four_channels: Path) -> None:
+    path = four_channels / "vae" / "diffusion_pytorch_model.safetensors"
     checkpoint = with_vae(open_checkpoint(single_files["sd1"]), path)
     assert checkpoint.vae.config["block_out_channels"] == [32, 64, 128, 128]
-    assert checkpoint.vae.config["layers_per_block"] == 1
+    assert checkpoint.vae.config["layers_per_block"] == 2
+
+
+def test_the_bundled_models_vae_is_of_another_latent_space(single_files) -> None:
+    with pytest.raises(CheckpointError, match="8 latent channels"):
+        with_vae(open_checkpoint(single_files["sd1"]), files.MINI)
 
 
 def test_vae_of_another_latent_space_is_refused(single_files, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_unet(mini, expected):
     timesteps = np.asarray(inputs.TIMESTEPS, np.float32)
     prediction = unet(
         {
-            "latent": inputs.normal(1, 2, 32, 24, 4),
+            "latent": inputs.normal(1, 2, 32, 24, 8),
             "timestep_embedding": timestep_embedding(timesteps, unet.network.config),
             "context": inputs.normal(2, 2, 77, 256),
         }
@@ -62,7 +62,7 @@ def test_unet(mini, expected):
 
 
 def test_vae_decoder(mini, expected):
-    assert_close(mini.model.decoder(inputs.normal(1, 2, 32, 24, 4)[:1]), expected["decoder"])
+    assert_close(mini.model.decoder(inputs.normal(1, 2, 32, 24, 8)[:1]), expected["decoder"])
 
 
 def test_vae_encoder(mini, expected):

@@ -67,7 +67,7 @@ def networks() -> dict[str, np.ndarray]:
         return x.numpy().transpose(0, 2, 3, 1)
 
     ids = tokenizer(list(inputs.PROMPTS), padding="max_length", max_length=77, return_tensors="pt").input_ids
-    latents, pixels = inputs.normal(1, 2, 32, 24, 4), inputs.picture(64, 96)[None]
+    latents, pixels = inputs.normal(1, 2, 32, 24, 8), inputs.picture(64, 96)[None]
     moments = vae.encode(nchw(pixels)).latent_dist
     scale = vae.config.scaling_factor
     outputs = {

@@ -195,12 +195,14 @@ def _check_expressible(checkpoint: Checkpoint) -> families.Family:
 
 
 def _pipeline_class(checkpoint: Checkpoint) -> str:
+    latents = checkpoint.vae.config.get("latent_channels", 4)
     channels = checkpoint.unet.config.get("in_channels", 4)
-    classes = {4: "StableDiffusionPipeline", 9: "StableDiffusionInpaintPipeline"}
+    # Inpainting models take a mask and the latents of what it leaves, too.
+    classes = {latents: "StableDiffusionPipeline", 2 * latents + 1: "StableDiffusionInpaintPipeline"}
     if channels not in classes:
         raise CheckpointError(
             f"{checkpoint.name} takes {channels} input channels; only text-to-image and inpainting models, "
-            "which take 4 and 9, can be written as a diffusers folder"
+            f"which take {latents} and {2 * latents + 1}, can be written as a diffusers folder"
         )
     return classes[channels]
 
