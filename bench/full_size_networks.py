@@ -44,6 +44,7 @@ from sdgen.networks.network import DecoderModel, TextEncoderModel, UNetModel  # 
 from sdgen.networks.text_encoder import TextEncoder  # noqa: E402
 from sdgen.networks.unet import UNet, timestep_embedding  # noqa: E402
 from sdgen.networks.vae import Decoder  # noqa: E402
+from sdgen.program import Program  # noqa: E402
 
 SECOND = args.family == "sd2"
 WIDTH = 1024 if SECOND else 768
@@ -133,7 +134,7 @@ def compare_unet(rng: np.random.Generator) -> None:
     unet, weights = ours.network, ours.weights_by_name
     shifts = unet.embed_timesteps(weights, timesteps)
     keys_values = unet.project_context(weights, context)
-    step = backend.Program(lambda w, x, s, kv: unet.denoise(w, x, s, kv), weights)
+    step = Program(lambda w, x, s, kv: unet.denoise(w, x, s, kv), weights)
     report("UNet, sdgen", reference, lambda: step(latents, shifts, keys_values))
     inputs = {
         "latent": latents,
@@ -183,9 +184,7 @@ def compare_text_encoder(rng: np.random.Generator) -> None:
     print(f"{'text encoder, transformers':44} {'':19} first {first:6.2f} s  then {median:7.3f} s", flush=True)
     layers = TextEncoder(TextEncoderConfig.from_config(part.config), NUMERICS)
     ours = TextEncoderModel(layers, part, NUMERICS)
-    encode = backend.Program(
-        lambda w, t: layers.encode(w, layers.embed(w, t)), ours.weights_by_name, jit=False
-    )
+    encode = Program(lambda w, t: layers.encode(w, layers.embed(w, t)), ours.weights_by_name, jit=False)
     report("text encoder, sdgen", reference, lambda: encode(tokens))
     kind = text_encoder.TextEncoderV2 if SECOND else text_encoder.TextEncoder
     model = stock(TEXT_ENCODER, kind(77, download_weights=False), part)
@@ -218,12 +217,12 @@ def compare_vae(rng: np.random.Generator) -> None:
     layers = Decoder(VAEConfig.from_config(part.config), NUMERICS)
     ours = DecoderModel(layers, part, NUMERICS)
     for jit in (False, True):
-        decode = backend.Program(layers, ours.weights_by_name, jit=jit)
+        decode = Program(layers, ours.weights_by_name, jit=jit)
         report(f"VAE decoder, sdgen, XLA {jit}", reference, lambda decode=decode: decode(latents))
     plain = Numerics("float32", False, NUMERICS.attention)
     layers = Decoder(VAEConfig.from_config(part.config), plain)
     ours = DecoderModel(layers, part, plain)
-    decode = backend.Program(layers, ours.weights_by_name, jit=False)
+    decode = Program(layers, ours.weights_by_name, jit=False)
     report("VAE decoder, sdgen, plain convolutions", reference, lambda: decode(latents))
     model = stock(DECODER, decoder.Decoder(args.size, args.size, download_weights=False), part)
     report("VAE decoder, keras_cv stock", reference, lambda: model.predict_on_batch(latents))

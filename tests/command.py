@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,19 @@ class Command:
     def _load(self, model: str, **options: Any) -> stand_in.Pipeline:
         self.loads.append({"model": model, **options})
         return stand_in.load(model, **options)
+
+
+def interrupted_twice(process: subprocess.Popen[bytes]) -> int:
+    """The status of a process that keeps working after the first SIGINT and leaves soon after the second."""
+    for _ in range(2):
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode is not None
+    return process.returncode
 
 
 def start(command: list[str], **more: Any) -> subprocess.Popen[bytes]:

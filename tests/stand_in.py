@@ -23,6 +23,20 @@ from sdgen.errors import BackendError, ImageError, InputError
 from sdgen.pipeline import Denoised, Image, Job, Progress
 from sdgen.request import Request
 
+REQUEST = Request(
+    prompt="a red fox",
+    negative_prompt="blurry",
+    seed=7,
+    steps=20,
+    guidance=7.5,
+    sampler="dpmpp-2m",
+    schedule="karras",
+    width=64,
+    height=32,
+    model="mini",
+)
+"""One that the pipeline would not change."""
+
 DETAILS = {
     "model": "mini",
     "weights_sha256": "ab" * 32,
@@ -39,7 +53,7 @@ DETAILS = {
 
 class Pipeline:
     entry = models.find("mini")
-    dtype, device, backend = "float32", "cpu:0", "tensorflow"
+    dtype, device, backend, low_memory = "float32", "cpu:0", "tensorflow", False
 
     def resolve(self, request: Request) -> Request:
         if request.width == 104:
@@ -56,7 +70,7 @@ class Pipeline:
     def batch_limit(self, asked: int | None = None) -> int:
         return asked or 1
 
-    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
+    def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
         return False
 
     def in_float32(self) -> None:

@@ -9,12 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import stand_in
 from click.testing import Result
 from command import Command
 from PIL import Image
+from safetensors.numpy import save_file
 
+from sdgen.cli import entries
 from sdgen.errors import ExitCode
 
 
@@ -186,6 +189,38 @@ def test_problems_of_a_stream_come_as_it_does(sdgen: Command, arguments: list[st
     assert len(images()) == (2 if arguments else 1)
 
 
+def test_all_problems_that_have_come_of_a_stream_are_said(sdgen: Command) -> None:
+    lines = ["a fox", "--steps 0 --prompt x", "a cat", *["--size 3x3 --prompt y"] * 40, "a dog"]
+    result = sdgen.run("batch", "-", "--model", "mini", "--json", input="\n".join(lines))
+    assert (result.exit_code, len(images())) == (ExitCode.SOME_FAILED, 1)
+    *invalid, summary = (record for record in records(result) if record["status"] != "drawn")
+    assert [record["error"].split(": ")[0] for record in invalid] == [
+        f"stdin:{line}" for line in (2, *range(4, 44))
+    ]
+    assert (summary["invalid"], summary["planned"]) == (41, 44)
+
+
+def test_a_stream_that_stays_open_does_not_hold_up_the_end(sdgen: Command) -> None:
+    process = sdgen.start("batch", "-", "--model", "mini")
+    assert process.stdin is not None
+    process.stdin.write(b"--steps 0 --prompt x\n--steps 0 --prompt y\n")
+    process.stdin.flush()
+    assert process.wait(timeout=30) == ExitCode.USAGE
+    assert process.stderr is not None
+    assert process.stderr.read().count(b"error: stdin:") == 2
+    process.communicate()
+
+
+def test_more_images_than_fit_the_memory_are_refused(sdgen: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MOST_TASKS", 10)
+    assert run(sdgen, "--seeds", "1-5", "--dry-run").exit_code == ExitCode.OK
+    result = run(sdgen, "--seeds", "1-6", "--dry-run")
+    assert result.exit_code == ExitCode.USAGE
+    assert "p.txt asks for more than 10 images; split it, take a --shard of it" in result.stderr
+    streamed = sdgen.run("batch", "-", "--seeds", "1-6", "--model", "mini", input="a fox\na cat\n")
+    assert (streamed.exit_code, len(images())) == (ExitCode.OK, 12)
+
+
 def test_an_empty_file_is_an_error(sdgen: Command) -> None:
     assert run(sdgen, text="# nothing\n").exit_code == ExitCode.USAGE
 
@@ -329,6 +364,34 @@ def test_a_dry_run_says_what_would_be_drawn(sdgen: Command) -> None:
     assert len(sdgen.loads) == 1
     run(sdgen, text=None)
     assert set(planned["files"]) == {f"outputs/{name}" for name in images() if "fox" not in name}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "programs"),
+    [
+        ("red " * 90, [], 2),
+        ("a fox BREAK a cat", [], 2),
+        ("red " * 90, ["--guidance", "1"], 2),
+        ("red " * 90, ["--prompt-syntax", "plain"], 1),
+        ("red " * 15, [], 1),
+        ("a fox", ["--negative", "red " * 90], 1),
+        ("((", [], 1),
+    ],
+)
+def test_a_dry_run_counts_programs_for_long_prompts(
+    sdgen: Command, prompt: str, arguments: list[str], programs: int
+) -> None:
+    result = run(sdgen, "--dry-run", "--json", *arguments, text=f"a fox\n{prompt}\n")
+    planned = json.loads(result.stdout)
+    assert (planned["programs"], planned["images"]) == (programs, 1 if prompt == "a fox" else 2)
+
+
+def test_a_dry_run_counts_the_vectors_of_textual_inversions(sdgen: Command) -> None:
+    save_file({"emb_params": np.ones((60, 768), np.float32)}, "style.safetensors")
+    arguments = ["--dry-run", "--embedding", "style.safetensors"]
+    result = run(sdgen, *arguments, text="style\nstyle style\nstyle style style\n")
+    assert "3 batches of up to 1 (on a CPU; more on an accelerator), 3 programs to compile" in result.stdout
+    assert "mini 256x256, prompts of 2 x 75 tokens: 1 images" in result.stdout
 
 
 @pytest.mark.parametrize("target", ["-", "fox.png"])

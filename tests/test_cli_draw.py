@@ -49,7 +49,7 @@ def test_options_reach_the_request(sdgen: Command) -> None:
     arguments = "--negative blur --steps 9 --guidance 3.5 --sampler ddim --eta 0.5 --schedule karras"
     more = (
         "--size 128x64 --seed 5 --rng torch --prompt-syntax plain --clip-skip 2 --guidance-rescale 0.7 "
-        "--spacing trailing --zero-snr"
+        "--spacing trailing --zero-snr --fast"
     )
     (record,) = sdgen.drawn("a fox", *arguments.split(), *more.split())
     expected = {
@@ -69,6 +69,7 @@ def test_options_reach_the_request(sdgen: Command) -> None:
         "guidance_rescale": 0.7,
         "spacing": "trailing",
         "zero_snr": True,
+        "fast": True,
         "model": "mini",
     }
     assert {name: record[name] for name in expected} == expected
@@ -88,6 +89,7 @@ def test_options_reach_the_pipeline(sdgen: Command) -> None:
     sdgen.draw("x", "--lora", "a.safetensors:0.5", "--lora", "b.safetensors", "--lora", "c:1")
     sdgen.draw("x", "--embedding", "a.safetensors", "--embedding", "b.safetensors")
     sdgen.draw("x", "--backend", "auto", "--dtype", "auto", "--device", "auto")
+    sdgen.draw("x", "--low-memory")
     sdgen.draw("x")
     plain = {
         "model": "mini",
@@ -100,6 +102,7 @@ def test_options_reach_the_pipeline(sdgen: Command) -> None:
         "embeddings": (),
         "variant": None,
         "prediction_type": None,
+        "low_memory": False,
     }
     assert sdgen.loads == [
         {**plain, "backend": "jax", "dtype": "float16", "device": "gpu:1", "engine": "keras-cv"},
@@ -107,6 +110,7 @@ def test_options_reach_the_pipeline(sdgen: Command) -> None:
         {**plain, "loras": (("a.safetensors", 0.5), ("b.safetensors", 1.0), ("c:1", 1.0))},
         {**plain, "embeddings": ("a.safetensors", "b.safetensors")},
         {**plain, "backend": "auto"},
+        {**plain, "low_memory": True},
         plain,
     ]
 

@@ -49,12 +49,35 @@ def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["a fox"], ExitCode.UNAVAILABLE),
         (["a fox", "--model", "mini", "-o", "taken.png"], ExitCode.NONE_DRAWN),
         (["a fox", "--model", "mini", "-o", "taken.png/"], ExitCode.NONE_DRAWN),
+        (["a fox", "--model", "mini", "--grid", "taken.png"], ExitCode.NONE_DRAWN),
+        (["batch", "--help"], ExitCode.OK),
+        (["batch", "none.txt"], ExitCode.USAGE),
+        (["batch", "wrong.txt", "--model", "mini"], ExitCode.USAGE),
+        (["show", "--help"], ExitCode.OK),
+        (["show", "none.png"], ExitCode.NONE_DRAWN),
+        (["show", "none.json"], ExitCode.NONE_DRAWN),
+        (["replay", "--help"], ExitCode.OK),
+        (["replay", "none.png"], ExitCode.USAGE),
+        (["replay", "none.json", "--steps", "0"], ExitCode.USAGE),
+        (["grid", "--help"], ExitCode.OK),
+        (["grid", "none", "-o", "sheet.png"], ExitCode.USAGE),
+        (["grid", "here", "-o", "sheet.gif"], ExitCode.USAGE),
+        (["gallery", "--help"], ExitCode.OK),
+        (["gallery", "none"], ExitCode.USAGE),
+        (["models", "--help"], ExitCode.OK),
+        (["models", "list"], ExitCode.OK),
+        (["models", "convert", "--help"], ExitCode.OK),
+        (["models", "convert", "sd2.1-base", "there"], ExitCode.UNAVAILABLE),
+        (["models", "convert", "mini"], ExitCode.USAGE),
+        (["samplers"], ExitCode.OK),
+        (["bench", "--help"], ExitCode.OK),
     ],
 )
 def test_answers_without_importing_anything_heavy(
     sdgen: Command, arguments: list[str], expected: ExitCode
 ) -> None:
     Path("taken.png").touch()
+    Path("wrong.txt").write_text("--steps 0 --prompt x\n")
     process = start([sys.executable, "-c", SHOW_IMPORTS, *arguments])
     _, messages = process.communicate(timeout=60)
     assert process.returncode == expected

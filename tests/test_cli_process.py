@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import stand_in
-from command import Command, start
+from command import Command, interrupted_twice, start
 from PIL import Image
 
 from sdgen.errors import ExitCode
@@ -81,14 +81,7 @@ def test_the_second_signal_leaves_at_once(sdgen: Command) -> None:
     assert process.stderr is not None
     while b"stuck" not in process.stderr.readline():
         pass
-    for _ in range(2):
-        time.sleep(0.3)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode == ExitCode.INTERRUPTED
-    assert time.monotonic() - began < 10
+    assert interrupted_twice(process) == ExitCode.INTERRUPTED
 
 
 def test_a_signal_before_drawing_leaves_at_once(sdgen: Command) -> None:

@@ -151,6 +151,20 @@ def test_loras_and_vae_are_found_again_or_asked_for(sdgen: Command) -> None:
     assert sdgen.loads[-1]["loras"] == (("mine.safetensors", 0.5),)
 
 
+def test_variant_and_prediction_are_those_of_the_record_or_the_command_line(sdgen: Command) -> None:
+    def loaded(*arguments: str) -> tuple[str | None, str | None]:
+        assert sdgen.run("replay", SIDECAR, *arguments).exit_code == 0
+        return sdgen.loads[-1]["variant"], sdgen.loads[-1]["prediction_type"]
+
+    sdgen.drawn("a red fox", "--seed", "7")
+    (sdgen.config / "config.toml").write_text('variant = "mine"\nprediction = "sample"\n')
+    change(SIDECAR, changes=["variant fp16", "prediction v_prediction"])
+    assert loaded() == ("fp16", "v_prediction")
+    assert loaded("--prediction", "epsilon") == ("fp16", "epsilon")
+    change(SIDECAR, changes=[])
+    assert loaded() == (None, None)
+
+
 def test_files_that_cannot_be_replayed_do_not_stop_the_others(sdgen: Command) -> None:
     sdgen.drawn("a red fox", "--seed", "7")
     Path("no.json").write_text("{}")

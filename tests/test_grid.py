@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from command import Command
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen import contact_sheet, grid
+from sdgen import contact_sheet, grid, pictures
 from sdgen.errors import ExitCode, InputError
 from sdgen.request import Request
 
@@ -128,6 +129,117 @@ def test_a_sheet_that_would_be_too_large_is_refused(tmp_path: Path) -> None:
     entry = grid.entry(picture(tmp_path / "x.png", COLOURS[0], (2000, 2000)))
     with pytest.raises(InputError, match="take smaller cells than 2000, or fewer images"):
         contact_sheet.draw(grid.arrange([entry] * 100), 2000)
+
+
+@pytest.mark.parametrize(
+    ("differing", "swept", "expected"),
+    [
+        ({"steps": (5, 10), "sampler": ("euler", "ddim")}, ["steps", "sampler"], ("sampler", "steps")),
+        ({"steps": (5, 10), "prompt": ("a", "b")}, ["steps"], ("prompt", "steps")),
+        ({"steps": (5, 10), "seed": (1, 2)}, ["steps"], ("seed", "steps")),
+        ({"steps": (5, 10), "guidance": (2.0, 3.0), "seed": (1, 2)}, ["steps", "guidance"], (None, "steps")),
+        ({"prompt": ("a", "b"), "seed": (1, 2)}, [], ("prompt", "seed")),
+        ({"seed": (1, 2, 3)}, [], (None, None)),
+        ({"size": ("64x64", "64x128")}, ["height"], (None, "size")),
+        ({"steps": (5,), "seed": (1, 2)}, ["steps"], (None, None)),
+    ],
+)
+def test_the_axes_that_suit_a_run(
+    differing: dict[str, tuple[Any, ...]], swept: list[str], expected: tuple[str | None, str | None]
+) -> None:
+    entries = [
+        grid.Entry(Path("x.png"), dict(zip(differing, values, strict=True)))
+        for values in itertools.product(*differing.values())
+    ]
+    assert grid.axes(entries, swept) == expected
+    assert len(grid.arrange(entries, *expected).cells) == len(entries)
+
+
+def test_a_large_sheet_has_smaller_images(tmp_path: Path) -> None:
+    entry = grid.entry(picture(tmp_path / "x.png", COLOURS[0], (256, 256)))
+    with pytest.raises(contact_sheet.TooLarge):
+        contact_sheet.draw(grid.arrange([entry] * 1600))
+    assert contact_sheet.draw_fitting(grid.arrange([entry] * 1600)).width > 4000
+
+
+def test_folders_are_searched_for_images_and_not_for_sheets(sdgen: Command) -> None:
+    sdgen.drawn("a fox", "-n", "2")
+    for name in ("a.png", "b.jpg", "c.webp"):
+        assert sdgen.run("grid", "outputs", "-o", f"outputs/{name}").exit_code == 0
+        assert pictures.is_sheet(Path("outputs", name))
+    assert len(list(pictures.find([Path("outputs")]))) == 2
+
+
+def test_draw_puts_its_images_on_a_sheet(sdgen: Command) -> None:
+    result = sdgen.draw("a fox", "a cat", "-n", "3", "--seed", "7", "--grid", "sheets/s.png")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 6
+    assert "contact sheet: sheets/s.png" in result.stderr
+    assert Image.open("sheets/s.png").width > 3 * 128
+    again = sdgen.draw("a fox", "--grid", "sheets/s.png")
+    assert (again.exit_code, len(sdgen.loads)) == (ExitCode.NONE_DRAWN, 1)
+    assert "sheets/s.png is already there and is not overwritten" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-o", "-", "--grid", "s.png"], "-o - stores no image"),
+        (["--grid", "s.gif"], "is not an image format"),
+        (["--grid", "folder/"], "is a folder; name an image file"),
+        (["--grid", "s.png", "-n", "5000"], "takes up to 4096 images, and these are 5000"),
+    ],
+)
+def test_a_sheet_that_cannot_be_is_refused_before_drawing(
+    sdgen: Command, arguments: list[str], sentence: str
+) -> None:
+    result = sdgen.draw("a fox", *arguments)
+    assert (result.exit_code, sdgen.loads) == (ExitCode.USAGE, [])
+    assert sentence in result.stderr
+
+
+def test_batch_puts_a_sweep_on_a_sheet_and_makes_it_again(sdgen: Command) -> None:
+    def batch(*more: str) -> tuple[int, dict[str, Any]]:
+        sweeps = ("--sweep", "steps=3,5,7", "--sweep", "guidance=2,4")
+        result = sdgen.run("batch", "p.txt", "--model", "mini", *sweeps, "--grid", "s.png", "--json", *more)
+        return result.exit_code, json.loads(result.stdout.splitlines()[-1])
+
+    Path("p.txt").write_text("a fox\n")
+    status, summary = batch()
+    assert (status, summary["drawn"], summary["grid"]) == (0, 6, "s.png")
+    first = np.asarray(Image.open("s.png"))
+    assert len(first[0]) > 3 * 128 > len(first) > 2 * 64
+    status, summary = batch()
+    assert (status, summary["kept"]) == (0, 6)
+    assert (np.asarray(Image.open("s.png")) == first).all()
+    Image.new("RGB", (8, 8)).save("s.png")
+    result = sdgen.run("batch", "p.txt", "--model", "mini", "--grid", "s.png")
+    assert result.exit_code == ExitCode.NONE_DRAWN
+    assert "s.png is already there" in result.stderr
+
+
+def test_failed_images_are_missing_on_the_sheet(sdgen: Command) -> None:
+    Path("p.txt").write_text("a fox\nbroken\n")
+    result = sdgen.run("batch", "p.txt", "--model", "mini", "--seeds", "1,2", "--grid", "s.png")
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert pictures.is_sheet(Path("s.png"))
+
+
+def test_where_nothing_is_drawn_there_is_no_sheet(sdgen: Command) -> None:
+    result = sdgen.draw("broken", "--grid", "s.png")
+    assert (result.exit_code, Path("s.png").exists()) == (ExitCode.NONE_DRAWN, False)
+
+
+def test_images_are_there_even_if_the_sheet_cannot_be_written(sdgen: Command) -> None:
+    process = sdgen.start("draw", "slow fox", "--model", "mini", "--grid", "s.png")
+    assert process.stderr is not None
+    while b"loading mini" not in process.stderr.readline():
+        pass
+    Path("s.png").write_bytes(b"mine")
+    output, messages = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.SOME_FAILED
+    assert b"no contact sheet: s.png is in the way" in messages
+    assert (Path("s.png").read_bytes(), len(output.split())) == (b"mine", 1)
 
 
 def test_the_command(sdgen: Command) -> None:

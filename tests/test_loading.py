@@ -44,6 +44,13 @@ def test_a_lora_named_in_a_prompt_changes_the_picture(mini, lora_folder):
     assert with_lora.details["weights_sha256"] != without.details["weights_sha256"]
 
 
+def test_another_prediction_type_draws_otherwise_and_is_recorded(mini):
+    pipeline = sdgen.load("mini", device="cpu", prediction_type="sample")
+    (other,), (usual,) = pipeline.generate([SMALL]), mini.generate([SMALL])
+    assert not np.array_equal(other.pixels, usual.pixels)
+    assert other.details["changes"] == ["prediction sample"]
+
+
 def test_a_prompt_that_names_a_lora_which_is_not_merged_is_refused(mini):
     with pytest.raises(InputError, match=r"names the LoRA 'style' at 0.8, which is not merged"):
         list(mini.generate([SMALL.replace(prompt="a red heart <lora:style:0.8>")]))
@@ -103,12 +110,29 @@ def test_the_graph_runtime_draws_what_xla_draws(mini):
     assert error == 0 or 10 * np.log10(255**2 / error) > 50
 
 
-def test_long_jobs_compile_and_short_ones_do_not(mini):
+def test_long_jobs_compile_and_short_ones_do_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDGEN_CACHE_DIR", str(tmp_path))
     pipeline = sdgen.load("mini", device="cpu")
     short = Request(prompt="a red heart")
     assert not pipeline.pays_to_compile([short])
     assert pipeline.pays_to_compile([short] * 7)
     assert pipeline.pays_to_compile(iter([short]))
+
+
+def test_a_short_job_takes_what_an_earlier_process_has_compiled(mini, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDGEN_CACHE_DIR", str(tmp_path))
+    pipeline = sdgen.load("mini", device="cpu")
+    assert not pipeline.pays_to_compile([SMALL])
+    compiled = sdgen.Pipeline(mini.checkpoint, mini.entry, "float32", "cpu:0", jit=True)
+    (expected,) = compiled.generate([SMALL])
+    other = SMALL.replace(steps=40, guidance=3.0, sampler="unipc", prompt="a panda")
+    assert pipeline.pays_to_compile([SMALL, other])
+    assert not pipeline.pays_to_compile([SMALL.replace(sampler="euler-a")])
+    assert not pipeline.pays_to_compile([SMALL.replace(width=96)])
+    assert not pipeline.pays_to_compile([SMALL] * 2, batch_size=2)
+    (image,) = pipeline.generate([SMALL])
+    assert image.details["compiler"] == "xla"
+    assert np.array_equal(image.pixels, expected.pixels)
 
 
 def test_a_checkpoint_without_its_scheduler_settings_keeps_request_defaults(mini):

@@ -13,23 +13,10 @@ import pytest
 from PIL import Image
 from sd_parsers import ParserManager
 from sd_parsers.data import PromptInfo
-from stand_in import DETAILS, draw
+from stand_in import DETAILS, REQUEST, draw
 
 from sdgen import metadata
 from sdgen.request import SAMPLERS, SCHEDULES, Request
-
-REQUEST = Request(
-    prompt="a red fox",
-    negative_prompt="blurry",
-    seed=7,
-    steps=20,
-    guidance=7.5,
-    sampler="dpmpp-2m",
-    schedule="karras",
-    width=64,
-    height=32,
-    model="mini",
-)
 
 
 def schema() -> dict[str, Any]:

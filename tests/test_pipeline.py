@@ -49,6 +49,17 @@ def test_changing_numbers_compiles_nothing(mini):
     assert mini.compilations == before
 
 
+def test_one_program_a_shape(mini):
+    """What determines a program: size, guided or not, fresh noise or not, images at once, text chunks."""
+    size = {"width": 32, "height": 96}
+    base = SMALL.replace(**size, steps=1, eta=0.0)
+    before = mini.compilations
+    draw(mini, base, base.replace(steps=4, seed=1), base.replace(sampler="lcm", guidance=9.0, steps=1))
+    assert mini.compilations == before + 1
+    draw(mini, base.replace(guidance=1.0), base.replace(guidance=1.0, steps=3, sampler="dpmpp-2m"))
+    assert mini.compilations == before + 2
+
+
 def test_each_image_of_a_batch_is_that_of_its_seed_alone(mini):
     requests = [SMALL.replace(seed=7 + k) for k in range(3)]
     together = draw(mini, *requests, batch_size=3)
@@ -137,7 +148,7 @@ def test_without_guidance_the_negative_prompt_has_no_say(mini):
 
 
 def test_non_finite_latents_are_an_error_and_not_a_picture(mini):
-    broken = changed(mini, "unet", conv_out__bias=np.full(4, np.nan, np.float32))
+    broken = changed(mini, "unet", conv_out__bias=np.full(8, np.nan, np.float32))
     (image,) = broken.generate([SMALL])
     assert image.pixels is None
     assert isinstance(image.error, ImageError)
@@ -153,7 +164,7 @@ def test_a_picture_of_one_colour_is_an_error(mini):
 
 
 def test_weights_of_the_wrong_shape_name_the_tensor(mini):
-    with pytest.raises(sdgen.CheckpointError, match=r"conv_out\.bias has shape \(5,\) instead of \(4,\)"):
+    with pytest.raises(sdgen.CheckpointError, match=r"conv_out\.bias has shape \(5,\) instead of \(8,\)"):
         changed(mini, "unet", conv_out__bias=np.zeros(5, np.float32))
 
 

@@ -13,24 +13,12 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from stand_in import DETAILS, draw
+from stand_in import DETAILS, REQUEST, draw
 
 from sdgen import foreign_text, metadata, output, pictures, pipeline, records
 from sdgen.errors import InputError
 from sdgen.request import Request
 
-REQUEST = Request(
-    prompt="a red fox",
-    negative_prompt="blurry",
-    seed=7,
-    steps=20,
-    guidance=7.5,
-    sampler="dpmpp-2m",
-    schedule="karras",
-    width=64,
-    height=64,
-    model="mini",
-)
 A1111 = """a castle (on a hill:1.2), <lora:x:0.5>
 second line
 Negative prompt: ugly,
@@ -320,7 +308,7 @@ def test_command(settings: dict[str, Any], command: str | None) -> None:
     if command is None:
         expected = (
             "sdgen draw 'a red fox' --negative blurry --model mini --seed 7 --steps 20 --guidance 7.5 "
-            "--sampler dpmpp-2m --schedule karras --size 64x64"
+            "--sampler dpmpp-2m --schedule karras --size 64x32"
         )
     assert record(**settings).command() == expected
 
@@ -331,6 +319,8 @@ def test_command_with_what_was_merged() -> None:
         "LoRA a b.safetensors at 0.8",
         "LoRA n.safetensors at 0.5 and 1",
         "embedding e",
+        "variant fp16",
+        "prediction v_prediction",
     ]
     found = records.Record(
         Path("a.png"), "sdgen", {"prompt": "x <lora:n:0.5:1>"}, {"changes": changes, "engine": "keras-cv"}
@@ -339,6 +329,7 @@ def test_command_with_what_was_merged() -> None:
     assert shlex.split(found.command())[3:] == [
         *("--engine", "keras-cv", "--vae", "v.safetensors"),
         *("--lora", "a b.safetensors:0.8", "--embedding", "e"),
+        *("--variant", "fp16", "--prediction", "v_prediction"),
     ]
 
 

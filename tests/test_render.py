@@ -145,7 +145,7 @@ def test_what_overflows_in_half_precision_is_drawn_in_float32(tmp_path: Path) ->
 class Accelerator:
     """What ``batch_size`` asks of a pipeline."""
 
-    device, backend, dtype = "gpu:0", "jax", "bfloat16"
+    device, backend, dtype, low_memory = "gpu:0", "jax", "bfloat16", False
 
     def __init__(self, mini: Any) -> None:
         self.checkpoint, self.entry = mini.checkpoint, mini.entry

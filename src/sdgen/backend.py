@@ -1,23 +1,24 @@
-"""TensorFlow or JAX: choosing one, its devices, and compiling functions with XLA.
+"""TensorFlow or JAX: choosing one, its devices, and what the two say differently.
 
-Keras reads its backend once, at import, so ``activate`` comes before anything that imports Keras. This
-is the only module that names either framework.
+Keras reads its backend once, at import, so ``activate`` comes before anything that imports Keras. This,
+``program`` and ``exported`` are the only modules that name either framework.
 """
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import importlib
 import importlib.util
 import os
-import platform
 import sys
 from collections.abc import Callable
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sdgen import folders
+from sdgen import program_cache
 from sdgen.errors import BackendError
+
+if TYPE_CHECKING:
+    from sdgen.checkpoints.tensors import Array
 
 BACKENDS = ("tensorflow", "jax")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -76,7 +77,7 @@ def activate(name: str | None = None) -> str:
     if chosen == "tensorflow":
         _cache_tensorflow_programs()
     try:
-        importlib.import_module(chosen)
+        _import(chosen)
     except ImportError as error:
         raise BackendError(f"{chosen} is installed but cannot be imported: {error}") from None
     if chosen == "jax":
@@ -84,17 +85,36 @@ def activate(name: str | None = None) -> str:
     return chosen
 
 
-def _cache_tensorflow_programs() -> None:
-    """Keeps what XLA compiles on disk; TensorFlow reads the flag at import.
+def _import(framework: str) -> None:
+    """Imports a framework and Keras.
 
-    Programs are machine code: the folder is named after TensorFlow's version and the processor's features,
-    so that a home folder shared by several machines never serves one the other's code.
+    They make a million objects that stay: a quarter of the time would go to the collector, which walks them
+    again and again.
     """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        if framework == "tensorflow" and "jax" not in sys.modules:
+            # TensorFlow Lite imports JAX where it finds it, half a second for nothing.
+            sys.modules["jax"] = None  # type: ignore[assignment]
+            try:
+                importlib.import_module(framework)
+            finally:
+                del sys.modules["jax"]
+        importlib.import_module(framework)
+        importlib.import_module("keras")
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _cache_tensorflow_programs() -> None:
+    """Keeps what XLA compiles on disk; TensorFlow reads the flag at import."""
     flags = os.environ.get("TF_XLA_FLAGS", "")
     if "persistent_cache_directory" in flags:
         return
-    key = hashlib.sha256(f"{metadata.version('tensorflow')} {_processor()}".encode()).hexdigest()[:16]
-    folder = folders.cache() / "xla" / key
+    folder = program_cache.folder("tensorflow")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -102,23 +122,16 @@ def _cache_tensorflow_programs() -> None:
     os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
 
 
-def _processor() -> str:
-    """The processor's features, as text."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next((line for line in file if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        return " ".join(platform.uname())
-
-
 def _configure_jax() -> None:
     import jax
 
-    cache = folders.cache() / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    # keras_cv imports TensorFlow, which would take the whole memory of the GPU.
-    if jax.default_backend() != "cpu":
+    jax.config.update("jax_compilation_cache_dir", str(program_cache.folder("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def leave_gpu_to_jax() -> None:
+    """To be called before keras_cv is imported, which imports TensorFlow: it would take the GPU's memory."""
+    if active() == "jax":
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
@@ -174,6 +187,27 @@ def free_memory(device: str) -> int | None:
     return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
 
 
+def peak_memory(device: str) -> int | None:
+    """The most bytes of a device's memory that this process has used at once; None where nobody knows.
+
+    For the CPU it is the process's resident memory.
+    """
+    kind, index = device.split(":")
+    if kind == "cpu":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if active() == "jax":
+        import jax
+
+        stats = jax.devices(kind)[int(index)].memory_stats() or {}
+        return stats.get("peak_bytes_in_use")
+    import tensorflow as tf
+
+    return int(tf.config.experimental.get_memory_info(f"{kind.upper()}:{index}")["peak"])
+
+
 def default_dtype(device: str) -> str:
     """The widest dtype that is fast on a device: see the table in the code.
 
@@ -186,6 +220,15 @@ def default_dtype(device: str) -> str:
     if kind == "gpu":
         return "bfloat16" if _compute_capability(int(index)) >= (8, 0) else "float16"
     return "bfloat16"
+
+
+def low_memory_dtype(device: str) -> str:
+    """As ``default_dtype``, and bfloat16 on a CPU under TensorFlow.
+
+    XLA on a CPU computes bfloat16 in float32 and holds the weights in that, too; TensorFlow's graph runtime,
+    and the CPUs that it finds, have operations of their own for it.
+    """
+    return "bfloat16" if device.startswith("cpu") and active() == "tensorflow" else default_dtype(device)
 
 
 def _compute_capability(index: int) -> tuple[int, int]:
@@ -213,61 +256,22 @@ def on_device(device: str) -> Any:
     return tf.device(f"/{kind}:{index}")
 
 
-class Program:
-    """A compiled function, once for each set of argument shapes.
+def to_tensor(array: Array) -> Any:
+    """A NumPy array, contiguous or a permuted view of a contiguous one, on the device of ``on_device``.
 
-    Calling it runs ``function(weights, *arguments)`` on tensors or NumPy arrays and returns tensors.
-
-    Attributes:
-        compilations: how many times it was traced, which is how many programs it has become.
+    The backend permutes it, which takes it less time than NumPy.
     """
+    if active() == "jax":
+        import jax
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        weights: Any,
-        jit: bool = True,
-        traced: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Nothing is compiled yet.
+        return jax.device_put(array)
+    import tensorflow as tf
 
-        Args:
-            function: takes ``weights`` and the arguments of a call.
-            weights: a tree of tensors.
-            jit: False asks for TensorFlow's graph runtime in place of XLA; JAX knows XLA alone.
-            traced: called when TensorFlow has traced the function and XLA is about to compile it, without
-                holding Python's lock. TensorFlow numbers functions as it traces them and its cache of
-                programs sees the numbers, so what is to trace meanwhile starts here and not before.
-        """
-        self.compilations = 0
-
-        def trace(weights: Any, *arguments: Any) -> Any:
-            self.compilations += 1
-            return function(weights, *arguments)
-
-        if active() == "jax":
-            import jax
-
-            compiled = jax.jit(trace)
-            self._run: Callable[..., Any] = lambda *arguments: compiled(weights, *arguments)
-            return
-        import tensorflow as tf
-
-        compiled = tf.function(
-            lambda *arguments: trace(weights, *arguments), jit_compile=jit, autograph=False
-        )
-
-        def run(*arguments: Any) -> Any:
-            known = self.compilations
-            compiled.get_concrete_function(*arguments)
-            if self.compilations > known:
-                traced()
-            return compiled(*arguments)
-
-        self._run = run
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._run(*arguments)
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    tensor = tf.convert_to_tensor(array.transpose(axes))
+    if axes == list(range(array.ndim)):
+        return tensor
+    return tf.transpose(tensor, [axes.index(axis) for axis in range(array.ndim)])
 
 
 def wait(tensor: Any) -> None:
@@ -292,25 +296,78 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Any], state: Any
     return state
 
 
+def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], Any]) -> Any:
+    """The result of one of two functions, of which the other is not computed."""
+    if active() == "jax":
+        import jax
+
+        return jax.lax.cond(condition, when_true, when_false)
+    import tensorflow as tf
+
+    return tf.cond(condition, when_true, when_false)
+
+
+def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:
+    """``stack([function(i) for i in range(count)])`` as a loop of the program, one after the other.
+
+    Intermediate results of one turn are the only ones in memory.
+    """
+    if active() == "jax":
+        import jax
+
+        return jax.lax.map(function, jax.numpy.arange(count))
+    import tensorflow as tf
+
+    # Without a signature, map_fn takes the dtype of the numbers; this trace of the function is pruned.
+    result = tf.nest.map_structure(tf.TensorSpec.from_tensor, function(tf.constant(0)))
+    return tf.map_fn(function, tf.range(count), fn_output_signature=result, parallel_iterations=1)
+
+
 def attention(device: str, dtype: str) -> Callable[..., Any]:
     """The fastest attention for a device; what it computes is ``networks.attention.scaled_dot_product``.
 
-    JAX on a GPU in half precision has cuDNN's fused attention (measured in docs/performance.md).
+    On a GPU in half precision that is cuDNN's fused attention, from NVIDIA's Ampere on (measured in
+    docs/performance.md), elsewhere ``networks.chunked_attention``.
     """
-    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks import cudnn_attention
+    from sdgen.networks.chunked_attention import chunked
 
-    if active() != "jax" or not device.startswith("gpu") or dtype == "float32":
-        return scaled_dot_product
-    import jax
+    kind, index = device.split(":")
+    half = dtype in cudnn_attention.ELEMENT_TYPES
+    if kind != "gpu" or not half or _compute_capability(int(index)) < (8, 0):
+        return chunked
+    cudnn = _cudnn_in_jax if active() == "jax" else _cudnn_in_tensorflow
 
     def fused(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
-        if q.shape[-1] > 128:  # cuDNN's limit; the VAE's single head is 512 wide.
-            return scaled_dot_product(q, k, v, causal)
-        q, k, v = (t.transpose(0, 2, 1, 3) for t in (q, k, v))
-        out = jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation="cudnn")
-        return out.transpose(0, 2, 1, 3)
+        if not cudnn_attention.supports(dtype, q.shape[-1]):  # The VAE's single head is 512 wide.
+            return chunked(q, k, v, causal)
+        from keras import ops
+
+        q, k, v = (ops.transpose(t, (0, 2, 1, 3)) for t in (q, k, v))
+        return ops.transpose(cudnn(q, k, v, causal), (0, 2, 1, 3))
 
     return fused
+
+
+def _cudnn_in_jax(q: Any, k: Any, v: Any, causal: bool) -> Any:
+    """(batch, length, heads, head size), three times -> the same."""
+    import jax
+
+    return jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation="cudnn")
+
+
+def _cudnn_in_tensorflow(q: Any, k: Any, v: Any, causal: bool) -> Any:
+    """(batch, length, heads, head size), three times -> the same; inside ``jit_compile`` alone."""
+    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_call_module
+
+    from sdgen.networks.cudnn_attention import stablehlo
+
+    batch, queries, heads, size = q.shape
+    module = stablehlo(batch, heads, queries, k.shape[1], size, q.dtype.name, causal)
+    # Version 9 is what TensorFlow 2.19 and newer read; the text stands for itself on one platform.
+    return xla_call_module(
+        [q, k, v], version=9, module=module, Sout=[q.shape], Tout=[q.dtype], platforms=["CUDA"]
+    )[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

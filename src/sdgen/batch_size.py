@@ -25,12 +25,14 @@ _SHARE = 0.8
 
 
 def choose(pipeline: Pipeline, request: Request) -> int:
-    """Images to draw at once: 1 on a CPU (docs/batch.md), else a power of two, at most ``MOST``.
+    """Images to draw at once: 1 on a CPU (docs/batch.md) or with ``low_memory``, else a power of two.
+
+    It is at most ``MOST``.
 
     Args:
         request: resolved; its size and whether it is guided count.
     """
-    if pipeline.device.startswith("cpu"):
+    if pipeline.device.startswith("cpu") or pipeline.low_memory:
         return 1
     free = backend.free_memory(pipeline.device)
     size = pipeline.batch_limit() if free is None else _fitting(free, bytes_per_image(pipeline, request))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from sdgen.backend import Program
+from sdgen import backend
 from sdgen.networks.layers import Tensor, Weights
-from sdgen.networks.network import TextEncoderModel
-from sdgen.networks.text_encoder import TextEncoder
+from sdgen.networks.model import Networks
+from sdgen.program import Program
 from sdgen.prompt_tokens import TokenizedPrompt, apply_emphasis, pad_chunks, tokenize_prompt
 from sdgen.tokenizer import ClipTokenizer
 
@@ -27,17 +27,29 @@ class Conditioner:
 
     def __init__(
         self,
-        model: TextEncoderModel,
+        networks: Networks,
         tokenizer: ClipTokenizer,
         embeddings: Mapping[str, Array],
-        jit: bool,
+        jit: bool | None,
+        keep: bool = True,
     ) -> None:
-        """``embeddings`` are textual inversions, name -> (vectors, width); ``jit`` is ``Program``'s."""
+        """Nothing is compiled yet.
+
+        Args:
+            networks: whose text encoder.
+            tokenizer: its tokenizer.
+            embeddings: textual inversions, name -> (vectors, width).
+            jit: ``Program``'s.
+            keep: hold the text encoder's weights in memory; or else read them whenever there is something
+                new to encode.
+        """
         self.tokenizer, self.embeddings, self._jit = tokenizer, embeddings, jit
-        self._model = model
-        self._network: TextEncoder = model.network
+        self._networks, self._keep = networks, keep
+        self._width = networks.text_encoder_config.hidden_size
         self._programs: dict[int, Program] = {}
         self._rows: OrderedDict[tuple[Any, ...], Array] = OrderedDict()
+        if keep:
+            _ = networks.text_encoder
 
     def tokenize(self, prompt: str, syntax: str) -> TokenizedPrompt:
         """A prompt's tokens and weights; ``syntax`` is a name of ``sdgen.request.PROMPT_SYNTAXES``.
@@ -55,7 +67,12 @@ class Conditioner:
         """
         chunks = max(len(prompt.tokens) for prompt in prompts)
         padded = [pad_chunks(prompt, chunks, self.tokenizer) for prompt in prompts]
-        return np.stack([self._encode_prompt(prompt, clip_skip) for prompt in padded])
+        with backend.on_device(self._networks.text_device):
+            encoded = np.stack([self._encode_prompt(prompt, clip_skip) for prompt in padded])
+        if not self._keep:
+            self._programs.clear()
+            self._networks.drop_text_encoder()
+        return encoded
 
     def _encode_prompt(self, prompt: TokenizedPrompt, clip_skip: int) -> Array:
         rows = np.stack([self._encode_row(prompt, chunk, clip_skip) for chunk in range(len(prompt.tokens))])
@@ -67,7 +84,7 @@ class Conditioner:
         tokens = prompt.tokens[chunk]
         key = (tokens.tobytes(), placements, clip_skip)
         if key not in self._rows:
-            vectors = np.zeros((1, len(tokens), self._network.config.hidden_size), np.float32)
+            vectors = np.zeros((1, len(tokens), self._width), np.float32)
             replaced = np.zeros((1, len(tokens), 1), bool)
             for placement in placements:
                 columns = slice(placement.start, placement.start + placement.vectors)
@@ -80,12 +97,14 @@ class Conditioner:
 
     def _program(self, clip_skip: int) -> Program:
         """The text encoder without its last ``clip_skip`` layers."""
-
-        def encode(weights: Weights, tokens: Tensor, vectors: Tensor, replaced: Tensor) -> Tensor:
-            embedded = self._network.embed(weights, tokens)
-            embedded = ops.where(replaced, ops.cast(vectors, embedded.dtype), embedded)
-            return self._network.encode(weights, embedded, clip_skip)
-
         if clip_skip not in self._programs:
-            self._programs[clip_skip] = Program(encode, self._model.weights_by_name, jit=self._jit)
+            model = self._networks.text_encoder
+            network = model.network
+
+            def encode(weights: Weights, tokens: Tensor, vectors: Tensor, replaced: Tensor) -> Tensor:
+                embedded = network.embed(weights, tokens)
+                embedded = ops.where(replaced, ops.cast(vectors, embedded.dtype), embedded)
+                return network.encode(weights, embedded, clip_skip)
+
+            self._programs[clip_skip] = Program(encode, model.weights_by_name, jit=self._jit)
         return self._programs[clip_skip]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import unicodedata
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sdgen import pictures
 from sdgen.errors import InputError
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 MOST_SIDE = 16_000
 """Pixels of a sheet's side; WebP ends at 16,383."""
 
+CELLS = (256, 192, 128, 96, 64, 32)
+"""Sizes of an image on a sheet, for ``draw_fitting``."""
+
+_FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "png": {},
+    "webp": {"quality": 90},
+    "jpeg": {"quality": 92, "subsampling": "4:4:4"},
+}
 _GAP = 8
 _LINE = 18
 _FONT_SIZE = 14
@@ -29,6 +38,10 @@ _ALONE = ("prompt", "file", "negative_prompt")
 """Fields whose values have a line of a caption each."""
 _CLEAR = ("sampler", "schedule", "size", "model")
 """Fields whose values need no name before them."""
+
+
+class TooLarge(InputError):
+    """A sheet would have too many pixels."""
 
 
 def draw(layout: Layout, cell: int = 256) -> Image.Image:
@@ -42,7 +55,7 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
         An RGB picture.
 
     Raises:
-        InputError: an image cannot be read, or the sheet would be too large.
+        InputError: an image cannot be read, or the sheet would be too large (``TooLarge``).
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -62,15 +75,18 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
     width = left + len(layout.columns) * (across + _GAP) + _GAP
     height = top + len(layout.rows) * (down + caption + _GAP) + _GAP
     if max(width, height) > MOST_SIDE or width * height > pictures.MOST_PIXELS:
-        raise InputError(
+        raise TooLarge(
             f"the sheet would have {width}x{height} pixels; take smaller cells than {cell}, or fewer images"
         )
     drawn = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(drawn)
     for number, text in enumerate(title):
         pen.text((_GAP, _GAP + number * _LINE), text, _INK, font)
-    _write(pen, font, (_GAP, top - _LINE - _GAP), corner, left + across if left else 0, _FAINT)
-    for column, text in enumerate(layout.columns):
+    if left:
+        _write(pen, font, (_GAP, top - _LINE - _GAP), corner, left + across, _FAINT)
+    alone = layout.column_field is not None and layout.row_field is None
+    for column, value in enumerate(layout.columns):
+        text = _named(str(layout.column_field), value) if alone else value
         _write(pen, font, (left + _GAP + column * (across + _GAP), top - _LINE - _GAP), text, across, _INK)
     for row, text in enumerate(layout.rows):
         at = top + row * (down + caption + _GAP) + down // 2 - _LINE // 2
@@ -85,14 +101,36 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
     return drawn
 
 
+def draw_fitting(layout: Layout) -> Image.Image:
+    """As ``draw``, with the largest of ``CELLS`` that keeps the sheet within its bounds."""
+    for cell in CELLS[:-1]:
+        try:
+            return draw(layout, cell)
+        except TooLarge:
+            continue
+    return draw(layout, CELLS[-1])
+
+
+def encode(sheet: Image.Image, format: str) -> bytes:
+    """A sheet's file, which says that it is one; ``format`` is a name of ``metadata.FORMATS``."""
+    exif = sheet.getexif()
+    exif[pictures.SOFTWARE] = pictures.SHEET
+    stream = io.BytesIO()
+    sheet.save(stream, format.upper(), exif=exif, **_FORMATS[format])
+    return stream.getvalue()
+
+
 def _caption(entry: Entry, fields: Sequence[str], font: Font, width: float) -> list[str]:
     """Lines that tell some fields of an image, at most ``_CAPTION_LINES``."""
     values = {name: text_of(value_of(entry, name)) for name in fields}
     alone = [_fitted(_drawable(values[name]), font, width) for name in fields if name in _ALONE]
-    rest = [values[name] if name in _CLEAR else f"{name} {values[name]}" for name in fields]
-    rest = [text for name, text in zip(fields, rest, strict=True) if name not in _ALONE]
+    rest = [_named(name, values[name]) for name in fields if name not in _ALONE]
     lines = _wrap(", ".join(rest), font, width, max(1, _CAPTION_LINES - len(alone))) if rest else []
     return [*alone, *lines][:_CAPTION_LINES]
+
+
+def _named(field: str, text: str) -> str:
+    return text if field in (*_CLEAR, *_ALONE) else f"{field} {text}"
 
 
 def _drawable(text: str) -> str:

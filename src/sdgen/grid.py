@@ -63,6 +63,27 @@ def entry(path: Path) -> Entry:
     return Entry(record.image or path, values)
 
 
+def axes(entries: Sequence[Entry], swept: Sequence[str] = ()) -> tuple[str | None, str | None]:
+    """Fields for rows and columns that suit images of one run.
+
+    Swept fields come first, the first of them in the columns, then prompts and seeds. Where two fields do not
+    tell all images apart, the columns alone have one; where nothing is swept and only prompts or only seeds
+    differ, neither has.
+    """
+    fields = ["size" if name in ("width", "height") else name for name in swept]
+    varying = [name for name in FIELDS if len({_key(entry, name) for entry in entries}) > 1]
+    chosen = [name for name in dict.fromkeys(fields) if name in varying][:2]
+    if not chosen and {"prompt", "seed"} <= set(varying):
+        chosen = ["seed", "prompt"]
+    elif len(chosen) == 1:
+        chosen += [name for name in ("prompt", "seed") if name in varying][:1]
+    first, second = (*chosen, None, None)[:2]
+    if first is None or second is None:
+        return None, first
+    apart = {(_key(entry, first), _key(entry, second)) for entry in entries}
+    return (second if len(apart) == len(entries) else None), first
+
+
 def arrange(entries: Sequence[Entry], rows: str | None = None, columns: str | int | None = None) -> Layout:
     """Find the place of each image.
 

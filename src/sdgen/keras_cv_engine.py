@@ -20,6 +20,7 @@ from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights
+from sdgen.decoding import checked
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import CheckpointError, InputError
 from sdgen.pipeline import Denoised, Image, Job, Pipeline, Progress
@@ -38,10 +39,17 @@ class KerasCvPipeline(Pipeline):
 
     engine = "keras-cv"
 
-    def __init__(self, checkpoint: Checkpoint, entry: models.Entry, dtype: str, device: str) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        entry: models.Entry,
+        dtype: str,
+        device: str,
+        changes: Sequence[str] = (),
+    ) -> None:
         self.checkpoint, self.entry = checkpoint, entry
         self.backend, self.device, self.dtype = backends.active(), device, dtype
-        self._changes: list[str] = list(checkpoint.changes)
+        self._changes = list(changes)
         self._start_background()
         self._drawn_size: tuple[int, int] | None = None
         _check_architecture(checkpoint)
@@ -69,6 +77,8 @@ class KerasCvPipeline(Pipeline):
             "spacing": None,
             "zero_snr": None,
         }
+        if resolved.fast:
+            raise InputError("--engine keras-cv has no --fast; leave it out or use --engine sdgen", "fast")
         for field, value in fixed.items():
             if getattr(resolved, field) != value:
                 raise InputError(
@@ -95,7 +105,7 @@ class KerasCvPipeline(Pipeline):
             raise InputError("--engine keras-cv draws one image at a time; leave --batch-size out")
         return 1
 
-    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
+    def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
         """keras_cv compiles its networks, always."""
         return True
 
@@ -127,7 +137,7 @@ class KerasCvPipeline(Pipeline):
             )
         seconds = time.perf_counter() - began
         yield Progress(request.steps, request.steps, 1)
-        pixels, error = self._checked(drawn[0])
+        pixels, error = checked(drawn[0], self.dtype)
         image = Image(request, pixels, seconds, error, (), {**self._details(), "batch_size": 1})
         yield Denoised(lambda: iter([image]))
 
@@ -135,9 +145,9 @@ class KerasCvPipeline(Pipeline):
         """keras_cv's model for a size, its networks holding the checkpoint's weights."""
         if self._drawn_size != (height, width):
             with contextlib.redirect_stdout(io.StringIO()):  # Its licence notice.
-                self.model = _stock_model(self.checkpoint, height, width, self.dtype)
+                self._stock = _stock_model(self.checkpoint, height, width, self.dtype)
             self._drawn_size = (height, width)
-        return self.model
+        return self._stock
 
 
 def _check_architecture(checkpoint: Checkpoint) -> None:
@@ -158,6 +168,7 @@ def _check_architecture(checkpoint: Checkpoint) -> None:
 
 
 def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) -> Any:
+    backends.leave_gpu_to_jax()
     import keras
     import keras_cv
     from keras_cv.src.models.stable_diffusion.decoder import Decoder

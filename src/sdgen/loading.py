@@ -43,6 +43,21 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
+def activate(backend: str | None, device: str | None, dtype: str | None) -> tuple[str, str]:
+    """Makes a backend Keras' own and returns device and dtype; arguments as for ``load``.
+
+    Raises:
+        BackendError: the backend, device or dtype cannot be used here.
+    """
+    backends.activate(backend)
+    found = backends.find_device(device)
+    if dtype in (None, "auto"):
+        dtype = backends.default_dtype(found)
+    if dtype not in backends.DTYPES:
+        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
+    return found, dtype
+
+
 def load(
     model: str = models.DEFAULT,
     *,
@@ -56,6 +71,7 @@ def load(
     variant: str | None = None,
     prediction_type: str | None = None,
     jit: bool | None = None,
+    low_memory: bool = False,
 ) -> Pipeline:
     """Reads a model into a pipeline.
 
@@ -73,6 +89,10 @@ def load(
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
         jit: compile the sampling loop with XLA. By default wherever it pays: always but for short jobs of a
             small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
+        low_memory: take less memory, in more time: the text encoder stays out of an accelerator's memory and,
+            on a CPU, is read whenever there is a new prompt; weights are in half precision unless a dtype is
+            given (on a CPU under TensorFlow alone); pictures of more than 512x512 are decoded by rows; one
+            image at a time unless another batch size is asked for.
 
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.
@@ -91,22 +111,24 @@ def load(
         )
     width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
     vectors = dict(read_embedding(file, width=width) for file in embeddings)
-    backends.activate(backend)
-    device = backends.find_device(device)
-    if dtype in (None, "auto"):
-        dtype = backends.default_dtype(device)
-    if dtype not in backends.DTYPES:
-        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
+    automatic = dtype in (None, "auto")
+    device, dtype = activate(backend, device, dtype)
+    if low_memory and automatic:
+        dtype = backends.low_memory_dtype(device)
+    changes = [f"VAE {vae}"] if vae is not None else []
+    changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
+    changes += [f"embedding {file}" for file in embeddings]
+    changes += [f"variant {variant}"] if variant is not None else []
+    changes += [f"prediction {prediction_type}"] if prediction_type is not None else []
     if engine == "sdgen":
-        changes = [f"VAE {vae}"] if vae is not None else []
-        changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
-        changes += [f"embedding {file}" for file in embeddings]
         named = {Path(file).stem: scale_text(scale) for file, scale in loras}
-        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes)
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes, low_memory)
     if engine != "keras-cv":
         raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
     from sdgen.keras_cv_engine import KerasCvPipeline
 
+    if low_memory:
+        raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
     if vectors:
         raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
-    return KerasCvPipeline(checkpoint, entry, dtype, device)
+    return KerasCvPipeline(checkpoint, entry, dtype, device, changes)

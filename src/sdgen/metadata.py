@@ -55,11 +55,14 @@ DETAILS = (
     "backend",
     "device",
     "dtype",
+    "low_memory",
     "compiler",
+    "decoder",
     "batch_size",
     "encode_seconds",
     "denoise_seconds",
     "decode_seconds",
+    "peak_memory_bytes",
 )
 """What a sidecar takes from ``sdgen.Image.details`` under the same name; null where it is not known."""
 

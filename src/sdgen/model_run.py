@@ -56,7 +56,7 @@ class ModelRun:
         self._retried: set[int] = set()
         self._counts: Counter[Kind] | None = None
         self._jit = True
-        self._overlap = True
+        self._overlap = not pipeline.low_memory
         self._surprises = 0
         self._awaited = False
         self._wide: Pipeline | None = None
@@ -108,7 +108,7 @@ class ModelRun:
                     self._rejected.add(task.number)
                     yield task.rejected(error)
         self._counts = Counter(map(kind, requests))
-        self._jit = self._policy.jit or self._pipeline.pays_to_compile(requests)
+        self._jit = self._policy.jit or self._pipeline.pays_to_compile(requests, self._policy.batch_size)
         yield Planned(sum(request.steps or 0 for request in requests))
 
     def _limit(self, request: Request) -> int:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from sdgen.pipeline import Job
 
 Pair = tuple[Task, "Job"]
-Kind = tuple[int | None, int | None, bool]
+Kind = tuple[int | None, int | None, bool, bool]
 
 
 def kind(request: Request) -> Kind:
-    """What decides how much memory an image takes: height, width, guided or not."""
-    return request.height, request.width, request.guidance is not None and request.guidance > 1
+    """What decides how much memory an image takes: height, width, guided or not, fast or not."""
+    guided = request.guidance is not None and request.guidance > 1
+    return request.height, request.width, guided, request.fast
 
 
 class Packer:

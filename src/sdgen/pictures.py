@@ -23,6 +23,9 @@ MOST_PIXELS = 8192 * 8192
 MOST_BYTES = 256_000_000
 """Of a file that is read."""
 
+SOFTWARE, SHEET = 0x0131, "sdgen grid"
+"""The EXIF field, and what it says in a contact sheet of sdgen's."""
+
 _FORMATS = ("PNG", "WEBP", "JPEG")
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
 
@@ -33,9 +36,9 @@ def open_picture(path: Path) -> Image.Image:
     Raises:
         InputError: the file is not there, too large, damaged or no such image.
     """
+    check_file(path, MOST_BYTES)
     from PIL import Image, UnidentifiedImageError
 
-    check_file(path, MOST_BYTES)
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes above its own limit; ours is below it.
@@ -77,21 +80,38 @@ def texts(picture: Image.Image) -> dict[str, str]:
     return found
 
 
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a contact sheet of sdgen's."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as picture:
+                return bool(picture.getexif().get(SOFTWARE) == SHEET)
+    except Exception:  # As in open_picture.
+        return False
+
+
 def find(paths: Iterable[Path]) -> Iterator[Path]:
-    """Image files: those that are named, and those below each folder, by name; hidden ones are left out.
+    """Image files: those that are named, and those below each folder, by name.
+
+    Of a folder, hidden files and contact sheets are left out.
 
     Raises:
-        InputError: a path is not there, or a folder cannot be listed.
+        InputError: a path is no readable file, or a folder cannot be listed.
     """
     for path in paths:
         if not path.is_dir():
+            check_file(path, MOST_BYTES)
             yield path
             continue
         for folder, below, files in os.walk(path, onerror=_refuse):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(files):
-                if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                    yield Path(folder, name)
+                file = Path(folder, name)
+                if name.lower().endswith(ENDINGS) and not name.startswith(".") and not is_sheet(file):
+                    yield file
 
 
 def check_file(path: Path, most_bytes: int) -> None:

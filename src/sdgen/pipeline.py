@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,33 +21,16 @@ from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.lora import scale_text
+from sdgen.decoding import PictureDecoder, Pixels
 from sdgen.diffusion.noise import ImageNoise
-from sdgen.diffusion.samplers import sampler_table
 from sdgen.errors import ImageError, InputError
 from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.request import Request
+from sdgen.sampling import SAMPLER_OF_SCHEDULER, request_table, table_shortcuts
 
 if TYPE_CHECKING:
-    from sdgen.diffusion.table import SamplerTable
-    from sdgen.networks.layers import Tensor, Weights
     from sdgen.networks.stable_diffusion import StableDiffusion
     from sdgen.prompt_tokens import TokenizedPrompt
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-
-SAMPLER_OF_SCHEDULER = {
-    "DDIMScheduler": "ddim",
-    "DDPMScheduler": "ddpm",
-    "DPMSolverMultistepScheduler": "dpmpp-2m",
-    "EulerAncestralDiscreteScheduler": "euler-a",
-    "EulerDiscreteScheduler": "euler",
-    "HeunDiscreteScheduler": "heun",
-    "LCMScheduler": "lcm",
-    "PNDMScheduler": "plms",
-    "UniPCMultistepScheduler": "unipc",
-}
-"""The sampler that a checkpoint's scheduler_config.json was written for."""
-
 
 GRAPH_WORK = 5e12
 """Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
@@ -115,11 +99,13 @@ class Pipeline:
     Attributes:
         checkpoint: the weights' files.
         entry: what the catalogue says of the model.
-        model: keras_cv's StableDiffusionV2 on this package's networks.
+        networks: the model's networks.
         backend, device, dtype: what it runs on.
+        low_memory: whether it trades speed for memory; see ``sdgen.load``.
     """
 
     engine = "sdgen"
+    low_memory = False
 
     def __init__(
         self,
@@ -131,24 +117,33 @@ class Pipeline:
         jit: bool | None = None,
         loras: Mapping[str, str] | None = None,
         changes: Sequence[str] = (),
+        low_memory: bool = False,
     ) -> None:
         from sdgen.conditioning import Conditioner
         from sdgen.denoiser import Denoiser
-        from sdgen.networks.stable_diffusion import StableDiffusion
+        from sdgen.networks.model import Networks
 
         self.checkpoint, self.entry = checkpoint, entry
         self.backend, self.device, self.dtype = backends.active(), device, dtype
-        size = self._native_size()
+        self.low_memory = low_memory
+        # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
+        text_device = "cpu:0" if low_memory else device
         with backends.on_device(device):
-            self.model: StableDiffusion = StableDiffusion(checkpoint, size, size, dtype, device)
+            self.networks = Networks(checkpoint, dtype, device, text_device)
             # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
-            once = not self._graph
+            once = None if self._graph else True
             self._conditioner = Conditioner(
-                self.model.text_encoder, checkpoint.tokenizer, embeddings or {}, once
+                self.networks,
+                checkpoint.tokenizer,
+                embeddings or {},
+                jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
+                keep=not (low_memory and device.startswith("cpu")),
             )
-            self._denoiser = Denoiser(self.model.diffusion_model, once, self._compile_decoder)
-            self._decode = backends.Program(self._decode_pixels, self.model.decoder.weights_by_name, once)
+            self._denoiser = Denoiser(
+                self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
+            )
+            self._decode = PictureDecoder(self.networks, not self._graph, low_memory)
         self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
         self._embeddings = embeddings
         self._start_background()
@@ -159,6 +154,15 @@ class Pipeline:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
         self._weights_sha256 = self._background.submit(self.checkpoint.sha256, models.file_sha256)
 
+    @cached_property
+    def model(self) -> StableDiffusion:
+        """keras_cv's StableDiffusionV2 on this pipeline's networks."""
+        backends.leave_gpu_to_jax()
+        from sdgen.networks.stable_diffusion import StableDiffusion
+
+        size = self._native_size()
+        return StableDiffusion(self.networks, size, size)
+
     @property
     def compilations(self) -> int:
         """How often the sampling loop was compiled: once for each set of shapes."""
@@ -168,7 +172,7 @@ class Pipeline:
     def size_multiple(self) -> int:
         """Width and height must be multiples of this."""
         unet = self._denoiser.unet
-        return unet.multiple * self.model.vae_config.downsampling
+        return unet.multiple * self.networks.vae_config.downsampling
 
     def resolve(self, request: Request) -> Request:
         """The request with every None replaced by the model's default.
@@ -219,7 +223,7 @@ class Pipeline:
     ) -> Iterator[Progress | Image]:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
         limit = self.batch_limit(batch_size)
-        jit = self.pays_to_compile(requests)
+        jit = self.pays_to_compile(requests, batch_size)
         for _, alike in itertools.groupby(map(self.read, requests), key=lambda job: job.shape):
             size = 1
             while batch := list(itertools.islice(alike, limit)):
@@ -236,11 +240,11 @@ class Pipeline:
         Raises:
             InputError: this engine draws fewer at once.
         """
-        return asked or (1 if self.device.startswith("cpu") else 4)
+        return asked or (1 if self.device.startswith("cpu") or self.low_memory else 4)
 
     def in_float32(self) -> Pipeline | None:
-        """The same model in float32, for images that overflow; None where it is in float32 already."""
-        if self.dtype == "float32":
+        """The same model in float32, for images that overflow; None where it is, or would be too large."""
+        if self.dtype == "float32" or self.low_memory:
             return None
         return Pipeline(
             self.checkpoint,
@@ -253,18 +257,35 @@ class Pipeline:
             self._changes,
         )
 
-    def pays_to_compile(self, requests: Iterable[Request]) -> bool:
-        """Whether XLA saves more in these requests than it takes to compile; for a stream it does."""
+    def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
+        """Whether XLA saves more in these requests than it takes to compile.
+
+        For a stream it does, and where an earlier process has left its programs on disk.
+        """
         if not self._graph:
             return True
+        if self.low_memory:
+            return False
         if self._jit is not None or not isinstance(requests, Sequence):
             return self._jit is not False
-        work = 0
-        for request in map(self.resolve, requests):
+        resolved, work = [self.resolve(request) for request in requests], 0
+        for request in resolved:
             work += (
                 (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if _guided(request) else 1)
             )
-        return bool(work * self._denoiser.parameters > GRAPH_WORK)
+        if work * self._denoiser.parameters > GRAPH_WORK:
+            return True
+        size = min(self.batch_limit(batch_size), len(resolved))
+        return all(self._stored(request, size) for request in resolved)
+
+    def _stored(self, request: Request, batch: int) -> bool:
+        """Whether the program for a request, with prompts of one chunk, is on disk."""
+        if request.fast:
+            return False
+        shape = (*self._latent_size(request), self.networks.vae_config.latent_channels)
+        length = self.checkpoint.tokenizer.max_length
+        noise = request_table(self.checkpoint.scheduler, request).noise.any()
+        return self._denoiser.stored(batch, shape, _guided(request), length, bool(noise))
 
     def read(self, request: Request) -> Job:
         """The request with its prompts tokenized.
@@ -285,7 +306,7 @@ class Pipeline:
                 )
         guided = _guided(request)
         chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
-        shape = (request.height, request.width, guided, chunks, request.clip_skip)
+        shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
         return _TokenizedJob(request, shape, prompt, negative)
 
     def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
@@ -294,18 +315,23 @@ class Pipeline:
         Args:
             jobs: what ``read`` gave, of one shape.
             size: images of the program; a batch of fewer is filled up, so that it need not be compiled again.
-            jit: compile the loop with XLA; see ``pays_to_compile``.
+            jit: compile the loop with XLA; see ``pays_to_compile``. With ``low_memory`` on a CPU under
+                TensorFlow it is not.
         """
         filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
+        # What XLA compiles for the CPU holds half-precision weights in float32, too.
+        jit = jit and not (self._graph and self.low_memory)
         requests = [job.request for job in filled]
         with backends.on_device(self.device):
             began = time.perf_counter()
             context = self._context(filled)
             encoded = time.perf_counter()
-            tables = [self._table(request) for request in requests]
+            scheduler = self.checkpoint.scheduler
+            tables = [request_table(scheduler, request) for request in requests]
+            shortcuts = [table_shortcuts(scheduler, table) for table in tables] if requests[0].fast else ()
             longest = max(tables, key=lambda table: len(table.steps))
             height, width = self._latent_size(requests[0])
-            self._latent_shape = (height, width, self.model.vae_config.latent_channels)
+            self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
             for row, latents in self._denoiser.run(  # noqa: B007
                 tables,
                 [ImageNoise(request.seed, request.rng) for request in requests],
@@ -313,6 +339,7 @@ class Pipeline:
                 context,
                 self._latent_shape,
                 jit,
+                shortcuts,
             ):
                 yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(jobs))
             final = np.asarray(latents)
@@ -331,10 +358,14 @@ class Pipeline:
     ) -> Iterator[Image]:
         for i, job in enumerate(jobs):
             began = time.perf_counter()
-            with backends.on_device(self.device):
-                pixels, error = self._pixels(latents[i : i + 1])
+            pixels, error = self._decode(latents[i : i + 1])
             seconds = time.perf_counter() - began
-            made = {**self._details(), **details, "decode_seconds": seconds}
+            made = {
+                **self._details(),
+                **details,
+                "decode_seconds": seconds,
+                "decoder": self._decode.way(*latents.shape[1:3]),
+            }
             warnings = (*self.checkpoint.warnings, *_warnings(job))
             yield Image(job.request, pixels, share + seconds, error, warnings, made)
 
@@ -348,28 +379,15 @@ class Pipeline:
             "backend": self.backend,
             "device": self.device,
             "dtype": self.dtype,
+            "low_memory": self.low_memory,
+            "peak_memory_bytes": backends.peak_memory(self.device),
         }
 
     def _compile_decoder(self) -> None:
         """Has another thread compile the decoder while XLA compiles the sampling loop."""
-        shape = self._latent_shape
-
-        def compile_decoder() -> None:
-            with backends.on_device(self.device):
-                self._decode(np.zeros((1, *shape), np.float32))
-
-        self._background.submit(compile_decoder)
-
-    def _table(self, request: Request) -> SamplerTable:
-        config = dict(self.checkpoint.scheduler)
-        # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
-        config |= {"steps_offset": 1, "clip_sample": False}
-        if request.spacing is not None:
-            config["timestep_spacing"] = request.spacing
-        if request.zero_snr is not None:
-            config["rescale_betas_zero_snr"] = request.zero_snr
-        assert request.sampler is not None and request.steps is not None
-        return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta)
+        # It is compiled by running it, which takes long and much memory where pictures are large.
+        if self._decode.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
+            self._background.submit(self._decode.compile, *self._latent_shape)
 
     def _context(self, jobs: Sequence[Job]) -> Any:
         """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
@@ -377,37 +395,6 @@ class Pipeline:
         if _guided(jobs[0].request):
             prompts = [_tokenized(job).negative for job in jobs] + prompts
         return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
-
-    def _pixels(self, latents: Any) -> tuple[Pixels | None, ImageError | None]:
-        if not np.isfinite(latents).all():
-            return None, ImageError(
-                f"the latents became non-finite in {self.dtype}; try --dtype float32 or another seed"
-            )
-        pixels, finite = self._decode(latents)
-        if not np.asarray(finite):
-            return None, ImageError(
-                f"the decoder's values became non-finite in {self.dtype}; try --dtype float32 or another seed"
-            )
-        return self._checked(np.asarray(pixels)[0])
-
-    def _checked(self, pixels: Pixels) -> tuple[Pixels | None, ImageError | None]:
-        if pixels.min() == pixels.max():
-            return None, ImageError(
-                f"the image has one colour everywhere, as after an overflow in {self.dtype}; "
-                "try --dtype float32 or another seed"
-            )
-        return pixels, None
-
-    def _decode_pixels(self, weights: Weights, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (batch, height, width, 4) -> pixels, and whether they all come from finite numbers.
-
-        Pixels are uint8, rounded as diffusers' VaeImageProcessor does.
-        """
-        from keras import ops
-
-        pixels = self.model.decoder.network(weights, latents)
-        rounded = ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255)
-        return ops.cast(rounded, "uint8"), ops.all(ops.isfinite(pixels))
 
     def _native_size(self) -> int:
         if self.entry.size:
@@ -417,7 +404,7 @@ class Pipeline:
 
     def _latent_size(self, request: Request) -> tuple[int, int]:
         assert request.height is not None and request.width is not None
-        downsampling = self.model.vae_config.downsampling
+        downsampling = self.networks.vae_config.downsampling
         return request.height // downsampling, request.width // downsampling
 
 

@@ -29,11 +29,13 @@ _DEFAULTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Additions:
-    """Files that were loaded beside a model: what ``sdgen.load`` takes under the same names."""
+    """What a model was loaded with: what ``sdgen.load`` takes under the same names."""
 
     vae: str | None = None
     loras: tuple[tuple[str, float | tuple[float, float]], ...] = ()
     embeddings: tuple[str, ...] = ()
+    variant: str | None = None
+    prediction_type: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +77,19 @@ class Record:
     @property
     def additions(self) -> Additions:
         """What a sidecar's ``changes`` names."""
-        vae, loras, embeddings = None, [], []
+        loras, embeddings = [], []
+        others: dict[str, str] = {}
         found = self.details.get("changes")
-        for line in found if isinstance(found, list) else []:
-            if lora := _LORA.fullmatch(str(line)):
+        for line in map(str, found if isinstance(found, list) else []):
+            kind, _, value = line.partition(" ")
+            if lora := _LORA.fullmatch(line):
                 scale, unet = float(lora[2]), lora[3]
                 loras.append((lora[1], scale if unet is None else (scale, float(unet))))
-            elif (kind_and_file := str(line).partition(" "))[0] == "VAE":
-                vae = kind_and_file[2]
-            elif kind_and_file[0] == "embedding":
-                embeddings.append(kind_and_file[2])
-        return Additions(vae, tuple(loras), tuple(embeddings))
+            elif kind == "embedding":
+                embeddings.append(value)
+            elif kind in _CHANGES:
+                others[_CHANGES[kind]] = value
+        return Additions(loras=tuple(loras), embeddings=tuple(embeddings), **others)
 
     def command(self) -> str:
         """The shell command that draws it again; empty where the prompt is unknown."""
@@ -115,6 +119,8 @@ class Record:
                 options += ["--lora", f"{file}:{scale:g}"]
         for file in added.embeddings:
             options += ["--embedding", file]
+        options += ["--variant", added.variant] if added.variant else []
+        options += ["--prediction", added.prediction_type] if added.prediction_type else []
         # A prompt that begins with a dash comes after the options; a dash alone would mean stdin.
         words = ["sdgen", "draw", prompt, *options]
         if prompt.startswith("-"):
@@ -225,6 +231,9 @@ def _option_order(name: str) -> tuple[int, str]:
 
 _SCALE = r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+][0-9]+)?)"
 _LORA = re.compile(rf"LoRA (.+) at {_SCALE}(?: and {_SCALE})?", re.DOTALL)
+_CHANGES = {"VAE": "vae", "variant": "variant", "prediction": "prediction_type"}
+"""First words of lines of a sidecar's ``changes``, with the fields of ``Additions`` that they tell."""
+
 _SCHEMA_NAME = SIDECAR_SCHEMA.rstrip("0123456789")
 _OPTIONS = {"negative_prompt": "negative"}
 _FIRST = ("negative_prompt", "model", "seed", "steps", "guidance", "sampler", "schedule", "size")

@@ -75,6 +75,7 @@ class Request:
         spacing: a name of ``SPACINGS``, in place of the model's.
         zero_snr: whether the last timestep is noise alone (Lin et al. 2024, section 3.1), in place of what
             the model says.
+        fast: leave out what changes the picture little (``diffusion.shortcuts``).
 
     Raises:
         InputError: a value is of the wrong type or out of range; its ``field`` names it.
@@ -97,6 +98,7 @@ class Request:
     guidance_rescale: float = 0.0
     spacing: str | None = None
     zero_snr: bool | None = None
+    fast: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -212,4 +214,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "guidance_rescale": _real(0, 1),
     "spacing": _one_of(SPACINGS),
     "zero_snr": _yes_or_no,
+    "fast": _yes_or_no,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -15,6 +16,9 @@ LOOKAHEAD = 1024
 
 _PATIENCE = 0.1
 """Seconds between two looks at whether to stop, while a stream has nothing."""
+
+_LAST_WAIT = 2.0
+"""Seconds spent at most on reading the rest of a stream that is given up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +74,11 @@ class Feed:
         """Take what ``head`` showed."""
         self._ready.popleft()
 
-    def end(self) -> None:
-        """Give nothing more."""
-        self._ended = True
+    def end(self) -> list[Task | Rejected]:
+        """Give nothing more; what has come and was not taken."""
+        left, self._ended = list(self._ready), True
         self._ready.clear()
+        return left
 
 
 class Stream(Feed):
@@ -109,6 +114,20 @@ class Stream(Feed):
             else:
                 self._ready.append(item)
         return super().head(wait)
+
+    def end(self) -> list[Task | Rejected]:
+        """As ``Feed.end``; what is still being read counts as having come, for a moment."""
+        left = super().end()
+        deadline = time.monotonic() + _LAST_WAIT
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                item = self._queue.get(timeout=min(_PATIENCE, remaining))
+            except queue.Empty:
+                break
+            if item is None or isinstance(item, BaseException):
+                break
+            left.append(item)
+        return left
 
     def _read(self, items: Iterable[Task | Rejected]) -> None:
         try:

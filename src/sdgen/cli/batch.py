@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,9 +29,13 @@ from sdgen.report import Report
 from sdgen.stores import Store
 from sdgen.tasks import Feed, Rejected, Stream, Task
 
+if TYPE_CHECKING:
+    from sdgen.cli.sheet import Sheet
+
 EXAMPLES = """\
 sdgen batch prompts/mini.txt --model mini -o out/
 sdgen batch prompts/samplers.csv --seeds 1,2,5-9 --sweep steps=10,20,50
+sdgen batch p.txt --sweep steps=10,20 --sweep guidance=3,5,7 --grid sheet.png
 sdgen batch prompts/templates.txt --dynamic random -n 100 --wildcards prompts/wildcards
 cat prompts.txt | sdgen batch - --json | jq -r .path
 sdgen batch prompts.jsonl --shard 2/4"""
@@ -154,9 +158,10 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     run = BatchRun(values, policy, store, display)
     if entries.live and not values["dry_run"]:
         store.prepare(1, 1)
+        run.sheet = _sheet(values, None)
         return run(Stream(run.counted(entries), run.stopping), store)
 
-    items = list(entries)
+    items = entries.all()
     tasks = [item for item in items if isinstance(item, Task)]
     for item in items:
         if isinstance(item, Rejected):
@@ -171,13 +176,14 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if entries.repeats:
         display.say(f"{entries.repeats} entries repeat others and are drawn once")
     if values["dry_run"]:
-        batch_plan.show(tasks, store, values["batch_size"], values["json"])
+        batch_plan.show(tasks, store, values["batch_size"], values["json"], values["embedding"])
         return ExitCode.OK
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))
     for model in used:
         models.locate(model)
     tasks.sort(key=lambda task: used.index(task.request.model or ""))
     store.prepare(*_missing(tasks, store))
+    run.sheet = _sheet(values, len(tasks))
     for model in used:
         show_licence(model, display)
     return run(Feed(tasks), store)
@@ -189,7 +195,8 @@ command.params.extend(OPTIONS)
 class BatchRun(Run):
     """A run that says at its end what failed and how to go on.
 
-    A wrong entry ends it, after what came before is drawn, unless such entries are skipped.
+    A wrong entry ends it, after what came before is drawn, unless such entries are skipped. What else is
+    wrong with what has come of a stream is said, too.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -219,9 +226,11 @@ class BatchRun(Run):
                 self.results.line(line)
             else:
                 click.echo(line)
-        if self._feed is not None and self.values["strict"]:
+        if self._feed is not None and self.values["strict"] and self.report.ended is None:
             self.report.ended = ExitCode.USAGE
-            self._feed.end()
+            for item in self._feed.end():
+                if isinstance(item, Rejected):
+                    self.rejected(item)
 
     def failed(self, outcome: Outcome, sentence: str) -> None:
         """Say why one image is missing, and remember it for the end."""
@@ -243,7 +252,8 @@ class BatchRun(Run):
             same = "with the same input again" if STDIN in self.values["prompts"] else "with"
             display.say(f"go on {same}: {again}")
         if self.values["json"] and hasattr(self, "results"):
-            self.results.line(json.dumps(_summary(report, self.seconds())))
+            sheet = {"grid": str(self.sheet.path)} if self.sheet is not None and self.sheet.written else {}
+            self.results.line(json.dumps({**_summary(report, self.seconds()), **sheet}))
 
 
 def _summary(report: Report, seconds: float) -> dict[str, Any]:
@@ -288,6 +298,16 @@ def _entries(values: dict[str, Any]) -> Entries:
     )
     defaults = plan.given(values, values["model"] or models.DEFAULT)
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])
+
+
+def _sheet(values: dict[str, Any], images: int | None) -> Sheet | None:
+    """The sheet of ``--grid``; whoever goes on with a batch has the same sheet made again."""
+    if not values["grid"]:
+        return None
+    from sdgen.cli.sheet import Sheet
+
+    swept = [sweep.field for sweep in parse_sweeps(values["sweep"])]
+    return Sheet(values["grid"], images, swept, replace=True)
 
 
 def _missing(tasks: list[Task], store: BatchFolder) -> tuple[int, int]:

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from sdgen import models
 from sdgen.batch_folder import BatchFolder
+from sdgen.errors import InputError
+from sdgen.request import Request
 from sdgen.tasks import Task
 
+if TYPE_CHECKING:
+    from sdgen.tokenizer import ClipTokenizer
 
-def show(tasks: Sequence[Task], store: BatchFolder, batch_size: int | None, as_json: bool) -> None:
-    """Print how many images, batches and programs there are, and the files, where names need no model."""
+_ROW = 75
+"""Tokens of a prompt that fit one row of the text encoder; a token is a byte or more."""
+
+
+class Program(NamedTuple):
+    """What decides which program draws a task, as far as it is known without the model."""
+
+    model: str
+    width: int | None
+    height: int | None
+    guided: bool
+    chunks: int
+    fast: bool
+
+
+def show(
+    tasks: Sequence[Task],
+    store: BatchFolder,
+    batch_size: int | None,
+    as_json: bool,
+    embeddings: Sequence[str] = (),
+) -> None:
+    """Print how many images, batches and programs there are, and the files, where names need no model.
+
+    Args:
+        tasks: what the batch is asked for.
+        store: where it goes.
+        batch_size: images drawn at once, if that is given.
+        as_json: print an object.
+        embeddings: textual inversion files that prompts may name.
+    """
     there = []
     if not store.needs_model:
         there = [task for task in tasks if store.find(task, task.request) is not None]
     kept = {task.number for task in there}
     left = [task for task in tasks if task.number not in kept]
-    groups = Counter(map(_program, left))
+    program_of = _Programs(embeddings)
+    groups = Counter((program_of(task.request), task.request.clip_skip) for task in left)
+    programs: Counter[Program] = Counter()
+    for (program, _), images in groups.items():
+        programs[program] += images
     size = batch_size or 1
-    batches = {group: math.ceil(images / size) for group, images in groups.items()}
+    batches = sum(math.ceil(images / size) for images in groups.values())
     files = [] if store.needs_model else [str(store.path(task, task.request)) for task in left]
     if as_json:
         plan: dict[str, Any] = {
@@ -32,34 +71,69 @@ def show(tasks: Sequence[Task], store: BatchFolder, batch_size: int | None, as_j
             "there": len(there),
             "images": len(left),
             "batch_size": batch_size,
-            "batches": sum(batches.values()),
-            "programs": len(groups),
+            "batches": batches,
+            "programs": len(programs),
             "files": files,
         }
         click.echo(json.dumps(plan))
         return
     chosen = "" if batch_size else " (on a CPU; more on an accelerator)"
     click.echo(f"{len(tasks)} requests, {len(there)} there already, {len(left)} to draw")
-    click.echo(f"{sum(batches.values())} batches of up to {size}{chosen}, {len(groups)} programs to compile")
-    for (model, width, height, guided), images in groups.items():
-        how = "" if guided else " without guidance"
-        click.echo(f"  {model} {width or '?'}x{height or '?'}{how}: {images} images")
+    click.echo(f"{batches} batches of up to {size}{chosen}, {len(programs)} programs to compile")
+    for program, images in programs.items():
+        how = "" if program.guided else " without guidance"
+        how += " fast" if program.fast else ""
+        how += f", prompts of {program.chunks} x {_ROW} tokens" if program.chunks > 1 else ""
+        click.echo(f"  {program.model} {program.width or '?'}x{program.height or '?'}{how}: {images} images")
     click.echo("files:" if files or not left else "files: their names depend on the model")
     for file in files:
         click.echo(f"  {file}")
 
 
-def _program(task: Task) -> tuple[str, int | None, int | None, bool]:
-    """What decides which program draws a task, as far as it is known without the model.
+class _Programs:
+    """Finds the program of a request; ``embeddings`` are textual inversion files."""
 
-    A prompt of more than 75 tokens needs another one.
-    """
-    request = task.request
-    entry = models.find(request.model or "")
-    guidance = request.guidance if request.guidance is not None else entry.guidance
-    return (
-        request.model or "",
-        request.width or entry.size,
-        request.height or entry.size,
-        guidance is None or guidance > 1,
-    )
+    def __init__(self, embeddings: Sequence[str]) -> None:
+        self._embeddings = embeddings
+        self._chunks: dict[tuple[str, str], int] = {}
+
+    def __call__(self, request: Request) -> Program:
+        entry = models.find(request.model or "")
+        guidance = request.guidance if request.guidance is not None else entry.guidance
+        guided = guidance is None or guidance > 1
+        prompts = (request.prompt, request.negative_prompt) if guided else (request.prompt,)
+        return Program(
+            request.model or "",
+            request.width or entry.size,
+            request.height or entry.size,
+            guided,
+            max(self._rows(prompt, request.prompt_syntax) for prompt in prompts),
+            request.fast,
+        )
+
+    def _rows(self, prompt: str, syntax: str) -> int:
+        """Rows of the text encoder that a prompt takes."""
+        short = len(prompt.encode()) <= _ROW and "BREAK" not in prompt and not self._embeddings
+        if short or syntax == "plain":
+            return 1
+        if (prompt, syntax) not in self._chunks:
+            from sdgen.prompt_tokens import tokenize_prompt
+
+            self._chunks[prompt, syntax] = 1
+            with contextlib.suppress(InputError):  # Said when the model is loaded.
+                read = tokenize_prompt(prompt, self._tokenizer, embeddings=self._vectors)
+                self._chunks[prompt, syntax] = len(read.tokens)
+        return self._chunks[prompt, syntax]
+
+    @functools.cached_property
+    def _tokenizer(self) -> ClipTokenizer:
+        from sdgen.tokenizer import ClipTokenizer
+
+        return ClipTokenizer.clip()
+
+    @functools.cached_property
+    def _vectors(self) -> dict[str, int]:
+        """Each textual inversion's name and number of vectors."""
+        from sdgen.checkpoints.textual_inversion import read_embedding
+
+        return {name: len(vectors) for name, vectors in map(read_embedding, self._embeddings)}

@@ -25,6 +25,7 @@ sdgen "a red heart" --model mini
 sdgen "a red fox in the snow" --steps 50 --seed 7
 sdgen "a lighthouse" "a harbour at night" -n 4 --size 768x512 -o sea/
 sdgen "a blue fish" --model mini -o fish.png
+sdgen "a star" "a heart" -n 3 --model mini --grid sheet.png
 echo "a panda" | sdgen - --model mini -o - > panda.png
 sdgen "an owl" --sampler dpmpp-2m --schedule karras --json | jq -r .path"""
 
@@ -66,6 +67,11 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     models.locate(model)
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))
+    sheet = None
+    if values["grid"]:
+        from sdgen.cli.sheet import Sheet
+
+        sheet = Sheet(values["grid"], len(requests))
 
     display = Display(quiet=values["quiet"])
     show_licence(model, display)
@@ -74,7 +80,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         display.say(seeds if values["count"] == 1 else f"{seeds} to {requests[-1].seed}")
     # Short jobs need not be compiled, and an error that nobody foresaw is not met again for each image.
     policy = Policy(values["batch_size"], in_order=True, jit=False, unforeseen=0)
-    run = Run(values, policy, output, display)
+    run = Run(values, policy, output, display, sheet)
     run.report.planned = len(requests)
     format = values["format"] or "png"
     store = Sink(output.save if output is not None else lambda image: _write(run.results, image, format))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import sys
@@ -10,11 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sdgen import prompts
+from sdgen.errors import InputError
 from sdgen.expansion import Expansion, expand_line
 from sdgen.request import Request
 from sdgen.tasks import Rejected, Task
 
 STDIN = "-"
+MOST_TASKS = 1_000_000
+"""Images of one command that reads its files first; they take about 1 GB of memory."""
 
 
 class Entries:
@@ -64,6 +68,20 @@ class Entries:
                     number = self._number(request, seen)
                     if number and number % shards == share % shards:
                         yield Task(request, number, f"{line.file}:{line.line}")
+
+    def all(self) -> list[Task | Rejected]:
+        """All of it.
+
+        Raises:
+            InputError: there are more than ``MOST_TASKS``.
+        """
+        found = list(itertools.islice(self, MOST_TASKS + 1))
+        if len(found) > MOST_TASKS:
+            raise InputError(
+                f"{', '.join(self._files)} asks for more than {MOST_TASKS:,} images; split it, take a "
+                "--shard of it, or pipe it in: a stream has no such limit"
+            )
+        return found
 
     def _number(self, request: Request, seen: set[bytes]) -> int | None:
         """A request's place among those that differ; None for one that came before."""

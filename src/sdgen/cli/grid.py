@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,6 @@ EXAMPLES = """\
 sdgen grid outputs/ -o sheet.png
 sdgen grid sweep/ -o sheet.png --rows sampler --columns steps
 sdgen grid a.png b.png c.png -o row.webp --columns 3 --cell 512"""
-
-_FORMATS: Mapping[str, Mapping[str, Any]] = {
-    "png": {},
-    "webp": {"quality": 90},
-    "jpeg": {"quality": 92, "subsampling": "4:4:4"},
-}
 
 
 class _FieldOrCount(click.ParamType):
@@ -69,8 +61,8 @@ def command(
 ) -> None:
     """Put images on one sheet, with captions that say in what they differ.
 
-    Of a folder, all images below it are taken. Fields are those of sidecars, such as sampler, steps,
-    guidance, seed and prompt, and also size and file. The sheet's path is printed.
+    Of a folder, all images below it but contact sheets are taken. Fields are those of sidecars, such as
+    sampler, steps, guidance, seed and prompt, and also size and file. The sheet's path is printed.
     """
     from sdgen import contact_sheet
 
@@ -81,8 +73,5 @@ def command(
         raise OutputError(f"{path} is already there and is not overwritten; give another name with -o")
     files = itertools.islice(pictures.find(paths), grid.MOST_IMAGES + 1)
     sheet = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files], rows, columns), cell)
-    stream = io.BytesIO()
-    format = output.format_of(path.name)
-    sheet.save(stream, format.upper(), **_FORMATS[format])
-    whole_files.write(path, stream.getvalue())
+    whole_files.write(path, contact_sheet.encode(sheet, output.format_of(path.name)))
     click.echo(str(path))

@@ -107,6 +107,7 @@ def convert(
     prediction: str | None,
 ) -> None:
     """Write a model as a diffusers folder, or as one file if OUTPUT ends in .safetensors."""
+    models.locate(model, task=None)  # A model that is not here is said before anything heavy is imported.
     from sdgen.checkpoints.convert import write_folder, write_single_file
     from sdgen.loading import read_checkpoint
 

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from sdgen import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
-from sdgen.cli.types import Existing, Field, Lora, Model, Name, Size, Whole
+from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Size, Whole
 from sdgen.models.catalogue import PREDICTIONS
 from sdgen.request import PROMPT_SYNTAXES, RNGS, SAMPLERS, SCHEDULES, SPACINGS
 
@@ -134,6 +135,13 @@ SAMPLING = (
         default=None,
         help="Begin at noise alone, or not. Default: the model's.",
     ),
+    _option(
+        "Sampling",
+        "--fast/--no-fast",
+        default=None,
+        help="Draw in about half the time: keep deep features for several steps, and end guidance early. "
+        "The picture changes a little.",
+    ),
 )
 MODEL = (
     _option(
@@ -198,6 +206,19 @@ COMPUTING = (
         type=Whole(MAX_BATCH),
         help="Images drawn at a time. It changes speed and memory, never the images.",
     ),
+    _option(
+        "Computing",
+        "--low-memory/--no-low-memory",
+        default=None,
+        help="Take less memory, in more time.",
+    ),
+    _option(
+        "Computing",
+        "--cache-limit",
+        type=Bytes(),
+        default=program_cache.LIMIT,
+        help="How much compiled programs may take on the disk; the least recently used go. Default: 4GB.",
+    ),
 )
 OUTPUT = (
     _option(
@@ -221,6 +242,12 @@ OUTPUT = (
         "--no-metadata/--metadata",
         default=False,
         help="Write no text into the image and no sidecar beside it.",
+    ),
+    _option(
+        "Output",
+        "--grid",
+        metavar="FILE",
+        help="Put what is drawn on a contact sheet, too: sweeps, or prompts and seeds, in rows and columns.",
     ),
     _option(
         "Output",

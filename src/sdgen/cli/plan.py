@@ -35,6 +35,7 @@ _FIELDS = {
     "guidance_rescale": "guidance_rescale",
     "spacing": "spacing",
     "zero_snr": "zero_snr",
+    "fast": "fast",
 }
 """Fields of a request with the options that set them."""
 
@@ -111,6 +112,12 @@ CONFLICTS = (
         "name",
         lambda values: values["name"] is not None and _to_one_place(values),
         "--name is for the files of a folder, and -o names one place; give one of them",
+    ),
+    Conflict(
+        "output",
+        "grid",
+        lambda values: values["output"] == STDOUT and values["grid"],
+        "-o - stores no image, and --grid puts stored ones on a sheet; give one of them",
     ),
     Conflict("output", "format", _other_format, "-o and --format name different formats; give one of them"),
     Conflict(

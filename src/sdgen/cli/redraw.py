@@ -33,6 +33,7 @@ class Setup:
     variant: str | None
     prediction_type: str | None
     jit: bool | None
+    low_memory: bool
     batch_size: int | None
 
     def load(self) -> Pipeline:
@@ -80,7 +81,7 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
     model = request.model or recorded.get("model_name")
     if not isinstance(model, str):
         raise InputError(f"{record.file} does not say which model drew it; give one with --model")
-    added = _additions(record, request, given)
+    added = _additions(record, request, values, given)
 
     def chosen(option: str, known: Any) -> Any:
         value = given.get(option) or (known if isinstance(known, str) else None) or values[option]
@@ -102,9 +103,10 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
         vae=added.vae,
         loras=added.loras,
         embeddings=added.embeddings,
-        variant=values["variant"],
-        prediction_type=values["prediction"],
+        variant=added.variant,
+        prediction_type=added.prediction_type,
         jit=compiler == "xla" if compiler in ("xla", "graph") else None,
+        low_memory=bool(given.get("low_memory", recorded.get("low_memory"))),
         batch_size=given.get("batch_size") or _batch_size(recorded.get("batch_size")),
     )
     return Job(record, request, setup, notes)
@@ -149,14 +151,23 @@ def differences(record: Record, details: Mapping[str, Any], verdict: str) -> Ite
             yield f"{name} was {then} and is now {now}"
 
 
-def _additions(record: Record, request: Request, given: Mapping[str, Any]) -> Additions:
-    """LoRAs, VAE and embeddings: those of the command line, else those that were recorded."""
+def _additions(
+    record: Record, request: Request, values: Mapping[str, Any], given: Mapping[str, Any]
+) -> Additions:
+    """What the model is loaded with: as the command line says, else as was recorded."""
     found = record.additions
     loras = tuple(given.get("lora", ())) or found.loras
-    if not loras and "changes" not in record.details:
-        loras = tuple((os.fspath(file), scales) for file, scales in prompt_loras.named([request]))
+    # What is not recorded may still be named in the prompt, and the settings have a say.
+    settled: Mapping[str, Any] = given
+    if "changes" not in record.details:
+        loras = loras or tuple((os.fspath(file), scales) for file, scales in prompt_loras.named([request]))
+        settled = values
     added = Additions(
-        given.get("vae") or found.vae, loras, tuple(given.get("embedding", ())) or found.embeddings
+        given.get("vae") or found.vae,
+        loras,
+        tuple(given.get("embedding", ())) or found.embeddings,
+        settled.get("variant") or found.variant,
+        settled.get("prediction") or found.prediction_type,
     )
     wanted = [("--vae", added.vae), *(("--lora", file) for file, _ in added.loras)]
     wanted += [("--embedding", file) for file in added.embeddings]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +13,18 @@ import click
 from click.core import ParameterSource
 
 from sdgen import models, records
-from sdgen.cli import edge, interrupts, plan, redraw, streams
+from sdgen.cli import edge, plan, redraw, streams
 from sdgen.cli.command import Command, Option
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.cli.progress import Display
 from sdgen.cli.redraw import Job
-from sdgen.cli.run import CLOSED_PIPE, space
+from sdgen.cli.run import space
+from sdgen.cli.session import Session
 from sdgen.cli.types import Field
 from sdgen.errors import ExitCode, ImageError, InputError, SdgenError
 from sdgen.records import Record, printable
-from sdgen.report import Report
 
 if TYPE_CHECKING:
-    import signal
-
     from sdgen.comparison import Comparison
     from sdgen.output import Output
     from sdgen.pipeline import Image
@@ -52,7 +49,7 @@ _PATH = click.Path(path_type=Path)
 OPTIONS = (
     CONFIG,
     Option(["--prompt"], "Picture", type=Field("prompt", str, "TEXT"), help="Another prompt."),
-    *(option for option in DRAWING if option.name not in ("count", "output")),
+    *(option for option in DRAWING if option.name not in ("count", "output", "grid")),
     Option(
         ["-o", "--output"],
         "Output",
@@ -83,7 +80,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     """
     files: tuple[Path, ...] = ctx.params["files"]
     # What plan.settle needs to know of draw's own parameters.
-    ctx.params |= {"count": 1, "prompts": ()}
+    ctx.params |= {"count": 1, "prompts": (), "grid": None}
     values = plan.settle(ctx)
     edge.set_verbose(values["verbose"])
     given = {
@@ -98,8 +95,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         output.prepare(len(jobs), max(space(job.request) for job in jobs))
     if not values["verbose"] and jobs:
         streams.drop_library_noise()
-    with interrupts.watched(run.interrupts), streams.results() as run.results:
-        return run(jobs)
+    return run(jobs)
 
 
 def _output(values: dict[str, Any], given: dict[str, Any], files: int) -> Output | None:
@@ -116,7 +112,7 @@ def _output(values: dict[str, Any], given: dict[str, Any], files: int) -> Output
     return output
 
 
-class Replay:
+class Replay(Session):
     """One run of the command.
 
     Args:
@@ -126,17 +122,11 @@ class Replay:
         as_json: print objects.
     """
 
-    results: streams.Results
-
     def __init__(self, planned: int, output: Output | None, display: Display, as_json: bool) -> None:
-        self.output = output
-        self.display = display
+        super().__init__(planned, output, display)
         self.as_json = as_json
-        self.report = Report(planned)
-        self.interrupts = interrupts.Interrupts(self._leave)
         self.verdicts = dict.fromkeys(("identical", "close", "different"), 0)
         self._unreadable: list[tuple[Path, SdgenError]] = []
-        self._started = time.monotonic()
 
     def read(self, files: Sequence[Path], values: dict[str, Any], given: dict[str, Any]) -> list[Job]:
         """What can be drawn again; the other files are kept for the report."""
@@ -152,28 +142,32 @@ class Replay:
 
     def __call__(self, jobs: Sequence[Job]) -> int:
         """Draw and compare; the exit status."""
-        try:
-            for file, error in self._unreadable:
-                self._fail(file, error)
-            if jobs:
-                self.display.start(sum(job.request.steps or 0 for job in jobs), len(jobs))
-            groups: dict[redraw.Setup, list[Job]] = {}
-            for job in jobs:
-                groups.setdefault(job.setup, []).append(job)
-            for setup, alike in groups.items():
-                if not self.interrupts.received:
-                    self._draw(setup, alike)
-        except streams.ClosedPipe:
-            return CLOSED_PIPE
-        except Exception as error:
-            sentence, self.report.ended = edge.explain(error)
-            self.display.stop()
-            self.display.error(sentence)
-        finally:
-            self.display.stop()
-        self.report.stopped = self.interrupts.received
-        self._summarise()
-        return self._status()
+        return self.carry_out(lambda: self._replay(jobs))
+
+    def status(self) -> int:
+        """1 where one came out different."""
+        if self.report.stopped is None and self.verdicts["different"]:
+            return ExitCode.NONE_DRAWN
+        return super().status()
+
+    def summarise(self) -> None:
+        """How many came out how."""
+        if self.report.planned > 1 or self.report.stopped:
+            counts = {**self.verdicts, "failed": self.report.failed}
+            parts = [f"{count} {name}" for name, count in counts.items() if count] or ["none compared"]
+            self.display.say(f"{', '.join(parts)}, in {self.seconds():.1f} s")
+
+    def _replay(self, jobs: Sequence[Job]) -> None:
+        for file, error in self._unreadable:
+            self._fail(file, error)
+        if jobs:
+            self.display.start(sum(job.request.steps or 0 for job in jobs), len(jobs))
+        groups: dict[redraw.Setup, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(job.setup, []).append(job)
+        for setup, alike in groups.items():
+            if not self.stopping():
+                self._draw(setup, alike)
 
     def _draw(self, setup: redraw.Setup, jobs: Sequence[Job]) -> None:
         """Load one model and draw what was drawn with it."""
@@ -249,25 +243,6 @@ class Replay:
         self.display.error(text if str(file) in str(error) else f"{file}: {text}")
         if self.as_json:
             self.results.line(json.dumps({"file": os.fspath(file), "verdict": None, "error": text}))
-
-    def _status(self) -> int:
-        if self.report.stopped is None and self.verdicts["different"]:
-            return ExitCode.NONE_DRAWN
-        return self.report.exit_code
-
-    def _summarise(self) -> None:
-        if self.report.planned > 1 or self.report.stopped:
-            counts = {**self.verdicts, "failed": self.report.failed}
-            parts = [f"{count} {name}" for name, count in counts.items() if count] or ["none compared"]
-            self.display.say(f"{', '.join(parts)}, in {time.monotonic() - self._started:.1f} s")
-
-    def _leave(self, number: signal.Signals) -> None:
-        self.report.stopped = number
-        if self.output is not None:
-            self.output.abandon()
-        self.display.stop()
-        self._summarise()
-        interrupts.leave(self.report.exit_code)
 
 
 def _line(file: Path, found: Comparison) -> dict[str, Any]:

@@ -21,6 +21,8 @@ COMMANDS = {
     "gallery": ("sdgen.cli.gallery", "Make a web page of a folder of images, with search and filters."),
     "models": ("sdgen.cli.models", "List, show, fetch, check and remove models."),
     "samplers": ("sdgen.cli.samplers", "List the samplers and noise schedules."),
+    "warmup": ("sdgen.cli.warmup", "Compile a model's programs ahead of the first picture."),
+    "bench": ("sdgen.cli.bench", "Measure how fast this machine draws."),
     "doctor": ("sdgen.cli.doctor", "Say what is installed and what is wrong with it."),
     "completion": ("sdgen.cli.completion", "Print a script that completes sdgen's options in a shell."),
 }

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sdgen import models
-from sdgen.cli import edge, interrupts, streams
+from sdgen import models, program_cache
+from sdgen.cli import edge, streams
 from sdgen.cli.progress import Display
-from sdgen.errors import InputError, OutputError
+from sdgen.cli.session import Session
+from sdgen.errors import ExitCode, InputError, OutputError, SdgenError
 from sdgen.outcomes import KEPT, Note, Outcome, Planned
 from sdgen.output import Output
 from sdgen.render import Policy, Renderer
-from sdgen.report import Report
 from sdgen.request import Request
 from sdgen.stores import Store
 from sdgen.tasks import Feed, Rejected
 
 if TYPE_CHECKING:
+    from sdgen.cli.sheet import Sheet
     from sdgen.pipeline import Pipeline
-
-CLOSED_PIPE = 141
-"""The status that a shell gives for a command ended by SIGPIPE; ours when stdout's reader has gone."""
 
 _UNKNOWN_SIDE = 768
 """Pixels of a side that is the model's own choice, when estimating the space that images need."""
@@ -34,61 +30,46 @@ _BESIDE_PIXELS = 65_536
 """Bytes that a file may need beyond its pixels: its text and its sidecar."""
 
 
-class Run:
+class Run(Session):
     """What ``sdgen draw`` and ``sdgen batch`` have in common.
 
     Args:
         values: settled options.
         policy: how to draw.
-        output: the folder that images go to; None for stdout.
-        display: messages.
-
-    Attributes:
-        report: counts, and the exit status.
-        interrupts: takes signals.
-        results: the run's stdout.
+        output, display: as for ``Session``.
+        sheet: takes what is stored; written at the end of a run that no signal ends.
     """
 
-    results: streams.Results
-
     def __init__(
-        self, values: Mapping[str, Any], policy: Policy, output: Output | None, display: Display
+        self,
+        values: Mapping[str, Any],
+        policy: Policy,
+        output: Output | None,
+        display: Display,
+        sheet: Sheet | None = None,
     ) -> None:
-        self.values, self.policy, self.output, self.display = values, policy, output, display
-        self.report = Report(0)
-        self.interrupts = interrupts.Interrupts(self._leave)
-        self._started = time.monotonic()
+        super().__init__(0, output, display)
+        self.values, self.policy, self.sheet = values, policy, sheet
         self._said: set[str] = set()
 
     def __call__(self, feed: Feed, store: Store) -> int:
         """Draw what the feed has; the exit status."""
         if not self.values["verbose"]:
             streams.drop_library_noise()
-        with interrupts.watched(self.interrupts), streams.results() as self.results:
-            try:
-                self._draw(feed, store)
-            except streams.ClosedPipe:
-                return CLOSED_PIPE
-            except Exception as error:
-                sentence, self.report.ended = edge.explain(error)
-                self.display.stop()
-                self.display.error(sentence)
-            finally:
-                self.display.stop()
-            self.report.stopped = self.interrupts.received
-            try:
-                self.summarise()
-            except streams.ClosedPipe:
-                return CLOSED_PIPE
-            return self.report.exit_code
+        return self.carry_out(lambda: self._draw(feed, store))
 
-    def stopping(self) -> bool:
-        """Whether a signal has come."""
-        return self.interrupts.received is not None
-
-    def seconds(self) -> float:
-        """Since the run began."""
-        return time.monotonic() - self._started
+    def finish(self) -> None:
+        """Write the contact sheet, where one is asked for, and bound the programs that are kept."""
+        program_cache.trim(self.values["cache_limit"])
+        if self.sheet is None:
+            return
+        try:
+            self.sheet.write()
+            if self.sheet.written:
+                self.display.say(f"contact sheet: {self.sheet.path}")
+        except SdgenError as error:
+            self.report.ended = self.report.ended or ExitCode.SOME_FAILED
+            self.display.error(f"no contact sheet: {edge.explain(error)[0]}")
 
     def rejected(self, rejected: Rejected) -> None:
         """React to something in the input that cannot be drawn."""
@@ -144,6 +125,7 @@ class Run:
             embeddings=values["embedding"],
             variant=values["variant"],
             prediction_type=values["prediction"],
+            low_memory=bool(values["low_memory"]),
         )
 
     def _take(self, outcome: Outcome) -> None:
@@ -160,6 +142,8 @@ class Run:
                 self._said.add(warning)
                 self.display.warn(warning)
         self.report.count(outcome.status)
+        if self.sheet is not None:
+            self.sheet.add(outcome)
         with self.display.aside():
             if self.values["json"]:
                 self.results.line(json.dumps(describe(outcome, sentence)))
@@ -168,14 +152,6 @@ class Run:
         # An OutputError ends the run, which says so.
         if sentence is not None and not isinstance(outcome.error, OutputError):
             self.failed(outcome, sentence)
-
-    def _leave(self, number: signal.Signals) -> None:
-        self.report.stopped = number
-        if self.output is not None:
-            self.output.abandon()
-        self.display.stop()
-        self.summarise()
-        interrupts.leave(self.report.exit_code)
 
 
 def describe(outcome: Outcome, error: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 from sdgen import records
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
+from sdgen.metadata import DETAILS
 from sdgen.records import FIELDS, Record, printable
 from sdgen.request import Request
 
@@ -23,19 +24,11 @@ EXIT_STATUS = """\
 1    none was
 3    some were, some were not"""
 
-_DETAILS = (
-    "weights_sha256",
-    "changes",
-    "engine",
-    "backend",
-    "device",
-    "dtype",
-    "compiler",
-    "batch_size",
-    "created",
-    "seconds",
-    "warnings",
+_SHOWN = (
+    *(name for name in DETAILS if not name.endswith(("_seconds", "_bytes"))),
+    *("created", "seconds", "warnings"),
 )
+"""Of a sidecar's details."""
 
 
 @click.command("show", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))
@@ -92,7 +85,8 @@ def _text(record: Record, unchanged: bool | None) -> str:
             rows.append((name, "unknown" if value is None else value))
         if name == "eta" and record.settings.get("width"):
             rows.append(("size", f"{record.settings['width']}x{record.settings.get('height')}"))
-    rows += [(name, record.details[name]) for name in _DETAILS if record.details.get(name) not in (None, [])]
+    known = ((name, record.details.get(name)) for name in _SHOWN)
+    rows += [(name, value) for name, value in known if value not in (None, [], False)]
     if unchanged is not None:
         rows.append(("pixels", "as recorded" if unchanged else "changed since they were recorded"))
     rows += record.other.items()

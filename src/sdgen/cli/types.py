@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +53,36 @@ class Whole(click.ParamType):
             if 1 <= (number := int(value)) <= self.most:
                 return number
         self.fail(f"{value!r} is not a whole number of 1 to {self.most}", param, ctx)
+
+
+class Wholes(click.ParamType):
+    """Whole numbers of 1 to ``most`` with commas between them."""
+
+    name = "N,..."
+
+    def __init__(self, most: int) -> None:
+        self._whole = Whole(most)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._whole.convert(part, param, ctx) for part in str(value).split(","))
+
+
+class Bytes(click.ParamType):
+    """A number of bytes, with or without a unit: ``4GB``, ``500MB``, ``0``."""
+
+    name = "BYTES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", str(value).strip().lower())
+        if parts is None:
+            self.fail(f"{value!r} is not a number of bytes such as 500MB or 4GB", param, ctx)
+        return int(float(parts[1]) * 1000 ** " kmgt".index(parts[2] or " "))
 
 
 class Name(click.Choice):

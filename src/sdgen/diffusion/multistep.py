@@ -10,7 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from sdgen.diffusion.schedule import Array
-from sdgen.diffusion.spacing import Plan, initial_scale, solver_levels, spaced_levels, spaced_timesteps
+from sdgen.diffusion.spacing import (
+    NoiseLevels,
+    Plan,
+    initial_scale,
+    solver_levels,
+    spaced_levels,
+    spaced_timesteps,
+)
 from sdgen.diffusion.table import (
     FIRST,
     SECOND,
@@ -110,17 +117,8 @@ def _dpmpp(plan: Plan, stochastic: bool) -> SamplerTable:
     mix[:, X, H] = gain * (1 + ratio / 2)
     mix[:, X, FIRST] = -gain * ratio / 2
     mix[:, FIRST, H] = 1.0
-    p, q = data_from_output(plan.schedule.prediction_type, alpha[:-1], sigma[:-1])
-    return SamplerTable(
-        timesteps=levels.timesteps,
-        p=p,
-        q=q,
-        mix=mix,
-        noise=sigma[1:] * np.sqrt(-np.expm1(-2 * d)) if stochastic else np.zeros(steps),
-        draws=np.full(steps, stochastic),
-        init_scale=1.0,
-        steps=np.arange(steps),
-    )
+    noise = sigma[1:] * np.sqrt(-np.expm1(-2 * d)) if stochastic else None
+    return _solver_table(plan, levels, mix, noise)
 
 
 def unipc(plan: Plan) -> SamplerTable:
@@ -160,17 +158,7 @@ def unipc(plan: Plan) -> SamplerTable:
         mix[n, FIRST] = y
     mix[:, SECOND, H] = 1.0
     mix[:, THIRD, SECOND] = 1.0
-    p, q = data_from_output(plan.schedule.prediction_type, alpha[:-1], sigma[:-1])
-    return SamplerTable(
-        timesteps=levels.timesteps,
-        p=p,
-        q=q,
-        mix=mix,
-        noise=np.zeros(steps),
-        draws=np.zeros(steps, bool),
-        init_scale=1.0,
-        steps=np.arange(steps),
-    )
+    return _solver_table(plan, levels, mix)
 
 
 def plms(plan: Plan) -> SamplerTable:
@@ -221,6 +209,22 @@ def plms(plan: Plan) -> SamplerTable:
         draws=np.zeros(rows, bool),
         init_scale=1.0,
         steps=np.maximum(np.arange(rows) - 1, 0),
+    )
+
+
+def _solver_table(plan: Plan, levels: NoiseLevels, mix: Array, noise: Array | None = None) -> SamplerTable:
+    """A table of a row a step whose h is x0; ``noise`` where the solver draws some."""
+    alpha, sigma = signal_and_noise(levels.sigmas)
+    p, q = data_from_output(plan.schedule.prediction_type, alpha[:-1], sigma[:-1])
+    return SamplerTable(
+        timesteps=levels.timesteps,
+        p=p,
+        q=q,
+        mix=mix,
+        noise=np.zeros(plan.steps) if noise is None else noise,
+        draws=np.full(plan.steps, noise is not None),
+        init_scale=1.0,
+        steps=np.arange(plan.steps),
     )
 
 

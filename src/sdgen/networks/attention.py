@@ -48,6 +48,11 @@ def join_heads(x: Tensor) -> Tensor:
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, n, heads * d))
 
 
+def match_batch(x: Tensor, batch: int) -> Tensor:
+    """X as often, along its first axis, as makes ``batch`` of it."""
+    return x if x.shape[0] == batch else ops.concatenate([x] * (batch // x.shape[0]))
+
+
 class SelfAttention(Layer):
     """Attention of a sequence to itself; query, key and value come from one matrix product."""
 
@@ -113,6 +118,8 @@ class TransformerBlock(Layer):
 
     def __call__(self, weights: Weights, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
         x = x + self.attn1(weights, self.norm1(weights, x))
+        # Up to the first cross-attention the two halves of the guidance are one: it is here that they part.
+        x = match_batch(x, keys_values[0].shape[0])
         x = x + self.attn2(weights, self.norm2(weights, x), keys_values)
         return x + self.ff(weights, self.norm3(weights, x))
 
@@ -141,10 +148,14 @@ class SpatialTransformer(Layer):
         self.proj_out = projection(name + ".proj_out", channels, channels)
 
     def __call__(self, weights: Weights, x: Tensor, keys_values: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """X is (batch, height, width, channels); ``keys_values`` gives one pair a block."""
+        """X is (batch, height, width, channels); ``keys_values`` gives one pair a block.
+
+        Where they are of a multiple of x's batch, the result is of theirs (see ``UNet.denoise``).
+        """
         batch, height, width, channels = x.shape
         y = ops.reshape(self.norm(weights, x), (batch, height * width, channels))
         y = self.proj_in(weights, y)
         for block in self.blocks:
             y = block(weights, y, next(keys_values))
-        return x + ops.reshape(self.proj_out(weights, y), x.shape)
+        y = ops.reshape(self.proj_out(weights, y), (-1, height, width, channels))
+        return match_batch(x, y.shape[0]) + y

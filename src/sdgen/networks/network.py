@@ -6,17 +6,21 @@ Each model computes what keras_cv's network of the same place computes, from the
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 from keras import ops
 
+from sdgen import backend
 from sdgen.checkpoints import Component, check_shapes
-from sdgen.networks.layers import Layer, Numerics, Parameter, Tensor, Weights
+from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Weights
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
@@ -26,7 +30,7 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     """Makes a Keras variable of each parameter of ``layers`` and gives it its value from ``component``.
 
     Variables start out with their values: nothing is initialised at random and then overwritten, and
-    Keras traces nothing. Tensors are cast and transposed by the backend, one at a time.
+    Keras traces nothing.
 
     Raises:
         CheckpointError: tensors are missing, left over or of the wrong shape.
@@ -34,14 +38,21 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     parameters = list(layers.parameters())
     check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
 
-    def value(parameter: Parameter) -> Tensor:
-        tensors = [np.asarray(component.tensors[name]) for name in parameter.sources]
-        return ops.cast(parameter.arrange([_permuted(array, parameter.axes) for array in tensors]), dtype)
+    def value(parameter: Parameter) -> Array:
+        arrays = [np.asarray(component.tensors[name]) for name in parameter.sources]
+        permuted = [a.reshape(a.shape[: len(parameter.axes)]).transpose(parameter.axes) for a in arrays]
+        return parameter.arrange(permuted).astype(numpy_dtype, copy=False)
 
+    numpy_dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     weights = {}
-    # Reading pages and moving memory: two threads overlap them, and more gain nothing.
-    with ThreadPoolExecutor(2) as executor:
-        for parameter, tensor in zip(parameters, executor.map(value, parameters), strict=True):
+    threads = min(8, os.cpu_count() or 1)
+    # Threads read, fuse and cast, a few parameters ahead of this one, which moves them to the device.
+    with ThreadPoolExecutor(threads) as executor:
+        ahead = deque(executor.submit(value, parameter) for parameter in parameters[: 2 * threads])
+        for i, parameter in enumerate(parameters):
+            tensor = backend.to_tensor(ahead.popleft().result())
+            if i + 2 * threads < len(parameters):
+                ahead.append(executor.submit(value, parameters[i + 2 * threads]))
             weights[parameter.name] = ops.convert_to_tensor(_variable(model, parameter.name, tensor, dtype))
     return weights
 
@@ -54,19 +65,6 @@ def _variable(model: keras.Model, name: str, value: Tensor, dtype: str) -> Any:
         trainable=False,
         initializer=lambda *_, **__: value,
     )
-
-
-def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> Tensor:
-    """The array with its axes permuted, as a tensor.
-
-    keras_cv's files hold the permuted form and come as transposed views of it: the two cancel. Otherwise the
-    backend transposes, which takes it less time than NumPy.
-    """
-    array = array.reshape(array.shape[: len(axes)])
-    view = array.transpose(axes)
-    if view.flags.c_contiguous:
-        return ops.convert_to_tensor(view)
-    return ops.transpose(ops.convert_to_tensor(array), axes)
 
 
 class _Network(keras.Model):  # type: ignore[misc]

@@ -31,7 +31,7 @@ class Embedding(Layer):
 
     def own_parameters(self) -> Iterator[Parameter]:
         name = self.name + ".weight"
-        yield Parameter(name, {name: (self.count, self.width)}, (0, 1), lambda tensors: tensors[0])
+        yield Parameter(name, {name: (self.count, self.width)}, (0, 1), lambda arrays: arrays[0])
 
 
 class EncoderLayer(Layer):

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-from sdgen.networks.attention import CrossAttention, SpatialTransformer
+from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.layers import (
     Conv3x3,
@@ -60,13 +61,13 @@ class TimeProjections(Layer):
             "time_projections.weight",
             {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)},
             (1, 0),
-            lambda tensors: ops.concatenate(tensors, axis=1),
+            lambda arrays: np.concatenate(arrays, axis=1),
         )
         yield Parameter(
             "time_projections.bias",
             {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)},
             (0,),
-            ops.concatenate,
+            np.concatenate,
         )
 
     def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Stage(Layer):
         self, index: int, weights: Weights, x: Tensor, shifts: Iterator[Tensor], context: Iterator[Any]
     ) -> Tensor:
         """One residual block and its transformer."""
-        x = self.resnets[index](weights, x, next(shifts))
+        x = self.resnets[index](weights, x, match_batch(next(shifts), x.shape[0]))
         return self.attentions[index](weights, x, context) if self.attentions else x
 
 
@@ -206,10 +207,20 @@ class UNet(Layer):
             weights: parameter values.
             latents: (batch, height, width, in_channels).
             shifts: (batch, channels of all residual blocks), from ``embed_timesteps``.
-            context: from ``project_context``, of the same batch.
+            context: from ``project_context``, of the same batch or, for guidance, of twice that: its two
+                halves share latents and shifts. What comes before the first cross-attention, the widest
+                self-attention included, is the same for both and computed once.
 
         Returns:
-            (batch, height, width, out_channels), float32.
+            (context's batch, height, width, out_channels), float32.
+        """
+        features = self.deep_features(weights, latents, shifts, context)
+        return self.denoise_from(weights, features, latents, shifts, context)
+
+    def deep_features(self, weights: Weights, latents: Tensor, shifts: Tensor, context: KeysValues) -> Tensor:
+        """All of ``denoise`` up to its last block: (context's batch, height, width, block_out_channels[0]).
+
+        They change little from one step to the next (Ma et al. 2024, section 3.2).
         """
         shift, keys_values = self.time_projections.split(shifts), iter(context)
         x = self.conv_in(weights, ops.cast(latents, self.dtype))
@@ -222,11 +233,23 @@ class UNet(Layer):
                 x = stage.resample(weights, x)
                 skips.append(x)
         x = self.mid.block(0, weights, x, shift, keys_values)
-        x = self.mid.resnets[1](weights, x, next(shift))
+        x = self.mid.resnets[1](weights, x, match_batch(next(shift), x.shape[0]))
         for stage in self.up:
-            for j in range(len(stage.resnets)):
-                x = stage.block(j, weights, ops.concatenate([x, skips.pop()], axis=-1), shift, keys_values)
+            for j in range(len(stage.resnets) - (stage is self.up[-1])):
+                x = ops.concatenate([x, match_batch(skips.pop(), x.shape[0])], axis=-1)
+                x = stage.block(j, weights, x, shift, keys_values)
             if stage.resample:
                 x = stage.resample(weights, x)
+        return x
+
+    def denoise_from(
+        self, weights: Weights, features: Tensor, latents: Tensor, shifts: Tensor, context: KeysValues
+    ) -> Tensor:
+        """``denoise`` with ``deep_features`` of these latents or of a step before."""
+        (*_, shift), last = self.time_projections.split(shifts), self.up[-1]
+        depth = len(last.attentions[-1].blocks) if last.attentions else 0
+        x = self.conv_in(weights, ops.cast(latents, self.dtype))
+        x = ops.concatenate([features, match_batch(x, features.shape[0])], axis=-1)
+        x = last.block(-1, weights, x, iter([shift]), iter(context[len(context) - depth :]))
         x = self.conv_out(weights, silu(self.conv_norm_out(weights, x)))
         return ops.cast(x, "float32")

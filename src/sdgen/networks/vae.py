@@ -120,11 +120,15 @@ class Decoder(Layer):
 
         The pixels are (batch, f height, f width, 3); f is ``config.downsampling``, 8 for Stable Diffusion.
         """
+        x = self.enter(weights, latents)
+        for block in self.blocks:
+            x = block(weights, x)  # type: ignore[operator]
+        return ops.cast(self.conv_out(weights, silu(self.norm_out(weights, x))), "float32")
+
+    def enter(self, weights: Weights, latents: Tensor) -> Tensor:
+        """Latents to the first feature map (batch, height, width, channels), in the network's dtype."""
         x = latents / self.config.scaling_factor + self.config.shift_factor
         x = ops.cast(x, self.dtype)
         if self.post_quant_conv:
             x = self.post_quant_conv(weights, x)
-        x = self.conv_in(weights, x)
-        for block in self.blocks:
-            x = block(weights, x)  # type: ignore[operator]
-        return ops.cast(self.conv_out(weights, silu(self.norm_out(weights, x))), "float32")
+        return self.conv_in(weights, x)

@@ -18,7 +18,7 @@ MAX_COUNT = 100_000
 COUNT, SIZE = "count", "size"
 _WHOLE = ("seed", "steps", "width", "height", "clip_skip", COUNT)
 _REAL = ("guidance", "eta", "guidance_rescale")
-_YES_NO = ("zero_snr",)
+_YES_NO = ("zero_snr", "fast")
 _FIELDS = (*Request.__dataclass_fields__, COUNT, SIZE)
 _ALIASES: Mapping[str, str] = {
     "negative": "negative_prompt",

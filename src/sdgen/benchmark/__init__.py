@@ -1,0 +1,1 @@
+"""How fast this machine draws: what ``sdgen bench`` measures and prints."""

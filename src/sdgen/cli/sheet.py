@@ -1,0 +1,71 @@
+"""``--grid FILE``: a contact sheet of what a run has drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdgen import contact_sheet, grid, output, pictures, whole_files
+from sdgen.errors import InputError, OutputError
+from sdgen.outcomes import KEPT, Outcome
+
+
+class Sheet:
+    """Gathers the images of a run.
+
+    Args:
+        target: the sheet's file.
+        images: how many there will be; None for a stream.
+        swept: fields that take several values.
+        replace: whether an earlier sheet gives way; no other file does.
+
+    Attributes:
+        path: the sheet's file.
+        written: whether it is there.
+
+    Raises:
+        InputError: it is no image file's name, or there will be too many images.
+        OutputError: the file is there already, or its folder cannot be made.
+    """
+
+    def __init__(
+        self, target: str, images: int | None, swept: Sequence[str] = (), replace: bool = False
+    ) -> None:
+        self.path = Path(target).expanduser()
+        self._swept, self._replace = swept, replace
+        self.written = False
+        self._entries: dict[int, grid.Entry] = {}
+        if not output.is_file_name(str(self.path)):
+            raise InputError(f"--grid {target} is a folder; name an image file, such as sheet.png", "grid")
+        if images is not None and images > grid.MOST_IMAGES:
+            raise InputError(f"--grid takes up to {grid.MOST_IMAGES} images, and these are {images}", "grid")
+        if self.path.exists() and not (replace and pictures.is_sheet(self.path)):
+            raise OutputError(
+                f"{self.path} is already there and is not overwritten; give --grid another name"
+            )
+        with whole_files.explained(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take an image, if there is one."""
+        if outcome.saved is None or len(self._entries) > grid.MOST_IMAGES:
+            return
+        request, path = outcome.request, outcome.saved.path
+        known = {**request.to_dict(), "size": f"{request.width}x{request.height}", "file": path.name}
+        if outcome.status == KEPT:  # Without a model, the request lacks what a record has.
+            known |= grid.entry(path).values
+        self._entries[outcome.task.number] = grid.Entry(path, known)
+
+    def write(self) -> None:
+        """Draw the sheet, if there is an image.
+
+        Raises:
+            InputError: an image cannot be read, or there are too many.
+            OutputError: the file cannot be written.
+        """
+        entries = [entry for _, entry in sorted(self._entries.items())]
+        if entries:
+            sheet = contact_sheet.draw_fitting(grid.arrange(entries, *grid.axes(entries, self._swept)))
+            data = contact_sheet.encode(sheet, output.format_of(self.path.name))
+            whole_files.write(self.path, data, self._replace)
+            self.written = True

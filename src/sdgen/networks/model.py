@@ -1,0 +1,84 @@
+"""The networks of one checkpoint on one device, each built when it is first asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+from sdgen import backend
+from sdgen.checkpoints import Checkpoint, Component
+from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.networks.layers import Numerics
+from sdgen.networks.network import DecoderModel, EncoderModel, TextEncoderModel, UNetModel
+from sdgen.networks.text_encoder import TextEncoder
+from sdgen.networks.unet import UNet
+from sdgen.networks.vae import Decoder, Encoder
+
+
+class Networks:
+    """UNet, text encoder and the two halves of the VAE.
+
+    Args:
+        checkpoint: the weights and configurations.
+        dtype: "float32", "bfloat16" or "float16". In float16 the VAE computes in float32, since its
+            activations exceed float16's range.
+        device: a name of ``backend.devices()``.
+        text_device: the text encoder's; on another device than the rest, it computes in float32.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str, device: str, text_device: str) -> None:
+        self.checkpoint, self.dtype = checkpoint, dtype
+        self.device, self.text_device = device, text_device
+        self.unet_config = UNetConfig.from_config(checkpoint.unet.config)
+        self.text_encoder_config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+        self.vae_config = VAEConfig.from_config(checkpoint.vae.config)
+
+    def numerics(self, dtype: str, device: str | None = None) -> Numerics:
+        """How networks of ``dtype`` compute on a device, by default this one."""
+        device = device or self.device
+        winograd = device.startswith("cpu")
+        return Numerics(dtype, winograd=winograd, attention=backend.attention(device, dtype))
+
+    @property
+    def vae_dtype(self) -> str:
+        """The VAE's dtype."""
+        return "float32" if self.dtype == "float16" else self.dtype
+
+    @cached_property
+    def diffusion_model(self) -> UNetModel:
+        """The UNet."""
+        numerics = self.numerics(self.dtype)
+        return UNetModel(UNet(self.unet_config, numerics), self.checkpoint.unet, numerics)
+
+    @cached_property
+    def text_encoder(self) -> TextEncoderModel:
+        """The text encoder."""
+        dtype = self.dtype if self.text_device == self.device else "float32"
+        numerics = self.numerics(dtype, self.text_device)
+        layers = TextEncoder(self.text_encoder_config, numerics)
+        with backend.on_device(self.text_device):
+            return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics)
+
+    def drop_text_encoder(self) -> None:
+        """Let go of the text encoder's weights; they are read again when they are asked for."""
+        vars(self).pop("text_encoder", None)
+
+    @cached_property
+    def decoder(self) -> DecoderModel:
+        """The VAE's decoder."""
+        numerics = self.numerics(self.vae_dtype)
+        part = _part(self.checkpoint.vae, "decoder.", "post_quant_conv.")
+        return DecoderModel(Decoder(self.vae_config, numerics), part, numerics)
+
+    @cached_property
+    def image_encoder(self) -> EncoderModel:
+        """The VAE's encoder."""
+        numerics = self.numerics(self.vae_dtype)
+        part = _part(self.checkpoint.vae, "encoder.", "quant_conv.")
+        return EncoderModel(Encoder(self.vae_config, numerics), part, numerics)
+
+
+def _part(component: Component, *prefixes: str) -> Component:
+    """The tensors whose names start with one of ``prefixes``."""
+    tensors = component.tensors.renamed(lambda name: name if name.startswith(prefixes) else None)
+    return dataclasses.replace(component, tensors=tensors)

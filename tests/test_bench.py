@@ -1,0 +1,99 @@
+"""sdgen bench: what it prints, the random models, the count of operations."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from command import Command
+
+from sdgen.errors import ExitCode
+
+
+@pytest.fixture
+def sdgen(tmp_path, monkeypatch):
+    return Command(tmp_path, monkeypatch, real=True)
+
+
+TINY = ("--size", "64x64", "--steps", "2", "--repeats", "1")
+
+
+@pytest.mark.slow
+def test_the_report_as_json(sdgen):
+    result = sdgen.run("bench", "--model", "mini", *TINY, "--batch-size", "1,2", "--no-start", "--json")
+    assert result.exit_code == ExitCode.OK, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["width"], report["height"], report["steps"], report["guided"]) == (64, 64, 2, True)
+    assert [batch["batch_size"] for batch in report["batches"]] == [1, 2]
+    for batch in report["batches"]:
+        parts = batch["seconds"]
+        assert parts["total"] >= parts["text"] + parts["denoise"] + parts["decode"] > 0
+        assert 0 < batch["fraction_of_matmul"] < 1
+        assert batch["tflops"] == pytest.approx(batch["tflop_per_image"] / batch["seconds_per_image"])
+    assert report["peak_memory_bytes"] > 1e8
+
+
+@pytest.mark.slow
+def test_first_pictures_of_new_processes_cold_and_warm(sdgen):
+    result = sdgen.run("bench", "--model", "mini", *TINY)
+    assert result.exit_code == ExitCode.OK, result.stderr
+    assert "cold start" in result.stdout and "warm start" in result.stdout
+    assert "matmul ceiling" in result.stdout
+
+
+def test_random_weights_are_for_bench_alone(sdgen):
+    result = sdgen.run("a fox", "--model", "random-sd2.1")
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert "there is no model named 'random-sd2.1'" in result.stderr
+
+
+def test_a_model_that_is_not_there_is_said_at_once(sdgen):
+    result = sdgen.run("bench", "--model", "random-sd3")
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert result.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    from sdgen import loading
+
+    loading.activate(None, None, None)
+    from sdgen.benchmark.random_models import open_random
+
+    return open_random("random-sd2.1")
+
+
+def test_a_random_model_has_the_size_of_the_real_one(checkpoint):
+    def parameters(component):
+        return sum(int(np.prod(shape)) for shape in component.tensors.shapes().values())
+
+    # stabilityai/stable-diffusion-2-1-base: the UNet and text encoder of its model card.
+    assert parameters(checkpoint.unet) == 865_910_724
+    assert parameters(checkpoint.text_encoder) == 340_387_840
+
+
+def test_random_weights_keep_the_size_of_activations_and_are_the_same_each_time(checkpoint):
+    name = "mid_block.attentions.0.proj_in.weight"
+    weights = checkpoint.unet.tensors[name]
+    assert np.std(weights) * np.sqrt(weights.shape[1]) == pytest.approx(1, rel=0.01)
+    assert np.array_equal(weights, checkpoint.unet.tensors[name])
+    assert (checkpoint.unet.tensors["conv_norm_out.weight"] == 1).all()
+    assert (checkpoint.unet.tensors["conv_norm_out.bias"] == 0).all()
+
+
+def test_operations_are_those_that_pytorch_counts(checkpoint):
+    """torch.utils.flop_counter on diffusers' UNet2DConditionModel and AutoencoderKL at 64x64 latents."""
+    from sdgen.benchmark.flops import decoder_flops, unet_flops
+    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks.config import UNetConfig, VAEConfig
+    from sdgen.networks.layers import Numerics
+    from sdgen.networks.unet import UNet
+    from sdgen.networks.vae import Decoder
+
+    plain = Numerics("float32", winograd=False, attention=scaled_dot_product)
+    unet = UNet(UNetConfig.from_config(checkpoint.unet.config), plain)
+    decoder = Decoder(VAEConfig.from_config(checkpoint.vae.config), plain)
+    # PyTorch counts the projections of the text too, 4 GFLOP, which run once a picture here.
+    assert unet_flops(unet, 64, 64) == pytest.approx(804_257_464_320, rel=0.006)
+    assert decoder_flops(decoder, 64, 64) == pytest.approx(2_514_518_933_504, rel=0.001)

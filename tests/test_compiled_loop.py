@@ -1,0 +1,97 @@
+"""What the compiled sampling loop does at every step, and what it has done before."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hlo import uses_in_loops
+
+import sdgen
+from sdgen.networks.layers import Linear
+
+pytestmark = pytest.mark.slow
+
+
+def load(dtype):
+    return sdgen.load("mini", backend="tensorflow", device="cpu", dtype=dtype)._denoiser
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return load("float32")
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def uses(request):
+    return loop_uses(load(request.param))
+
+
+def loop_uses(denoiser) -> Counter[tuple[str, str]]:
+    """Operations of the loop on the weights that are matrices or filters, before XLA optimises them."""
+    import tensorflow as tf
+
+    from sdgen.denoiser import WINDOW
+
+    weights = denoiser._advance[True]._weights
+    unet = denoiser.unet
+    shape = (16, 16, unet.config.in_channels)
+    keys_values = unet.project_context(
+        weights, np.zeros((2, 77, unet.config.cross_attention_dim), np.float32)
+    )
+    window = {
+        "p": tf.zeros((WINDOW, 1)),
+        "q": tf.zeros((WINDOW, 1)),
+        "mix": tf.zeros((WINDOW, 1, 4, 5)),
+        "shifts": unet.embed_timesteps(weights, tf.zeros((WINDOW, 1))),
+    }
+    arguments = (weights, tf.zeros((4, 1, *shape)), window, keys_values, tf.zeros((1, 2)), 0, 3)
+    arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+    program = tf.function(denoiser._run_rows, jit_compile=True, autograph=False)
+    hlo = program.experimental_get_compiler_ir(*arguments)(stage="hlo")
+    # The entry takes the weights first, by name.
+    names = {i: name for i, name in enumerate(sorted(weights)) if len(weights[name].shape) > 1}
+    return uses_in_loops(hlo, names)
+
+
+def test_weights_are_used_as_they_are_stored(uses):
+    assert len(uses) > 50
+    assert {opcode for _, opcode in uses} == {"dot", "convolution"}
+
+
+def test_nothing_that_the_latents_do_not_change_is_computed_in_the_loop(uses):
+    names = {name for name, _ in uses}
+    assert any(name.endswith("attn2.to_q.weight") for name in names)
+    assert not any("attn2.to_k" in name or "time_" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("change", "opcode"),
+    [
+        (lambda ops, weight: ops.transpose(ops.reshape(weight, weight.shape[::-1])), "transpose"),
+        (lambda ops, weight: ops.cast(ops.cast(weight, "float16"), weight.dtype), "convert"),
+    ],
+)
+def test_a_layer_that_rearranges_its_weights_is_noticed(denoiser, monkeypatch, change, opcode):
+    from keras import ops
+
+    plain = Linear.__call__
+
+    def broken(self, weights, x):
+        name = self.name + ".weight"
+        return plain(self, {**weights, name: change(ops, weights[name])}, x)
+
+    monkeypatch.setattr(Linear, "__call__", broken)
+    assert opcode in {used for _, used in loop_uses(denoiser)}
+
+
+def test_keys_projected_in_the_loop_are_noticed(denoiser, monkeypatch):
+    plain = denoiser.unet.denoise
+
+    def broken(weights, latents, shifts, context):
+        text = np.zeros((2, 77, denoiser.unet.config.cross_attention_dim), np.float32) + latents[0, 0, 0, 0]
+        return plain(weights, latents, shifts, denoiser.unet.project_context(weights, text))
+
+    monkeypatch.setattr(denoiser.unet, "denoise", broken)
+    assert any("attn2.to_k" in name for name, _ in loop_uses(denoiser))

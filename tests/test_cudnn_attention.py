@@ -1,0 +1,63 @@
+"""cuDNN's attention on TensorFlow: what XLA is given, since no GPU is at hand in the tests."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from sdgen.networks.cudnn_attention import stablehlo, supports
+
+SHAPE = {"batch": 2, "heads": 5, "queries": 64, "keys": 77, "head_size": 64, "dtype": "bfloat16"}
+
+
+def backend_config(text: str) -> dict[str, object]:
+    """The custom call's configuration in a module's text."""
+    found = re.search(r'backend_config = "(.*)",', text)
+    assert found
+    return json.loads(found[1].replace("\\22", '"'))["cudnn_fmha_backend_config"]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_configuration_is_the_one_that_jax_emits(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = pytest.importorskip("jax")
+    reference = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    for check in ("check_cudnn_version", "check_compute_capability", "check_is_flash_attention"):
+        monkeypatch.setattr(reference, check, lambda *_, **__: 91000, raising=False)
+    monkeypatch.setattr(reference, "is_cuda_compute_capability_equal", lambda *_: False, raising=False)
+    q, kv = (jax.ShapeDtypeStruct((2, n, 5, 64), "bfloat16") for n in (64, 77))
+    traced = jax.jit(
+        lambda q, k, v: jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation="cudnn")
+    ).trace(q, kv, kv)
+    lowered = traced.lower(lowering_platforms=("cuda",)).as_text()
+    expected = re.search(r'backend_config = "(.*?)", operand_layouts', lowered)
+    assert expected
+    expected = json.loads(expected[1].replace("\\22", '"'))["cudnn_fmha_backend_config"]
+    assert backend_config(stablehlo(**SHAPE, causal=causal)) == expected
+
+
+def test_tensorflow_hands_it_to_xla() -> None:
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_call_module
+
+    q, kv = (tf.zeros((2, n, 5, 64), tf.bfloat16) for n in (64, 77))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def attention(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+        module = stablehlo(**SHAPE)
+        arguments = {"version": 9, "module": module, "Sout": [q.shape], "Tout": [q.dtype]}
+        return xla_call_module([q, k, v], **arguments, platforms=["CUDA"], disabled_checks=["platform"])[0]
+
+    hlo = attention.experimental_get_compiler_ir(q, kv, kv)(stage="hlo")
+    call = next(line for line in hlo.splitlines() if "custom-call(" in line)
+    assert 'custom_call_target="__cudnn$fmhaSoftmax"' in call
+    assert "bf16[2,5,64,64]{3,1,2,0}" in call, "cuDNN writes (batch, queries, heads, head size)"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_size", "fused"),
+    [("bfloat16", 64, True), ("float16", 128, True), ("float32", 64, False), ("bfloat16", 512, False)],
+)
+def test_supported_dtypes_and_head_sizes(dtype: str, head_size: int, fused: bool) -> None:
+    assert supports(dtype, head_size) is fused

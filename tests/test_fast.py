@@ -1,0 +1,65 @@
+"""What --fast leaves out, and what it does to pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_pipeline import SMALL, draw, psnr
+
+from sdgen import InputError
+from sdgen.diffusion.shortcuts import shortcuts
+from sdgen.keras_cv_engine import KerasCvPipeline
+
+FAST = SMALL.replace(steps=25, fast=True)
+
+
+def rows(steps: int) -> tuple[str, str]:
+    """Rows that reuse features (.) and compute them (F), and rows with guidance (g)."""
+    found = shortcuts(np.arange(1000, 0, -1000 / steps), 1000)
+    return "".join("F."[int(r)] for r in found.reuse), "".join("-g"[int(g)] for g in found.guided)
+
+
+def test_the_first_rows_are_computed_whole_and_then_one_in_three():
+    assert rows(25) == ("FFFFFFFF..F..F..F..F..F..", "g" * 22 + "---")
+
+
+def test_a_long_run_reuses_more_and_a_short_one_nothing():
+    assert rows(50)[0].count("F") == 22
+    assert rows(12) == ("F" * 12, "g" * 11 + "-")
+
+
+@pytest.mark.slow
+def test_a_fast_picture_is_close_to_the_full_one(mini):
+    full, fast = draw(mini, FAST.replace(fast=False), FAST)
+    assert 20 < psnr(full, fast) < 60
+
+
+@pytest.mark.slow
+def test_a_fast_image_does_not_depend_on_its_neighbours(mini):
+    requests = [FAST, FAST.replace(prompt="a panda", steps=40, seed=1), FAST.replace(sampler="euler-a")]
+    together = draw(mini, *requests, batch_size=3)
+    for request, pixels in zip(requests, together, strict=True):
+        assert psnr(pixels, draw(mini, request)[0]) > 45
+
+
+@pytest.mark.slow
+def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(mini):
+    draw(mini, SMALL, FAST)
+    before = mini.compilations
+    fast, full = (mini.read(request).shape for request in (FAST, SMALL))
+    assert fast != full
+    draw(mini, FAST.replace(steps=7, sampler="unipc"), SMALL.replace(steps=4), FAST.replace(guidance=2.0))
+    assert mini.compilations == before
+
+
+@pytest.mark.slow
+def test_without_guidance_features_are_reused_too(mini):
+    full, fast = draw(mini, FAST.replace(fast=False, guidance=1.0), FAST.replace(guidance=1.0))
+    assert 20 < psnr(full, fast) < 60
+
+
+def test_keras_cv_has_no_fast(mini):
+    stock = object.__new__(KerasCvPipeline)
+    stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
+    with pytest.raises(InputError, match="--engine keras-cv has no --fast"):
+        stock.resolve(SMALL.replace(width=128, height=128, fast=True))
