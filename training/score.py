@@ -168,10 +168,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps of a picture")
     parser.add_argument("--held-out", type=int, default=0, help="pictures of the PSNR; 0 takes all held out")
     parser.add_argument("--no-sheet", action="store_true", help="draw no contact sheet")
-    parser.add_argument("--limit", type=int, default=0, help="as the classifier was trained with")
     arguments = parser.parse_args()
     device = models.device()
-    rows, pictures = data.load(arguments.data, arguments.work / "pictures.npy", arguments.limit)
+    rows, pictures = data.load(arguments.data, arguments.work / "pictures.npy")
     unseen = pictures[data.held_out(len(pictures))]
     if arguments.held_out:
         unseen = unseen[:: max(1, len(unseen) // arguments.held_out)]

@@ -49,7 +49,7 @@ class Autoencoder(nn.Module):
     def forward(self, rgb: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures from noisy latents, and from noisy latents at half size."""
         latents = self.encode(rgb)
-        small = F.avg_pool2d(latents[: len(rgb) // HALF_SIZE_SHARE], 2)
+        small = F.avg_pool2d(latents[: max(1, len(rgb) // HALF_SIZE_SHARE)], 2)
         return self.decode(latents + noise), self.decode(small + F.avg_pool2d(noise[: len(small)], 2))
 
     @torch.no_grad()
