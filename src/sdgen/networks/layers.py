@@ -46,6 +46,11 @@ class Parameter:
     axes: tuple[int, ...]
     arrange: Callable[[list[Array]], Array]
 
+    @property
+    def plain(self) -> bool:
+        """Whether the value is one source tensor, permuted and nothing more."""
+        return self.arrange is _columns and len(self.sources) == 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Numerics:

@@ -38,11 +38,19 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     parameters = list(layers.parameters())
     check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
 
-    def value(parameter: Parameter) -> Array:
+    def value(parameter: Parameter) -> Array | Tensor:
         arrays = [np.asarray(component.tensors[name]) for name in parameter.sources]
-        permuted = [a.reshape(a.shape[: len(parameter.axes)]).transpose(parameter.axes) for a in arrays]
+        arrays = [array.reshape(array.shape[: len(parameter.axes)]) for array in arrays]
+        permuted = [array.transpose(parameter.axes) for array in arrays]
+        if tensorflow and parameter.plain:
+            # It transposes and casts faster than NumPy, and in this thread. keras_cv's files hold the
+            # permuted form and come as transposed views of it: there the two cancel.
+            moved = permuted[0].flags.c_contiguous
+            tensor = ops.convert_to_tensor(permuted[0] if moved else arrays[0])
+            return ops.cast(tensor if moved else ops.transpose(tensor, parameter.axes), dtype)
         return parameter.arrange(permuted).astype(numpy_dtype, copy=False)
 
+    tensorflow = backend.active() == "tensorflow"
     numpy_dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     weights = {}
     threads = min(8, os.cpu_count() or 1)
@@ -50,7 +58,9 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     with ThreadPoolExecutor(threads) as executor:
         ahead = deque(executor.submit(value, parameter) for parameter in parameters[: 2 * threads])
         for i, parameter in enumerate(parameters):
-            tensor = backend.to_tensor(ahead.popleft().result())
+            tensor = ahead.popleft().result()
+            if isinstance(tensor, np.ndarray):
+                tensor = backend.to_tensor(tensor)
             if i + 2 * threads < len(parameters):
                 ahead.append(executor.submit(value, parameters[i + 2 * threads]))
             weights[parameter.name] = ops.convert_to_tensor(_variable(model, parameter.name, tensor, dtype))
