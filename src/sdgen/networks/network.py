@@ -128,7 +128,7 @@ class TextEncoderModel(_Network):
 
 
 class DecoderModel(_Network):
-    """The VAE's decoder: latents (batch, h, w, 4) -> pixels (batch, 8 h, 8 w, 3), -1 to 1."""
+    """The VAE's decoder: latents (batch, h, w, latent_channels) -> pixels (batch, 8 h, 8 w, 3), -1 to 1."""
 
     def __init__(self, layers: Decoder, component: Component, numerics: Numerics) -> None:
         super().__init__(layers, component, numerics, "decoder")
@@ -139,7 +139,10 @@ class DecoderModel(_Network):
 
 
 class EncoderModel(_Network):
-    """The VAE's encoder: pixels (batch, 8 h, 8 w, 3), -1 to 1 -> mean latents (batch, h, w, 4)."""
+    """The VAE's encoder: pixels (batch, 8 h, 8 w, 3), -1 to 1, to mean latents.
+
+    The latents are (batch, h, w, latent_channels).
+    """
 
     def __init__(self, layers: Encoder, component: Component, numerics: Numerics) -> None:
         super().__init__(layers, component, numerics, "image_encoder")
