@@ -34,22 +34,19 @@ class Parameter:
 
     Attributes:
         name: key in ``Weights``.
-        sources: reference tensor name -> its shape, in the order in which ``arrange`` takes them.
+        sources: reference tensor name -> its shape, in the order in which ``fill`` takes them.
         axes: the permutation that each source tensor goes through first; trailing axes of length 1 that it
             does not name are dropped.
-        arrange: from the permuted source arrays, in their stored dtype, to the value, in NumPy: JAX would
-            compile a program for each shape.
+        shape: of the value.
+        fill: writes the value to an array of that shape and any float dtype, from the permuted source
+            arrays in their stored dtypes.
     """
 
     name: str
     sources: Mapping[str, tuple[int, ...]]
     axes: tuple[int, ...]
-    arrange: Callable[[list[Array]], Array]
-
-    @property
-    def plain(self) -> bool:
-        """Whether the value is one source tensor, permuted and nothing more."""
-        return self.arrange is _columns and len(self.sources) == 1
+    shape: tuple[int, ...]
+    fill: Callable[[Array, list[Array]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +80,19 @@ class Layer:
                     yield from child.parameters()
 
 
-def _columns(arrays: list[Array]) -> Array:
+def columns(out: Array, arrays: list[Array]) -> None:
     """The arrays side by side along their last axis."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+    out, stop = np.atleast_2d(out), 0
+    for array in map(np.atleast_2d, arrays):
+        start, stop = stop, stop + array.shape[-1]
+        # By blocks of inputs, so that what is read of a transposed array stays in the cache.
+        for first in range(0, array.shape[-2], 64):
+            rows = slice(first, first + 64)
+            np.copyto(out[..., rows, start:stop], array[..., rows, :], casting="unsafe")
+
+
+def _vector(name: str, length: int) -> Parameter:
+    return Parameter(name, {name: (length,)}, (0,), (length,), columns)
 
 
 class Linear(Layer):
@@ -97,11 +104,12 @@ class Linear(Layer):
         self.name = "+".join(self.names)
 
     def own_parameters(self) -> Iterator[Parameter]:
-        shape = (self.outputs, self.inputs)
-        yield Parameter(self.name + ".weight", {f"{n}.weight": shape for n in self.names}, (1, 0), _columns)
+        total = len(self.names) * self.outputs
+        matrices = {f"{n}.weight": (self.outputs, self.inputs) for n in self.names}
+        yield Parameter(self.name + ".weight", matrices, (1, 0), (self.inputs, total), columns)
         if self.bias:
             biases = {f"{n}.bias": (self.outputs,) for n in self.names}
-            yield Parameter(self.name + ".bias", biases, (0,), _columns)
+            yield Parameter(self.name + ".bias", biases, (0,), (total,), columns)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         y = ops.matmul(x, weights[self.name + ".weight"])
@@ -159,11 +167,12 @@ class Conv3x3(Layer):
 
     def own_parameters(self) -> Iterator[Parameter]:
         weight = {self.name + ".weight": (self.outputs, self.inputs, 3, 3)}
+        matrix = (self.inputs, self.outputs)
         if self.winograd:
-            yield Parameter(self.name + ".winograd", weight, (2, 3, 1, 0), _winograd_filters)
+            yield Parameter(self.name + ".winograd", weight, (2, 3, 1, 0), (16, *matrix), _winograd_filters)
         else:
-            yield Parameter(self.name + ".weight", weight, (2, 3, 1, 0), _columns)
-        yield Parameter(self.name + ".bias", {self.name + ".bias": (self.outputs,)}, (0,), _columns)
+            yield Parameter(self.name + ".weight", weight, (2, 3, 1, 0), (3, 3, *matrix), columns)
+        yield _vector(self.name + ".bias", self.outputs)
 
     def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place."""
@@ -179,13 +188,11 @@ class Conv3x3(Layer):
 _FILTER_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 
 
-def _winograd_filters(arrays: list[Array]) -> Array:
+def _winograd_filters(out: Array, arrays: list[Array]) -> None:
     """(3, 3, inputs, outputs) -> (16, inputs, outputs); the products are numbered column first, then row."""
-    inputs, outputs = arrays[0].shape[2:]
     both = np.einsum("ij,kl->kijl", _FILTER_TRANSFORM, _FILTER_TRANSFORM).reshape(16, 9)
-    kernel = arrays[0].astype(np.float32).reshape(9, inputs * outputs)
-    products: Array = both @ kernel
-    return products.reshape(16, inputs, outputs)
+    kernel = arrays[0].astype(np.float32).reshape(9, -1)
+    np.matmul(both, kernel, out=out.reshape(16, -1), casting="unsafe")
 
 
 def _winograd(x: Tensor, filters: Tensor) -> Tensor:
@@ -233,8 +240,8 @@ class GroupNorm(Layer):
         self.name, self.channels, self.groups, self.epsilon = name, channels, groups, epsilon
 
     def own_parameters(self) -> Iterator[Parameter]:
-        for part in (".weight", ".bias"):
-            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, (0,), _columns)
+        yield _vector(self.name + ".weight", self.channels)
+        yield _vector(self.name + ".bias", self.channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Normalises over each group of channels and all positions."""
@@ -277,8 +284,8 @@ class LayerNorm(Layer):
         self.name, self.channels, self.epsilon = name, channels, epsilon
 
     def own_parameters(self) -> Iterator[Parameter]:
-        for part in (".weight", ".bias"):
-            yield Parameter(self.name + part, {self.name + part: (self.channels,)}, (0,), _columns)
+        yield _vector(self.name + ".weight", self.channels)
+        yield _vector(self.name + ".bias", self.channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         wide = ops.cast(x, "float32")

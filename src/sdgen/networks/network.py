@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-import ml_dtypes
 import numpy as np
 from keras import ops
 
@@ -24,6 +23,9 @@ from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Wei
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
+
+_AHEAD = 64
+"""Parameters read before their turn. Most are small: among so many there is a large one for each thread."""
 
 
 def network_weights(model: keras.Model, layers: Layer, component: Component, dtype: str) -> Weights:
@@ -38,31 +40,22 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     parameters = list(layers.parameters())
     check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
 
-    def value(parameter: Parameter) -> Array | Tensor:
+    def value(parameter: Parameter) -> Array:
         arrays = [np.asarray(component.tensors[name]) for name in parameter.sources]
         arrays = [array.reshape(array.shape[: len(parameter.axes)]) for array in arrays]
-        permuted = [array.transpose(parameter.axes) for array in arrays]
-        if tensorflow and parameter.plain:
-            # It transposes and casts faster than NumPy, and in this thread. keras_cv's files hold the
-            # permuted form and come as transposed views of it: there the two cancel.
-            moved = permuted[0].flags.c_contiguous
-            tensor = ops.convert_to_tensor(permuted[0] if moved else arrays[0])
-            return ops.cast(tensor if moved else ops.transpose(tensor, parameter.axes), dtype)
-        return parameter.arrange(permuted).astype(numpy_dtype, copy=False)
+        filled = backend.empty_array(parameter.shape, dtype)
+        parameter.fill(filled, [array.transpose(parameter.axes) for array in arrays])
+        return filled
 
-    tensorflow = backend.active() == "tensorflow"
-    numpy_dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     weights = {}
     threads = min(8, os.cpu_count() or 1)
-    # Threads read, fuse and cast, a few parameters ahead of this one, which moves them to the device.
+    # Threads read, permute and cast, a few parameters ahead of this one, which moves them to the device.
     with ThreadPoolExecutor(threads) as executor:
-        ahead = deque(executor.submit(value, parameter) for parameter in parameters[: 2 * threads])
+        ahead = deque(executor.submit(value, parameter) for parameter in parameters[:_AHEAD])
         for i, parameter in enumerate(parameters):
-            tensor = ahead.popleft().result()
-            if isinstance(tensor, np.ndarray):
-                tensor = backend.to_tensor(tensor)
-            if i + 2 * threads < len(parameters):
-                ahead.append(executor.submit(value, parameters[i + 2 * threads]))
+            tensor = backend.to_tensor(ahead.popleft().result())
+            if i + _AHEAD < len(parameters):
+                ahead.append(executor.submit(value, parameters[i + _AHEAD]))
             weights[parameter.name] = ops.convert_to_tensor(_variable(model, parameter.name, tensor, dtype))
     return weights
 

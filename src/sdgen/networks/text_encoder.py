@@ -16,6 +16,7 @@ from sdgen.networks.layers import (
     Parameter,
     Tensor,
     Weights,
+    columns,
     gelu,
     quick_gelu,
 )
@@ -30,8 +31,8 @@ class Embedding(Layer):
         self.name, self.count, self.width = name, count, width
 
     def own_parameters(self) -> Iterator[Parameter]:
-        name = self.name + ".weight"
-        yield Parameter(name, {name: (self.count, self.width)}, (0, 1), lambda arrays: arrays[0])
+        name, shape = self.name + ".weight", (self.count, self.width)
+        yield Parameter(name, {name: shape}, (0, 1), shape, columns)
 
 
 class EncoderLayer(Layer):

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
@@ -24,6 +23,7 @@ from sdgen.networks.layers import (
     Parameter,
     Tensor,
     Weights,
+    columns,
     silu,
 )
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
@@ -57,18 +57,10 @@ class TimeProjections(Layer):
     def own_parameters(self) -> Iterator[Parameter]:
         names = [f"{name}.time_emb_proj" for name, _ in self.blocks]
         sizes = [outputs for _, outputs in self.blocks]
-        yield Parameter(
-            "time_projections.weight",
-            {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)},
-            (1, 0),
-            lambda arrays: np.concatenate(arrays, axis=1),
-        )
-        yield Parameter(
-            "time_projections.bias",
-            {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)},
-            (0,),
-            np.concatenate,
-        )
+        matrices = {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)}
+        biases = {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)}
+        yield Parameter("time_projections.weight", matrices, (1, 0), (self.width, sum(sizes)), columns)
+        yield Parameter("time_projections.bias", biases, (0,), (sum(sizes),), columns)
 
     def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
         """(..., width) -> (..., sum of the blocks' channels)."""
