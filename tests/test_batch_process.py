@@ -193,6 +193,18 @@ def test_the_second_signal_leaves_at_once(sdgen: Command) -> None:
     assert interrupted_twice(process) == ExitCode.INTERRUPTED
 
 
+def test_a_signal_ends_loading_though_the_reader_of_the_summary_has_gone(sdgen: Command) -> None:
+    process = batch(sdgen, write("p.txt", "a fox"), "--json", "--device", "slow to load")
+    await_message(process, b"loading")
+    assert process.stdout is not None
+    process.stdout.close()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == ExitCode.INTERRUPTED
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+
+
 def test_a_full_disk_ends_the_run_and_leaves_nothing_torn(sdgen: Command) -> None:
     prompts = write("p.txt", "a fox", "--prompt big --size 1024x1024", "a cat")
 
@@ -354,7 +366,7 @@ def test_exit_status(sdgen: Command, prompts: list[str], arguments: list[str], e
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_an_unwritable_stdout_is_reported(sdgen: Command) -> None:
     with open("/dev/full", "wb") as full:
-        process = batch(sdgen, write("p.txt", "a fox", "a cat"), stdout=full)
+        process = batch(sdgen, write("p.txt", "a fox", "a cat"), "--json", stdout=full)
         _, messages = process.communicate(timeout=60)
     assert process.returncode in (ExitCode.NONE_DRAWN, ExitCode.SOME_FAILED)
-    assert b"error: stdout cannot be written: No space left on device" in messages
+    assert messages.count(b"error: stdout cannot be written: No space left on device") == 1

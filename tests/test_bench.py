@@ -82,6 +82,17 @@ def test_random_weights_keep_the_size_of_activations_and_are_the_same_each_time(
     assert (checkpoint.unet.tensors["conv_norm_out.bias"] == 0).all()
 
 
+def test_every_evaluation_of_a_step_counts(mini):
+    from sdgen import Request
+    from sdgen.benchmark.measure import _flops
+
+    heun, ddim = (
+        mini.resolve(Request(prompt="a fox", sampler=sampler, steps=steps))
+        for sampler, steps in (("heun", 4), ("ddim", 7))
+    )
+    assert _flops(mini, heun, 1, True) == _flops(mini, ddim, 1, True)
+
+
 def test_operations_are_those_that_pytorch_counts(checkpoint):
     """torch.utils.flop_counter on diffusers' UNet2DConditionModel and AutoencoderKL at 64x64 latents."""
     from sdgen.benchmark.flops import decoder_flops, unet_flops

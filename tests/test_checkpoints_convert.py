@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.convert import write_folder, write_single_file
+from sdgen.checkpoints.tensors import from_array
 from sdgen.errors import CheckpointError, InputError, OutputError
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -19,9 +21,12 @@ PARTS = ("unet", "vae", "text_encoder")
 
 @pytest.fixture(scope="module", params=["sd1", "sd2"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    path = tmp_path_factory.mktemp("convert") / f"{request.param}.safetensors"
-    files.write_stored(path, files.golden()["single_file"][request.param]["stored"])
-    return open_checkpoint(path)
+    return single_file(request.param, tmp_path_factory.mktemp("convert"))
+
+
+def single_file(family: str, folder: Path) -> Checkpoint:
+    stored = files.golden()["single_file"][family]["stored"]
+    return open_checkpoint(files.write_stored(folder / f"{family}.safetensors", stored))
 
 
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
@@ -78,8 +83,6 @@ def test_dtype_can_be_chosen(tmp_path: Path, dtype: str, expected: type) -> None
 def test_single_file_keeps_the_prediction_type(
     checkpoint: Checkpoint, tmp_path: Path, prediction: str, zero_snr: bool
 ) -> None:
-    import dataclasses
-
     scheduler = {**checkpoint.scheduler, "prediction_type": prediction, "rescale_betas_zero_snr": zero_snr}
     write_single_file(dataclasses.replace(checkpoint, scheduler=scheduler), tmp_path / "x.safetensors")
     again = open_checkpoint(tmp_path / "x.safetensors").scheduler
@@ -90,6 +93,44 @@ def test_single_file_keeps_the_prediction_type(
 def test_mini_has_no_single_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be one file: its unet has attention_head_dim"):
         write_single_file(open_checkpoint(files.MINI), tmp_path / "x.safetensors")
+
+
+def with_tensors(checkpoint: Checkpoint, part: str, arrays: dict[str, np.ndarray]) -> Checkpoint:
+    component = getattr(checkpoint, part)
+    entries = {name: from_array(array) for name, array in arrays.items()}
+    changed = dataclasses.replace(component, tensors=component.tensors.replaced(entries))
+    return dataclasses.replace(checkpoint, **{part: changed})
+
+
+def test_a_tensor_without_a_place_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    more = with_tensors(checkpoint, "unet", {"extra.weight": np.zeros(1, np.float32)})
+    with pytest.raises(CheckpointError, match=r"extra.weight has no place in a single file"):
+        write_single_file(more, tmp_path / "x.safetensors")
+
+
+def test_a_projection_has_no_place_beside_open_clip(tmp_path: Path) -> None:
+    sd2 = single_file("sd2", tmp_path)
+    more = with_tensors(sd2, "text_encoder", {"text_projection.weight": np.zeros((2, 2), np.float32)})
+    with pytest.raises(CheckpointError, match=r"text_projection.weight has no place in a single file"):
+        write_single_file(more, tmp_path / "x.safetensors")
+
+
+def test_a_layer_that_readers_leave_out_is_refused(tmp_path: Path) -> None:
+    sd2 = single_file("sd2", tmp_path)
+    tensors = sd2.text_encoder.tensors
+    first = [name for name in tensors if name.startswith("encoder.layers.0.")]
+    layers = {
+        name.replace("layers.0", f"layers.{number}"): tensors[name] for name in first for number in range(24)
+    }
+    with pytest.raises(CheckpointError, match="readers of such files leave out its text encoder's layer 24"):
+        write_single_file(with_tensors(sd2, "text_encoder", layers), tmp_path / "x.safetensors")
+
+
+def test_numbers_beyond_the_dtype_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    bias = np.full_like(checkpoint.unet.tensors["conv_in.bias"], 1e6)
+    with pytest.raises(CheckpointError, match=r"too large for float16"):
+        write_folder(with_tensors(checkpoint, "unet", {"conv_in.bias": bias}), tmp_path / "x", "float16")
+    assert not (tmp_path / "x").exists()
 
 
 def test_existing_target_is_kept(tmp_path: Path) -> None:
@@ -113,8 +154,6 @@ def test_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     broken = mini.vae.tensors.replaced(
         {"decoder.conv_in.weight": type(entry)(entry.shape, entry.dtype, fail)}
     )
-    import dataclasses
-
     checkpoint = dataclasses.replace(mini, vae=dataclasses.replace(mini.vae, tensors=broken))
     with pytest.raises(CheckpointError, match="unreadable"):
         write_folder(checkpoint, tmp_path / "x")

@@ -103,6 +103,19 @@ def test_missing_shard_is_named(model: Path) -> None:
         open_checkpoint(model)
 
 
+def test_shard_of_an_impossible_name_is_missing(model: Path) -> None:
+    shard(model, {"conv_in.weight": "x" * 300})
+    with pytest.raises(CheckpointError, match="x is missing, one of 1 parts"):
+        open_checkpoint(model)
+
+
+def test_shard_that_is_a_pickle_is_refused(model: Path) -> None:
+    (model / "unet" / "part.bin").write_bytes(b"\x80\x02")
+    shard(model, {"conv_in.weight": "part.bin"})
+    with pytest.raises(CheckpointError, match=r"part.bin is a pickle"):
+        open_checkpoint(model)
+
+
 def test_shard_without_a_listed_tensor_is_named(model: Path) -> None:
     first = f"{UNET}-00001-of-00002.safetensors"
     shard(model, {"conv_in.weight": first, "conv_in.bias": first})

@@ -174,9 +174,29 @@ def shorten(file, group, name) -> None:
     group.attrs["weight_names"] = [name]
 
 
+def number_names(file, group, name) -> None:
+    group.attrs["weight_names"] = 7
+
+
+def empty_names(file, group, name) -> None:
+    group.attrs["weight_names"] = h5py.Empty("f")
+
+
+def name_below_a_weight(file, group, name) -> None:
+    group.attrs["weight_names"] = [name + "/x"]
+
+
+def name_no_text(file, group, name) -> None:
+    group.attrs["weight_names"] = [b"\xff"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (number_names, "7 is missing"),
+        (empty_names, "is missing"),
+        (name_below_a_weight, "is missing"),
+        (name_no_text, "truncated or not an HDF5 file"),
         (link_out, "leads to another file"),
         (store_outside, "not stored as plain numbers in the file"),
         (compress, "not stored as plain numbers in the file"),

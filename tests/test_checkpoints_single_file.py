@@ -157,6 +157,38 @@ def test_missing_tensor_is_named(single_files, tmp_path) -> None:
         open_checkpoint(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("family_name", ["sd1", "sd2"])
+@pytest.mark.parametrize(
+    ("ending", "name"),
+    [
+        ("input_blocks.0.0.weight", "conv_in.weight"),
+        ("diffusion_model.out.2.weight", "conv_out.weight"),
+        ("token_embedding.weight", "embeddings.token_embedding.weight"),
+        ("decoder.conv_in.weight", "decoder.conv_in.weight"),
+    ],
+)
+def test_tensor_of_another_rank_is_named(
+    single_files, tmp_path: Path, family_name: str, ending: str, name: str
+) -> None:
+    stored = next(key for key in load_file(single_files[family_name]) if key.endswith(ending))
+    path = changed(single_files[family_name], tmp_path / "x.safetensors", {stored: np.zeros(8, np.float32)})
+    with pytest.raises(CheckpointError, match=rf"have {name} of shape \(8,\)"):
+        open_checkpoint(path)
+
+
+def test_sd2_without_its_first_convolution_is_told(single_files, tmp_path: Path) -> None:
+    tensors = load_file(single_files["sd2"])
+    del tensors["model.diffusion_model.input_blocks.0.0.weight"]
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=r"lack conv_in.weight"):
+        open_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_file_has_no_variants(single_files) -> None:
+    with pytest.raises(CheckpointError, match="no weights of variant 'fp16'"):
+        open_checkpoint(single_files["sd1"], "fp16")
+
+
 def test_unknown_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(CheckpointError, match="of no known kind"):
@@ -239,3 +271,15 @@ def test_vae_that_is_none(single_files, tmp_path: Path) -> None:
         with_vae(checkpoint, tmp_path / "x.safetensors")
     with pytest.raises(ModelUnavailable, match="no VAE at"):
         with_vae(checkpoint, tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("vae.ckpt", "is a pickle, which can run code"), ("vae.png", "is not a .safetensors file")],
+)
+def test_vae_in_a_file_of_another_kind_is_not_called_damaged(
+    single_files, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(CheckpointError, match=message):
+        with_vae(open_checkpoint(single_files["sd1"]), tmp_path / name)

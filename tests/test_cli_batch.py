@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from sdgen.cli import entries
 from sdgen.errors import ExitCode
+from sdgen.models import catalogue
 
 
 @pytest.fixture
@@ -118,6 +119,13 @@ def test_without_sidecars_an_image_is_enough(sdgen: Command) -> None:
 def test_other_formats_are_kept_too(sdgen: Command, format: str) -> None:
     run(sdgen, "--format", format)
     assert statuses(run(sdgen, "--format", format, "--json")) == ["kept", "kept"]
+
+
+def test_an_image_in_another_format_has_a_sidecar_of_its_own(sdgen: Command) -> None:
+    run(sdgen)
+    run(sdgen, "--format", "webp")
+    assert len(files()) == 8
+    assert statuses(run(sdgen, "--json")) == ["kept", "kept"]
 
 
 def test_a_name_template_is_completed_by_the_digest(sdgen: Command) -> None:
@@ -255,6 +263,12 @@ def test_shards_are_disjoint_and_complete(sdgen: Command) -> None:
     assert sorted(name for shard in names for name in shard) == images("all")
 
 
+def test_a_shard_without_an_entry_has_nothing_to_do(sdgen: Command) -> None:
+    result = run(sdgen, "--shard", "3/3")
+    assert (result.exit_code, result.stdout) == (ExitCode.OK, "")
+    assert "0 images drawn" in result.stderr
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "x", "1/", "-1/2"])
 def test_a_wrong_shard(sdgen: Command, shard: str) -> None:
     assert run(sdgen, "--shard", shard).exit_code == ExitCode.USAGE
@@ -366,6 +380,15 @@ def test_a_dry_run_says_what_would_be_drawn(sdgen: Command) -> None:
     assert set(planned["files"]) == {f"outputs/{name}" for name in images() if "fox" not in name}
 
 
+def test_a_dry_run_looks_each_model_up_a_few_times_however_many_images_there_are(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    monkeypatch.setattr(catalogue, "load", lambda load=catalogue.load: looked_up.append(1) or load())
+    assert run(sdgen, "--dry-run", "-n", "100").exit_code == ExitCode.OK
+    assert len(looked_up) < 5
+
+
 @pytest.mark.parametrize(
     ("prompt", "arguments", "programs"),
     [
@@ -408,6 +431,11 @@ def test_progress_for_programs(sdgen: Command) -> None:
     assert (progress[-1]["done"], progress[-1]["images"], progress[-1]["steps"]) == (2, 2, 8)
     assert events[-1]["event"] == "message"
     assert events[-1]["text"].startswith("2 images drawn, in ")
+
+
+def test_quiet_leaves_programs_the_errors(sdgen: Command) -> None:
+    result = run(sdgen, "--progress", "json", "--quiet", text="a long fox\nbroken\n")
+    assert [json.loads(line)["event"] for line in result.stderr.splitlines()] == ["error"]
 
 
 def test_ten_thousand_lines_of_rubbish(sdgen: Command, tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def test_settings_and_variables_in_force(
 ) -> None:
     (sdgen.config / "config.toml").write_text("steps = 3")
     monkeypatch.setenv("SDGEN_SEED", "7")
+    monkeypatch.setenv("SDGEN_SHARD", "1/2")
     found = report(sdgen)
+    assert not found["problems"]
     assert found["settings"]["values"] == {"steps": "3"}
     assert found["environment"]["SDGEN_SEED"] == "7"
 

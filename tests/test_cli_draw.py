@@ -150,6 +150,7 @@ def test_stdin_is_one_prompt(sdgen: Command) -> None:
         (["-"], b"\xff\xfe", "the prompt on stdin is not UTF-8 text"),
         (["-", "-"], b"a fox", "can be given once"),
         (["-"], b"x" * 10**6, "the most is 20000"),
+        (["-"], b"x" + "富".encode() * 30_000, "the most is 20000"),
     ],
 )
 def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: bytes, complaint: str) -> None:
@@ -173,6 +174,7 @@ def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: byt
         (["-o", "-", "--name", "{n}"], "--name is for the files of a folder"),
         (["-o", "fox.png", "--format", "webp"], "-o and --format name different formats"),
         (["-o", "fox.bmp"], ".bmp is not an image format"),
+        (["-o", ""], "-o is empty"),
         (["--eta", "0.5", "--sampler", "euler"], "--eta is for the sampler ddim"),
         (["--steps", "0"], "steps must be 1 to 1000, not 0"),
         (["--steps", "1001"], "steps must be 1 to 1000, not 1001"),
@@ -213,6 +215,7 @@ def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: byt
         (["--prompt-syntax", "x"], "'x' is not one of 'a1111'"),
         (["--clip-skip", "12"], "clip_skip must be 0 to 11, not 12"),
         (["--guidance-rescale", "2"], "guidance_rescale must be 0 to 1, not 2"),
+        (["--cache-limit", "9" * 400], "is not a number of bytes"),
         (["--name", "{sed}"], "unknown field {sed}"),
         (["--name", "../x"], "no path"),
         (["--config", "absent.toml"], "there is no such settings file"),
@@ -344,6 +347,20 @@ def test_one_file_that_is_there_is_refused_before_loading(sdgen: Command) -> Non
         result.stderr == "error: fox.png is already there and is not overwritten; give another name with -o\n"
     )
     assert not sdgen.loads
+
+
+@pytest.mark.parametrize("name", ["a" * 300, f"{'a' * 300}.png"])
+def test_a_place_whose_name_is_too_long_is_refused_before_loading(sdgen: Command, name: str) -> None:
+    result = sdgen.draw("a fox", "-o", name)
+    assert result.exit_code == ExitCode.NONE_DRAWN
+    assert "is too long for its file system; give a shorter one" in result.stderr
+    assert not sdgen.loads
+
+
+def test_a_model_whose_name_is_too_long_is_unknown(sdgen: Command) -> None:
+    result = sdgen.run("a fox", "--model", "a" * 300)
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert "there is no model named" in result.stderr
 
 
 def test_a_folder_and_a_name(sdgen: Command) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ import stand_in
 from command import Command, interrupted_twice, start
 from PIL import Image
 
+from sdgen.__main__ import main
 from sdgen.errors import ExitCode
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and terminals")
@@ -96,6 +98,17 @@ def test_a_signal_before_drawing_leaves_at_once(sdgen: Command) -> None:
     assert b"0 of 1 image drawn" in messages
 
 
+def test_a_signal_while_the_command_is_imported_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(types.ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "sdgen.cli.root", Interrupted("sdgen.cli.root"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == ExitCode.INTERRUPTED
+
+
 def test_a_reader_that_leaves_ends_the_run_quietly(sdgen: Command) -> None:
     process = sdgen.start("a fox", "slow", "slow", "slow", "--model", "mini", "--quiet")
     first_line(process)
@@ -105,6 +118,27 @@ def test_a_reader_that_leaves_ends_the_run_quietly(sdgen: Command) -> None:
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == CLOSED_PIPE
     assert len(images(sdgen)) == 2
+
+
+def test_a_reader_that_leaves_ends_other_commands_quietly_too(sdgen: Command) -> None:
+    sdgen.draw("a fox", "-o", "fox.png")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = sdgen.start("show", "fox.png", stdout=theirs)
+    os.close(theirs)
+    _, messages = process.communicate(timeout=60)
+    assert (process.returncode, messages) == (CLOSED_PIPE, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file names are Unicode")
+def test_a_path_goes_out_as_its_bytes_whatever_the_locale(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdgen.draw("a fox", "-o", "fox.png")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    process = sdgen.start("grid", "fox.png", "-o", os.fsdecode(b"sheet\xff.png"))
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (ExitCode.OK, b"sheet\xff.png\n")
 
 
 def test_image_bytes_and_nothing_else_reach_stdout(sdgen: Command) -> None:
@@ -185,6 +219,16 @@ def test_an_unwritable_stdout_is_reported(sdgen: Command, arguments: list[str]) 
     assert process.returncode == ExitCode.NONE_DRAWN
     assert b"error: stdout cannot be written: No space left on device" in messages
     assert b"Traceback" not in messages
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize(("prompt", "expected"), [("a fox", ExitCode.OK), ("broken", ExitCode.NONE_DRAWN)])
+def test_messages_that_nobody_takes_change_nothing(sdgen: Command, prompt: str, expected: ExitCode) -> None:
+    with open("/dev/full", "wb") as full:
+        process = sdgen.start(prompt, "--model", "mini", stderr=full)
+        process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert len(images(sdgen)) == (expected == ExitCode.OK)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -12,6 +12,8 @@ from command import Command
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from sdgen import records
+from sdgen.cli import edge
 from sdgen.errors import ExitCode
 
 
@@ -82,3 +84,15 @@ def test_wrong_files_do_not_hide_the_others(sdgen: Command) -> None:
         "error: outputs is a folder; name the files in it",
     ]
     assert sdgen.run("show", "missing.png").exit_code == ExitCode.NONE_DRAWN
+
+
+def test_an_unforeseen_error_advises_no_option_that_is_not_there(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(path: Path) -> None:
+        raise RuntimeError("this should not happen")
+
+    monkeypatch.setattr(records, "read", crash)
+    monkeypatch.setattr(edge.LOG, "handlers", [])
+    result = sdgen.run("show", "a.png")
+    assert (result.exit_code, result.stderr) == (1, "error: RuntimeError: this should not happen\n")

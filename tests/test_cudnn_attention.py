@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +54,24 @@ def test_tensorflow_hands_it_to_xla() -> None:
     call = next(line for line in hlo.splitlines() if "custom-call(" in line)
     assert 'custom_call_target="__cudnn$fmhaSoftmax"' in call
     assert "bf16[2,5,64,64]{3,1,2,0}" in call, "cuDNN writes (batch, queries, heads, head size)"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "fused"),
+    [("9.0", "bfloat16", True), ("7.5", "float16", False), ("gfx90a", "float16", False)],
+)
+def test_it_is_taken_on_gpus_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, capability: str, dtype: str, fused: bool
+) -> None:
+    """JAX says the capability of NVIDIA's GPUs and the name of AMD's."""
+    jax = pytest.importorskip("jax")
+    from sdgen import backend
+    from sdgen.networks.chunked_attention import chunked
+
+    monkeypatch.setattr(backend, "active", lambda: "jax")
+    monkeypatch.setattr(jax, "devices", lambda kind: [SimpleNamespace(compute_capability=capability)])
+    assert backend.default_dtype("gpu:0") == dtype
+    assert (backend.attention("gpu:0", dtype) is not chunked) is fused
 
 
 @pytest.mark.parametrize(

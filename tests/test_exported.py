@@ -78,9 +78,12 @@ def stored(folder):
     return path
 
 
-def test_a_damaged_file_is_written_again(folder):
+@pytest.mark.parametrize("part", [slice(None), slice(60, 90), slice(100, None)])
+def test_a_damaged_file_is_written_again(folder, part):
     expected = run(program([]))
-    stored(folder).write_bytes(b"damaged")
+    damaged = bytearray(stored(folder).read_bytes())
+    damaged[part] = b"damaged" if part == slice(None) else bytes(len(damaged[part]))
+    stored(folder).write_bytes(damaged)
     assert np.array_equal(run(program([])), expected)
     assert json.loads(gzip.decompress(stored(folder).read_bytes()))["shape"] == [2, 3]
 

@@ -183,7 +183,9 @@ def test_a_broken_image_is_left_out_and_named(sdgen: Command, folder: Path) -> N
     assert len(Page(Path("images/gallery.html").read_text("utf-8")).items) == 6
 
 
-@pytest.mark.parametrize("arguments", [["missing"], ["empty"], ["file.png"], ["empty", "-o", "empty"]])
+@pytest.mark.parametrize(
+    "arguments", [["missing"], ["a" * 300], ["empty"], ["file.png"], ["empty", "-o", "empty"]]
+)
 def test_wrong_use_is_a_sentence(sdgen: Command, arguments: list[str]) -> None:
     Path("empty").mkdir()
     Image.new("RGB", (8, 8)).save("file.png")

@@ -185,7 +185,8 @@ def test_draw_puts_its_images_on_a_sheet(sdgen: Command) -> None:
     ("arguments", "sentence"),
     [
         (["-o", "-", "--grid", "s.png"], "-o - stores no image"),
-        (["--grid", "s.gif"], "is not an image format"),
+        (["-o", "s.png", "--grid", "./s.png"], "-o and --grid name one file"),
+        (["--grid", "s.gif"], "--grid s.gif: .gif is not an image format"),
         (["--grid", "folder/"], "is a folder; name an image file"),
         (["--grid", "s.png", "-n", "5000"], "takes up to 4096 images, and these are 5000"),
     ],
@@ -230,8 +231,10 @@ def test_where_nothing_is_drawn_there_is_no_sheet(sdgen: Command) -> None:
     assert (result.exit_code, Path("s.png").exists()) == (ExitCode.NONE_DRAWN, False)
 
 
-def test_images_are_there_even_if_the_sheet_cannot_be_written(sdgen: Command) -> None:
-    process = sdgen.start("draw", "slow fox", "--model", "mini", "--grid", "s.png")
+@pytest.mark.parametrize("arguments", [["draw", "slow fox"], ["batch", "p.txt"]])
+def test_images_are_there_even_if_the_sheet_cannot_be_written(sdgen: Command, arguments: list[str]) -> None:
+    Path("p.txt").write_text("slow fox\n")
+    process = sdgen.start(*arguments, "--model", "mini", "--grid", "s.png")
     assert process.stderr is not None
     while b"loading mini" not in process.stderr.readline():
         pass
@@ -262,6 +265,7 @@ def test_a_sidecar_stands_for_its_image(sdgen: Command) -> None:
     "arguments",
     [
         ["missing.png", "-o", "sheet.png"],
+        ["a" * 300, "-o", "sheet.png"],
         ["broken.png", "-o", "sheet.png"],
         ["empty", "-o", "sheet.png"],
         ["broken.png", "-o", "folder/"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -11,7 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import sdgen
-from sdgen import InputError, Request, models, prompt_loras
+from sdgen import CheckpointError, InputError, Request, models, prompt_loras
+from sdgen.conditioning import Conditioner
 
 SMALL = Request(prompt="a red heart", steps=2, width=64, height=64, seed=7)
 MODULE = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -67,6 +69,11 @@ def test_a_lora_that_is_not_there_says_where_it_belongs(lora_folder):
         prompt_loras.named([SMALL.replace(prompt="a heart <lora:other:1>")])
 
 
+def test_a_lora_at_two_scales_is_refused(lora_folder):
+    with pytest.raises(InputError, match="names the LoRA 'style' at several scales"):
+        prompt_loras.named([SMALL.replace(prompt="a heart <lora:style:1> <lora:style:0.5>")])
+
+
 def test_a_plain_prompt_names_no_lora(lora_folder):
     assert prompt_loras.named([SMALL.replace(prompt="<lora:none:1>", prompt_syntax="plain")]) == []
 
@@ -78,6 +85,57 @@ def test_an_inpainting_model_is_refused_with_the_reason(tmp_path):
     config.write_text(json.dumps({**json.loads(config.read_text()), "in_channels": 9}))
     with pytest.raises(InputError, match="changes a picture that it is given"):
         sdgen.load(str(folder))
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A copy of the bundled model, to be put together wrongly."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(models.locate("mini"), folder)
+    return folder
+
+
+def edit(file, **changes):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_tokenizer_with_longer_rows_than_the_text_encoder_takes_is_refused(mixed):
+    edit(mixed / "tokenizer" / "tokenizer_config.json", model_max_length=200)
+    with pytest.raises(CheckpointError, match="rows of 200 tokens and its text encoder takes 77"):
+        sdgen.load(str(mixed))
+
+
+def test_a_text_encoder_of_another_family_is_refused(mixed):
+    edit(mixed / "text_encoder" / "config.json", hidden_size=768)
+    with pytest.raises(CheckpointError, match="vectors of 768 numbers and its UNet takes 256"):
+        sdgen.load(str(mixed))
+
+
+def test_a_token_that_the_text_encoder_lacks_is_refused(mini):
+    tokenizer = copy.copy(mini.checkpoint.tokenizer)
+    tokenizer.encode = lambda text: [70_000] if text else []
+    conditioner = Conditioner(mini.networks, tokenizer, {}, jit=False, keep=False)
+    with pytest.raises(InputError, match="a token of the model's tokenizer that its text encoder lacks"):
+        conditioner.tokenize("a red heart", "plain")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "sentence"),
+    [
+        ("unet", {"block_out_channels": "abc"}, "the UNet's config.json has block_out_channels = 'abc'"),
+        ("unet", {"attention_head_dim": 7}, "divides 96 channels by 7"),
+        ("unet", {"attention_head_dim": [1, 2]}, r"has 2 attention_head_dim for \d blocks"),
+        ("unet", {"norm_num_groups": 0}, "norm_num_groups = 0, where a whole number above 0 belongs"),
+        ("unet", {"down_block_types": 5}, "down_block_types = 5, not a list"),
+        ("unet", {"up_block_types": ["UpBlock2D"]}, "3 widths for 3 down and 1 up blocks"),
+        ("vae", {"block_out_channels": 5}, "the VAE's config.json has block_out_channels = 5"),
+        ("text_encoder", {"num_hidden_layers": "x"}, "the text encoder's .* num_hidden_layers = 'x'"),
+    ],
+)
+def test_a_malformed_configuration_is_told_with_its_field(mixed, part, change, sentence):
+    edit(mixed / part / "config.json", **change)
+    with pytest.raises(CheckpointError, match=sentence):
+        sdgen.load(str(mixed))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +158,14 @@ def test_a_textual_inversion_is_used_by_name(mini, tmp_path):
     request = SMALL.replace(prompt="a sparkle heart")
     (named,), (word,) = pipeline.generate([request]), mini.generate([request])
     assert not np.array_equal(named.pixels, word.pixels)
+
+
+def test_two_textual_inversions_of_one_name_are_refused(tmp_path):
+    files = [tmp_path / name for name in ("sparkle.safetensors", "Sparkle.safetensors")]
+    for file in files:
+        save_file({"emb_params": np.zeros((1, 256), np.float32)}, file)
+    with pytest.raises(InputError, match=r"Sparkle.safetensors is another .* called 'Sparkle'"):
+        sdgen.load("mini", embeddings=files)
 
 
 def test_the_graph_runtime_draws_what_xla_draws(mini):

@@ -210,6 +210,35 @@ def test_malformed_part_is_named(mini: Checkpoint, tmp_path: Path, role: str, sh
         change(mini, tmp_path, tensors, TO_Q)
 
 
+def test_parts_of_another_kind_are_left_out(mini: Checkpoint, tmp_path: Path) -> None:
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    loha = {"w1_a": (96, 2), "w1_b": (2, 96), "w2_a": (96, 2), "w2_b": (2, 96)}
+    tensors = {f"{key}.hada_{role}": random(*shape) for role, shape in loha.items()}
+    expected = change(mini, tmp_path, tensors, TO_Q)
+    tensors |= {f"{key}.lora_up.weight": random(96, 4)}
+    np.testing.assert_array_equal(change(mini, tmp_path, tensors, TO_Q), expected)
+    (warning,) = apply_loras(mini, [(tmp_path / "lora.safetensors", 1.0)]).warnings
+    assert "1 of its 5 keys" in warning and "lora_up" in warning
+
+
+def test_a_second_spelling_of_a_module_is_reported(mini: Checkpoint, tmp_path: Path) -> None:
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    tensors = {f"{key}.lora_down.weight": random(4, 96), f"{key}.lora_up.weight": random(96, 4)}
+    tensors |= {f"unet.{TO_Q}.lora_A.weight": random(4, 96), f"unet.{TO_Q}.lora_B.weight": random(96, 4)}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    (warning,) = apply_loras(mini, [(tmp_path / "lora.safetensors", 1.0)]).warnings
+    assert "2 of its 4 keys" in warning and f"unet.{TO_Q}.lora_A.weight" in warning
+
+
+@pytest.mark.parametrize("role", ["lora_down.weight", "alpha"])
+def test_numbers_that_are_not_finite_are_refused(mini: Checkpoint, tmp_path: Path, role: str) -> None:
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    tensors = {f"{key}.lora_down.weight": random(4, 96), f"{key}.lora_up.weight": random(96, 4)}
+    tensors[f"{key}.{role}"] = np.full((4, 96) if "down" in role else (), np.nan, np.float32)
+    with pytest.raises(CheckpointError, match=r"to_q.weight by numbers that are not finite"):
+        change(mini, tmp_path, tensors, TO_Q)
+
+
 @pytest.mark.parametrize(
     ("suffix", "kind"),
     [(".dora_scale", "DoRA"), (".lora_magnitude_vector.weight", "DoRA"), (".lokr_w1", "LoKr")],
@@ -238,9 +267,15 @@ def test_missing_file(mini: Checkpoint, tmp_path: Path) -> None:
         apply_loras(mini, [(tmp_path / "x.safetensors", 1.0)])
 
 
-def test_unreadable_metadata_is_an_error(mini: Checkpoint, tmp_path: Path) -> None:
+def test_folder_is_refused(mini: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is a folder; give the .safetensors file in it"):
+        apply_loras(mini, [(tmp_path, 1.0)])
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_unreadable_metadata_is_an_error(mini: Checkpoint, tmp_path: Path, text: str) -> None:
     path = lora_files.peft(tmp_path / "lora.safetensors")
-    save_file(load_file(path), path, {"lora_adapter_metadata": "{"})
+    save_file(load_file(path), path, {"lora_adapter_metadata": text})
     with pytest.raises(CheckpointError, match="unreadable lora_adapter_metadata"):
         apply_loras(mini, [(path, 1.0)])
 

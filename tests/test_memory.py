@@ -49,6 +49,24 @@ def test_a_decoder_by_rows_gives_the_numbers_of_the_decoder(mini, monkeypatch):
     assert np.abs(np.asarray(program(latents)) - whole).max() <= 1e-5 * np.abs(whole).max()
 
 
+def test_a_block_by_rows_keeps_two_maps(mini):
+    """No loop of the program is handed a third one, which would be a copy."""
+    import tensorflow as tf
+
+    from sdgen.networks import vae_rows
+    from sdgen.networks.resnet import ResnetBlock
+
+    block = ResnetBlock("block", 8, 8, 4, 1e-6, mini.networks.numerics("float32"))
+    weights = {p.name: tf.zeros(p.shape) for p in block.parameters()}
+    program = tf.function(
+        lambda x: vae_rows._resnet(block, weights, x, None), jit_compile=True, autograph=False
+    )
+    hlo = program.experimental_get_compiler_ir(tf.zeros((1, 48, 16, 8)))(stage="hlo")
+    loops = [line for line in hlo.splitlines() if " while(" in line]
+    assert len(loops) == 2
+    assert all(line.partition(" while(")[0].count("f32[1,48,16,8]") <= 2 for line in loops)
+
+
 def test_large_pictures_are_decoded_by_rows():
     for limit, low_memory in ((decoding.WHOLE, False), (decoding.WHOLE_IN_LOW_MEMORY, True)):
         side = int(limit**0.5) // 8

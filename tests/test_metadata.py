@@ -147,3 +147,7 @@ def test_jpeg_keeps_full_colour_resolution() -> None:
     from PIL import JpegImagePlugin
 
     assert JpegImagePlugin.get_sampling(Image.open(io.BytesIO(encoded("jpeg")))) == 0
+
+
+def test_a_name_that_is_none_has_no_version() -> None:
+    assert list(metadata.versions(["numpy", "", "no such package"])) == ["numpy"]

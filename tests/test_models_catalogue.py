@@ -87,6 +87,14 @@ MISTAKES = {
     "file name": (toy().replace('"a.h5"', '"../a.h5"'), "files: name must be a file name"),
     "no file": (toy(more='[[toy.sources]]\nname = "b"'), "source 'b' needs either files or repo"),
     "a source twice": (toy(more=SOURCE), "source 'web' is there twice"),
+    "a file twice": (toy().replace(FILE, f"{FILE}, {FILE}"), "source 'web' has two files of one name"),
+    "half an address": (toy().replace("example.org", "[::1"), "urls must be a list of https://"),
+    "a revision out of the cache": (
+        '[toy]\ntask = "inpainting"\n[[toy.sources]]\nname = "hub"\nrepo = "a/b"\nrevision = "../x"',
+        "revision must be a branch, tag or commit",
+    ),
+    "the folder of LoRAs": (toy().replace("toy", "loras"), "keeps LoRAs under this name"),
+    "a deep nest": ("a = " + "[" * 5000 + "]" * 5000, "is not valid TOML"),
     "no table": ("toy = 3", "the row 'toy' must be a table"),
     "no TOML": ("[toy", "is not valid TOML"),
     "a strange name": ('["a b"]', "the row 'a b': a name has letters"),
@@ -160,7 +168,9 @@ def test_an_unknown_name_gets_the_nearest(places: Places) -> None:
         models.find("sdturbo")
 
 
-@pytest.mark.parametrize("spec", ["./there/is/none", "none.safetensors", "none.h5", "~/none"])
+@pytest.mark.parametrize(
+    "spec", ["./there/is/none", "none.safetensors", "none.h5", "~/none", "~no-such-user/none"]
+)
 def test_a_path_with_nothing_there_is_told(spec: str, places: Places) -> None:
     with pytest.raises(ModelUnavailable, match="there is no model at"):
         models.find(spec)
@@ -170,6 +180,12 @@ def test_a_repository_is_named_with_or_without_revision(places: Places) -> None:
     source = models.find("user/repo@refs/pr/1").source()
     assert (source.repo, source.revision) == ("user/repo", "refs/pr/1")
     assert models.find("user/repo").source().revision == "main"
+
+
+@pytest.mark.parametrize("revision", ["/", "/etc", "..", "../../x", "a/../../x"])
+def test_a_revision_does_not_lead_out_of_the_hub_cache(revision: str, places: Places) -> None:
+    with pytest.raises(ModelUnavailable, match="there is no model named"):
+        models.find(f"user/repo@{revision}")
 
 
 def test_a_file_is_itself(places: Places) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import fault_server as faults
 import pytest
+import requests
 from fault_server import FaultServer, Places
 
 from sdgen import models
 from sdgen.errors import ExitCode, ModelUnavailable
+from sdgen.models import connection
 
 pytest_plugins = ("model_fixtures",)
 
@@ -356,3 +358,12 @@ def test_a_proxy_is_used(server: FaultServer, places: Places, monkeypatch: pytes
     monkeypatch.setenv("NO_PROXY", "")
     places.row("toy", entry("http://localhost:9/weights.h5", sha256=SHA256))
     assert models.pull("toy").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "9" * 5000, "Mon, 01 Jan 0001 00:00:00 -0000", "soon"])
+def test_headers_that_are_no_numbers_are_passed_over(text: str) -> None:
+    answer = requests.Response()
+    answer.status_code = 503
+    answer.headers.update({"Content-Length": text, "Retry-After": text})
+    assert connection.total_size(answer, 0) is None
+    assert connection._retry_after(answer) in (None, 0.0)

@@ -14,8 +14,9 @@ from fault_server import HubServer, Places
 
 from sdgen import models
 from sdgen.errors import ModelUnavailable
-from sdgen.models import store
+from sdgen.models import connection, store
 from sdgen.models.hub import choose
+from sdgen.models.patience import NextMirror, TryAgain
 
 pytest_plugins = ("model_fixtures",)
 
@@ -211,6 +212,25 @@ def test_a_listing_that_fails_is_told(fault: faults.Fault, words: str, published
     published.behave()
     published.plan(listing, faults.status(503), faults.status(429))
     assert models.pull(REPO).is_dir()
+
+
+@pytest.mark.parametrize("name", ["user/re--po", "user/repo.", "user/" + "x" * 100])
+def test_a_name_that_the_hub_does_not_have_is_told_at_once(name: str, published: HubServer) -> None:
+    with pytest.raises(ModelUnavailable, match="is not a name that a repository on the Hub can have"):
+        models.pull(name)
+    assert published.requests == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "refused"), [("https://hub.invalid", True), ("http://hub.invalid", False)]
+)
+def test_plain_http_to_the_hub_is_taken_where_the_endpoint_says_so(
+    endpoint: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv("NO_PROXY", "*")
+    with connection.session() as opened, pytest.raises(NextMirror if refused else TryAgain):
+        connection.get(opened, "http://hub.invalid/x", {}, timeout=1)
 
 
 def test_a_path_out_of_the_folder_is_refused(hub: HubServer) -> None:

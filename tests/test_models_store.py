@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -173,6 +174,13 @@ def test_list_tells_what_is_here(row: FaultServer, places: Places) -> None:
     assert states()["toy"] == "here"
 
 
+def test_list_passes_over_other_folders(places: Places) -> None:
+    for name in ("foo@bar", "user--repo@main"):
+        (places.models / name).mkdir(parents=True)
+    listed = [json.loads(line)["name"] for line in run("list", "--json").stdout.splitlines()]
+    assert "user/repo@main" in listed and "foo@bar" not in listed
+
+
 def test_list_is_a_table_for_people(places: Places) -> None:
     lines = run("list").stdout.splitlines()
     assert lines[0].split() == ["NAME", "HERE", "DOWNLOAD", "FOR", "WHAT", "IT", "IS"]
@@ -216,6 +224,28 @@ def test_rm_asks_and_removes(row: FaultServer, places: Places) -> None:
     assert states()["toy"] == "no"
     with pytest.raises(InputError, match="there is nothing to remove of toy: it is not on this machine"):
         run("rm", "--yes", "toy")
+
+
+def test_rm_tells_what_it_cannot_delete(
+    row: FaultServer, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.pull("toy")
+
+    def refuse(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(ModelUnavailable, match=r"toy is still here, whole or in part: .*Permission denied"):
+        models.remove("toy")
+
+
+def test_others_may_read_the_manifest(row: FaultServer, places: Places) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = models.pull("toy")
+    finally:
+        os.umask(before)
+    assert (folder / "manifest.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_the_bundled_model_cannot_be_removed(places: Places) -> None:

@@ -78,7 +78,7 @@ def test_model_field_is_the_last_part_of_a_path() -> None:
         ("{sed}", "unknown field {sed}; the fields are n, slug, seed"),
         ("{}", "unknown field {}"),
         ("{seed.real}", "unknown field {seed.real}"),
-        ("{seed!r}", "unknown field {seed}"),
+        ("{seed!r}", "{seed!r}: write {seed}"),
         ("{seed", "braces"),
         ("{seed:99999}", "only numbers take a width"),
         ("{slug:10}", "only numbers take a width"),

@@ -187,7 +187,7 @@ def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_vanishes_is_reported(tmp_path: Path) -> None:
     output = ready(Output(tmp_path / "outputs"))
     (tmp_path / "outputs").rmdir()
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match="outputs is not there; make it"):
         output.save(image())
 
 
@@ -258,6 +258,20 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path) -> 
 def test_a_reserved_number_is_left_to_its_owner(tmp_path: Path) -> None:
     (tmp_path / ".sdgen-0001.tmp").touch()
     assert ready(Output(tmp_path)).save(image()).path.name.startswith("0002-")
+
+
+def test_a_reservation_is_given_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed = []
+    unlink = Path.unlink
+
+    def noted(self: Path, missing_ok: bool = False) -> None:
+        removed.append(self.name)
+        unlink(self, missing_ok)
+
+    output = ready(Output(tmp_path))
+    monkeypatch.setattr(Path, "unlink", noted)
+    output.save(image())
+    assert removed == [".sdgen-0001-json.tmp", ".sdgen-0001.tmp"]
 
 
 @pytest.mark.parametrize("template", ["{n}-{slug}-{seed}", "{slug}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -33,6 +34,18 @@ def changed(pipeline, part, **tensors):
     component = dataclasses.replace(component, tensors=component.tensors.replaced(entries))
     checkpoint = dataclasses.replace(pipeline.checkpoint, **{part: component})
     return sdgen.Pipeline(checkpoint, pipeline.entry, "float32", "cpu:0")
+
+
+def test_two_streams_may_take_turns(mini):
+    """Neither leaves its device to what runs between two of its events."""
+    from tensorflow.python.eager import context
+
+    requests = [SMALL, SMALL.replace(steps=5, seed=8)]
+    streams, alone, last = [mini.stream([request]) for request in requests], draw(mini, *requests), {}
+    for events in itertools.zip_longest(*streams):
+        last |= {i: event for i, event in enumerate(events) if event is not None}
+        assert context.context().device_name == ""
+    assert all(psnr(last[i].pixels, pixels) > 50 for i, pixels in enumerate(alone))
 
 
 def test_changing_numbers_compiles_nothing(mini):
@@ -180,9 +193,35 @@ def test_the_stock_engine_refuses_another_architecture():
         sdgen.load("mini", engine="keras-cv")
 
 
+def test_the_stock_engine_has_its_own_model(mini, monkeypatch):
+    from sdgen.keras_cv_engine import KerasCvPipeline
+
+    monkeypatch.setattr(KerasCvPipeline, "_stock_model", lambda self, height, width: (height, width))
+    stock = object.__new__(KerasCvPipeline)
+    stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
+    assert (stock.model, stock.compilations) == ((256, 256), 0)
+
+
 def test_clip_skip_changes_the_picture(mini):
     all_layers, fewer = draw(mini, SMALL, SMALL.replace(clip_skip=1))
     assert not np.array_equal(all_layers, fewer)
+
+
+def test_clip_skip_leaves_a_layer(mini):
+    assert mini.resolve(SMALL.replace(clip_skip=3)).clip_skip == 3
+    with pytest.raises(InputError, match="less than the 4 layers of mini's text encoder, not 4"):
+        mini.resolve(SMALL.replace(clip_skip=4))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_has_an_image(mini, size):
+    with pytest.raises(InputError, match=f"batch size must be 1 or more, not {size}"):
+        next(mini.generate([SMALL], size))
+
+
+def test_a_step_is_done_after_all_of_its_evaluations(mini):
+    *progress, _ = mini.stream([SMALL.replace(sampler="heun", steps=2)])
+    assert (progress[0].step, progress[-1].step) == (0, 2)
 
 
 def test_a_scheduler_setting_can_be_overridden(mini):

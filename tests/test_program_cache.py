@@ -94,6 +94,23 @@ def test_a_limit_that_is_no_size_is_refused(tmp_path, monkeypatch):
     assert "'lots' is not a number of bytes such as 500MB or 4GB" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["a folder", 'a "quoted\\\'s" one'])
+def test_tensorflow_keeps_programs_in_a_folder_of_any_name(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    monkeypatch.setenv("SDGEN_CACHE_DIR", str(folder))
+    monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+    program = """
+from sdgen import backend
+backend.activate("tensorflow")
+import tensorflow as tf
+print(float(tf.function(lambda x: x + 1, jit_compile=True)(1.0)))
+"""
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert result.stdout == "2.0\n"
+    assert any(path.is_file() for path in folder.rglob("*"))
+    assert [*tmp_path.iterdir()] == [folder]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_drawing_after_warmup_compiles_nothing(tmp_path, monkeypatch, backend):

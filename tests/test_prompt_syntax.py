@@ -1,6 +1,7 @@
 """The prompt syntax and the chunks, against AUTOMATIC1111's (golden/make_prompt_syntax.py)."""
 
 import json
+import time
 
 import ml_dtypes
 import numpy as np
@@ -54,6 +55,13 @@ def test_hundreds_of_prompts_equal_a1111(clip):
     size = make_prompt_syntax.BLOCK
     digests = [make_prompt_syntax.digest(results[at : at + size]) for at in range(0, len(results), size)]
     assert digests == GOLDEN["blocks"]
+
+
+def test_a_long_run_of_spaces_takes_no_time():
+    started = time.process_time()
+    parse_emphasis(" " * 20_000)
+    parse_emphasis("BREAK" + " " * 20_000 + "BREAK")
+    assert time.process_time() - started < 1
 
 
 def test_break_inside_brackets_breaks():

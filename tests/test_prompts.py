@@ -218,6 +218,13 @@ def test_yaml_merges_that_multiply_end() -> None:
         ("yaml", "[" * 5000, ["1: the YAML is nested too deeply"]),
         (
             "yaml",
+            ".0: &m0 {steps: 1}\n"
+            + "".join(f".{n}: &m{n} {{<<: *m{n - 1}}}\n" for n in range(1, 3000))
+            + "requests:\n- {<<: *m2999, prompt: a}",
+            ["3002: the maps that it merges are nested too deeply"],
+        ),
+        (
+            "yaml",
             '\n- "\\UFFFFFFFF"',
             ["2: the file is not YAML: a number in an escape or directive is too large"],
         ),

@@ -6,6 +6,7 @@ import json
 import shlex
 import struct
 import subprocess
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def test_changed_pixels_are_noticed(tmp_path: Path) -> None:
     assert records.unchanged(records.read(saved.sidecar)) is False
 
 
-@pytest.mark.parametrize("image", ["../x.png", "/etc/passwd", "", "a\0b", None, 5, ".."])
+@pytest.mark.parametrize("image", ["../x.png", "/etc/passwd", "", "a\0b", "a" * 3000, None, 5, ".."])
 def test_a_sidecar_names_no_image_elsewhere(tmp_path: Path, image: object) -> None:
     saved = stored(tmp_path)
     values = json.loads(saved.sidecar.read_text("utf-8"))
@@ -116,6 +117,13 @@ def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
     assert found is not None
     assert found.settings == {"prompt": "x", "negative_prompt": "", "height": 512}
     assert set(found.other) == {"Steps", "Sampler", "guidance", "seed", "width"}
+
+
+@pytest.mark.parametrize("text", ["a " * 250_000, f"Steps: 1, {'a' * 500_000}", f"Steps: 1,{' ' * 500_000}"])
+def test_a_long_line_takes_no_long_time(text: str) -> None:
+    began = time.process_time()
+    assert foreign_text.from_parameters(f"a fox\n{text}") is None
+    assert time.process_time() - began < 10
 
 
 def test_what_is_written_as_parameters_is_read_back() -> None:
@@ -299,6 +307,7 @@ def record(**settings: Any) -> records.Record:
         ({"prompt": "-x", "steps": 3}, "sdgen draw --steps 3 -- -x"),
         ({"prompt": "-"}, "echo - | sdgen draw -- -"),
         ({"prompt": "x", "zero_snr": False, "guidance": 7.0}, "sdgen draw x --guidance 7 --no-zero-snr"),
+        ({"prompt": "x", "negative_prompt": "v2.0"}, "sdgen draw x --negative v2.0"),
         ({"prompt": "x", "clip_skip": 2, "rng": "torch"}, "sdgen draw x --clip-skip 2 --rng torch"),
         ({"steps": 3}, ""),
     ],
@@ -334,7 +343,16 @@ def test_command_with_what_was_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["it's $(rm -rf ~) `x`", 'a "b" \\ c', "two\nlines\ttab", "\x1b[31m red \\' x", "富士山 \u200b"]
+    "prompt",
+    [
+        "it's $(rm -rf ~) `x`",
+        'a "b" \\ c',
+        "two\nlines\ttab",
+        "\x1b[31m red \\' x",
+        "富士山 \u200b",
+        "10\xa0foxes",
+        "👩\u200d🚀",
+    ],
 )
 def test_a_shell_reads_the_prompt_as_it_is(prompt: str) -> None:
     command = record(prompt=prompt).command().replace("sdgen draw ", "printf %s ", 1)

@@ -191,6 +191,12 @@ def test_heun_and_plms_say_which_step_a_row_belongs_to() -> None:
     assert sampler_table(PLAIN, "plms", 4).steps.tolist() == [0, 0, 1, 2, 3]
 
 
+def test_a_step_is_done_after_its_last_row() -> None:
+    heun, ddim = (sampler_table(PLAIN, sampler, 3) for sampler in ("heun", "ddim"))
+    assert [heun.steps_done(rows) for rows in range(6)] == [0, 0, 1, 1, 2, 3]
+    assert [ddim.steps_done(rows) for rows in range(4)] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("sampler", "schedule"),
     [("ddim", "karras"), ("ddpm", "exponential"), ("plms", "karras"), ("lcm", "sgm-uniform")],

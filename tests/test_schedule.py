@@ -90,6 +90,16 @@ def test_exponential_levels_fall_by_equal_factors() -> None:
         ("beta_schedule", "sigmoid"),
         ("beta_schedule", None),
         ("beta_start", "small"),
+        ("beta_start", -1),
+        ("beta_end", float("nan")),
+        ("num_train_timesteps", "many"),
+        ("num_train_timesteps", 0),
+        ("num_train_timesteps", 10**9),
+        ("num_train_timesteps", 999.5),
+        ("trained_betas", "none"),
+        ("trained_betas", []),
+        ("trained_betas", [0.1, "a"]),
+        ("steps_offset", "one"),
         ("prediction_type", "flow_prediction"),
         ("timestep_spacing", "random"),
     ],
@@ -117,6 +127,21 @@ def test_a_schedule_that_cannot_be_read_is_named(setting: str, value: Any) -> No
 def test_a_setting_that_the_samplers_do_not_know_is_named(setting: str, value: Any) -> None:
     with pytest.raises(CheckpointError, match=setting):
         sampler_table({**BASE, setting: value}, "dpmpp-2m", 10)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "setting", "value"),
+    [
+        ("lcm", "timestep_scaling", "ten"),
+        ("lcm", "original_inference_steps", "fifty"),
+        ("lcm", "original_inference_steps", 3000),
+        ("dpmpp-2m", "sigma_min", "small"),
+        ("euler", "sigma_max", -1.0),
+    ],
+)
+def test_a_sampler_setting_that_is_no_such_number_is_named(sampler: str, setting: str, value: Any) -> None:
+    with pytest.raises(CheckpointError, match=setting):
+        sampler_table({**BASE, "use_karras_sigmas": True, setting: value}, sampler, 10)
 
 
 def test_a_schedule_of_the_user_overrides_the_checkpoints_curve() -> None:

@@ -112,6 +112,8 @@ def test_another_file_can_be_named(sdgen: Command, tmp_path: Path) -> None:
         ('model = ""', "model: it is empty"),
         ("steps = ", "is not valid TOML"),
         (b"steps = \xff", "is not valid TOML"),
+        (f"steps = {'9' * 5000}", "is not valid TOML"),
+        (f"steps = {'[' * 3000}", "is not valid TOML"),
     ],
 )
 def test_mistakes_in_the_file_name_file_key_and_what_is_allowed(

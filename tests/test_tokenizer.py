@@ -126,6 +126,14 @@ def test_missing_file_is_named(folder, missing):
         ("tokenizer_config.json", '{"eos_token": 3}', "names 3 as eos_token"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {}}}', "added_tokens_decoder is not"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"1": {}}}', "without spelling or id"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"%s": {}}}' % ("9" * 5000), "decoder is not"),
+        ("added_tokens.json", '{"<cat>": -1}', "added_tokens.json is not a vocabulary"),
+        (
+            "tokenizer.json",
+            '{"added_tokens": [{"id": -1, "content": "x"}], "model": '
+            '{"end_of_word_suffix": "</w>", "merges": [], "vocab": {}}}',
+            "without spelling or id",
+        ),
         ("special_tokens_map.json", "nul", "special_tokens_map.json is not valid JSON"),
         ("added_tokens.json", '{"<cat>": null}', "added_tokens.json is not a vocabulary"),
         ("tokenizer.json", "{}", "tokenizer.json is not a CLIP tokenizer"),

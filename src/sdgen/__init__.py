@@ -27,7 +27,8 @@ from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.loading import load
-    from sdgen.pipeline import Image, Pipeline, Progress
+    from sdgen.pipeline import Pipeline
+    from sdgen.results import Image, Progress
 
 __version__ = "0.1.0"
 
@@ -54,8 +55,12 @@ def __getattr__(name: str) -> Any:
         from sdgen.loading import load
 
         return load
-    if name in ("Pipeline", "Progress", "Image"):
-        from sdgen import pipeline
+    if name == "Pipeline":
+        from sdgen.pipeline import Pipeline
 
-        return getattr(pipeline, name)
+        return Pipeline
+    if name in ("Image", "Progress"):
+        from sdgen import results
+
+        return getattr(results, name)
     raise AttributeError(f"module 'sdgen' has no attribute {name!r}")

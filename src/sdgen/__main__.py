@@ -6,12 +6,16 @@ import contextlib
 import os
 import sys
 
+from sdgen.errors import ExitCode
+
 
 def main() -> None:
     """Run the command on ``sys.argv`` and exit with its status."""
-    from sdgen.cli.root import root
-    from sdgen.cli.streams import open_closed_descriptors
-
+    try:
+        from sdgen.cli.root import root
+        from sdgen.cli.streams import open_closed_descriptors
+    except KeyboardInterrupt:  # From here on, root.main and Session see to signals.
+        sys.exit(ExitCode.INTERRUPTED)
     open_closed_descriptors()
     try:
         root.main(prog_name="sdgen")

@@ -11,15 +11,18 @@ import importlib
 import importlib.util
 import math
 import os
+import re
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sdgen import program_cache
 from sdgen.errors import BackendError
 
 if TYPE_CHECKING:
     from sdgen.checkpoints.tensors import Array
+
+Item = TypeVar("Item")
 
 BACKENDS = ("tensorflow", "jax")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -120,7 +123,9 @@ def _cache_tensorflow_programs() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # Without a cache folder each process compiles anew.
-    os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
+    # XLA splits the variable at spaces that are not quoted.
+    quoted = re.sub(r'(["\\])', r"\\\1", str(folder))
+    os.environ["TF_XLA_FLAGS"] = f'{flags} --tf_xla_persistent_cache_directory="{quoted}"'.strip()
 
 
 def _configure_jax() -> None:
@@ -210,7 +215,7 @@ def peak_memory(device: str) -> int | None:
 
 
 def default_dtype(device: str) -> str:
-    """The widest dtype that is fast on a device: see the table in the code.
+    """The widest dtype that is fast on a device.
 
     CPUs compute in float32. bfloat16 has float32's range and is native from NVIDIA's Ampere on
     (compute capability 8.0) and on TPUs; float16 serves what came before.
@@ -233,12 +238,13 @@ def low_memory_dtype(device: str) -> str:
 
 
 def _compute_capability(index: int) -> tuple[int, int]:
+    """NVIDIA's; (0, 0) for other makes, of which JAX gives a name such as gfx90a."""
     if active() == "jax":
         import jax
 
-        text = str(getattr(jax.devices("gpu")[index], "compute_capability", "0.0"))
+        text = str(getattr(jax.devices("gpu")[index], "compute_capability", ""))
         major, _, minor = text.partition(".")
-        return int(major), int(minor or 0)
+        return (int(major), int(minor or 0)) if major.isdecimal() else (0, 0)
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[index])
@@ -257,6 +263,21 @@ def on_device(device: str) -> Any:
     return tf.device(f"/{kind}:{index}")
 
 
+def each_on_device(device: str, items: Iterator[Item]) -> Iterator[Item]:
+    """The items of a generator, each made on ``device``, which is not the consumer's in between.
+
+    A generator that yields inside ``on_device`` would hand that to its consumer, and two of them that take
+    turns would leave it in the wrong order, which TensorFlow refuses.
+    """
+    nothing = object()
+    while True:
+        with on_device(device):
+            item = next(items, nothing)
+        if item is nothing:
+            return
+        yield cast(Item, item)
+
+
 def empty_array(shape: tuple[int, ...], dtype: str) -> Array:
     """An array for ``to_tensor``, its values not set."""
     import mmap
@@ -273,9 +294,10 @@ def empty_array(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def to_tensor(array: Array) -> Any:
-    """An array of ``empty_array``, filled, on the device of ``on_device``.
+    """An array of ``empty_array``, filled, as a tensor; on a CPU it may be the tensor's memory from here on.
 
-    On a CPU it may be the tensor's memory from here on.
+    Under JAX it is on the device of ``on_device``. Under TensorFlow it may still be on the CPU, from where a
+    variable copies it to its own device.
     """
     if active() == "jax":
         import jax

@@ -1,9 +1,9 @@
 """A folder in which every task of a batch has a file name of its own, so that a batch can be gone on with.
 
-A name ends in the task's identity: what was asked for, and the files that change the weights. Whoever runs
-the same batch again finds each task's image under the name where it would be stored, whatever the order,
-the shard or the process that drew it. A task is claimed by a lock on a file beside its image; the system
-drops the lock of a process that is killed.
+A name ends in the task's identity: what was asked for, the files that change the weights, and a format
+other than png. Whoever runs the same batch again finds each task's image under the name where it would be
+stored, whatever the order, the shard or the process that drew it. A task is claimed by a lock on a file
+beside its image; the system drops the lock of a process that is killed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import filelock
 from sdgen import naming, whole_files
 from sdgen.errors import ImageError, InputError, OutputError
 from sdgen.metadata import FORMATS, encode, pixels_sha256
-from sdgen.output import FOLDER, Output, Saved, place_pair, sidecar_text, waiting_for
+from sdgen.output import FOLDER, Output, Saved, place_pair, sidecar_text
 from sdgen.request import Request
 from sdgen.tasks import Task
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Image
+    from sdgen.results import Image
 
 DEFAULT_NAME = "{slug}-{seed}-{digest}"
 FAILED = ".failed"
@@ -79,6 +79,8 @@ class BatchFolder(Output):
                 "name",
             )
         self._changes = {name: value for name, value in (changes or {}).items() if value}
+        if format != "png":  # Images that differ in their format alone would have one sidecar.
+            self._changes["format"] = format
         self._force, self._retry, self._verify = force, retry_failed, verify
         self._stored: set[str] = set()
         self._claims: dict[str, filelock.BaseFileLock] = {}
@@ -179,11 +181,9 @@ class BatchFolder(Output):
         created = created or datetime.now().astimezone()
         text = sidecar_text(image, path.name, self.format, created, job) if self.metadata else None
         temporary = self._temporary()
-        self._temporaries = {temporary, waiting_for(temporary)}
-        with whole_files.explained(self.folder):
+        with whole_files.explained(self.folder), self._held(temporary):
             self._make_room(path, job)
             saved = place_pair(path, data, text, temporary)
-        self._temporaries = set()
         self._stored.add(job)
         return saved
 
@@ -194,10 +194,8 @@ class BatchFolder(Output):
             OutputError: the folder cannot be written.
         """
         record = {"job": self.identity(task), "error": str(error), "request": request.to_dict()}
-        with whole_files.explained(self.folder):
-            temporary = self._temporary()
-            whole_files.write_synced(temporary, f"{json.dumps(record, indent=2)}\n".encode())
-            os.replace(temporary, self.path(task, request).with_suffix(FAILED))
+        path = self.path(task, request).with_suffix(FAILED)
+        whole_files.write(path, f"{json.dumps(record, indent=2)}\n".encode(), replace=True)
 
     def path(self, task: Task, request: Request) -> Path:
         """Where a task's image is stored; ``request`` as for ``find``."""

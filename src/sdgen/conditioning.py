@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from sdgen import backend
+from sdgen.errors import InputError
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.model import Networks
 from sdgen.program import Program
@@ -46,6 +47,7 @@ class Conditioner:
         self.tokenizer, self.embeddings, self._jit = tokenizer, embeddings, jit
         self._networks, self._keep = networks, keep
         self._width = networks.text_encoder_config.hidden_size
+        self._vocabulary = networks.text_encoder_config.vocab_size
         self._programs: dict[int, Program] = {}
         self._rows: OrderedDict[tuple[Any, ...], Array] = OrderedDict()
         if keep:
@@ -55,10 +57,18 @@ class Conditioner:
         """A prompt's tokens and weights; ``syntax`` is a name of ``sdgen.request.PROMPT_SYNTAXES``.
 
         Raises:
-            InputError: the prompt's syntax is wrong.
+            InputError: the prompt's syntax is wrong, or it has a token that the text encoder lacks.
         """
         vectors = {name: len(values) for name, values in self.embeddings.items()}
-        return tokenize_prompt(prompt, self.tokenizer, plain=syntax == "plain", embeddings=vectors)
+        read = tokenize_prompt(prompt, self.tokenizer, plain=syntax == "plain", embeddings=vectors)
+        if (number := int(read.tokens.max())) >= self._vocabulary:
+            word = self.tokenizer.decode([number])
+            raise InputError(
+                f"the prompt has {word!r}, a token of the model's tokenizer that its text encoder lacks; "
+                "leave it out",
+                "prompt",
+            )
+        return read
 
     def encode(self, prompts: Sequence[TokenizedPrompt], clip_skip: int) -> Array:
         """The encodings of prompts, float32 (prompts, length, width).

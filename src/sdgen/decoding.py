@@ -9,12 +9,11 @@ import numpy as np
 from sdgen import backend
 from sdgen.errors import ImageError
 from sdgen.program import Program
+from sdgen.results import Pixels
 
 if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights
     from sdgen.networks.model import Networks
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 WHOLE = 1024 * 1024
 """Pixels of the largest picture that is decoded as a whole; a larger one is decoded by rows.

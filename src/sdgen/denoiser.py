@@ -46,7 +46,7 @@ class Denoiser:
         Args:
             model: the network.
             jit: ``Program``'s, for what runs once a picture.
-            traced: called whenever the loop has been traced and is about to be compiled.
+            traced: ``Program``'s, for the loop.
             keep: keep the loop that XLA compiles on disk as a labelled ``Program``.
         """
         self._keep = keep

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ class Expansion:
     def __post_init__(self) -> None:
         if self.dynamic is not None and self.dynamic not in DYNAMIC:
             raise InputError(f"dynamic must be one of {', '.join(DYNAMIC)}, not {self.dynamic!r}", "dynamic")
-        if self.wildcards is not None and not self.wildcards.is_dir():
+        if self.wildcards is not None and not os.path.isdir(self.wildcards):
             raise InputError(f"there is no wildcards folder {str(self.wildcards)!r}", "wildcards")
 
     @functools.cached_property

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -55,7 +56,7 @@ class Export:
         try:
             stored = json.loads(gzip.decompress(self.path.read_bytes()))
             os.utime(self.path)
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, zlib.error):
             return None
         return self._callable(stored)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Denoised, Image
+    from sdgen.results import Denoised, Image
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")

@@ -30,4 +30,4 @@ def state() -> Path:
 
 def _folder(variable: str, default: str, below: str = "") -> Path:
     chosen = os.environ.get(variable)
-    return Path(chosen).expanduser().absolute() if chosen else Path(default, below)
+    return Path(os.path.expanduser(chosen)).absolute() if chosen else Path(default, below)

@@ -59,8 +59,10 @@ def from_parameters(text: str) -> Found | None:
     """
     lines = text.strip().splitlines()
     for index in range(len(lines) - 1, -1, -1):
+        if not lines[index].lstrip().startswith(_FIRST_KEYS):
+            continue
         matches = _PAIR.findall(lines[index])
-        if len(matches) >= _LEAST_PAIRS and lines[index].lstrip().startswith(_FIRST_KEYS):
+        if len(matches) >= _LEAST_PAIRS:
             pairs = {key.strip(): _unquoted(value) for key, value in matches}
             lines = lines[:index]
             break
@@ -180,7 +182,8 @@ def _schedule(text: str) -> dict[str, Any] | None:
 _NEGATIVE = "Negative prompt:"
 _FIRST_KEYS = ("Steps:", "Size:", "Seed:", "Sampler:")
 _LEAST_PAIRS = 3
-_PAIR = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_PAIR = re.compile(r'(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+"""A key and its value. Keys are bounded so that a text without an end of one takes no quadratic time."""
 
 _PARAMETERS: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
     "Steps": _count("steps"),

@@ -8,6 +8,7 @@ script by their digests, pictures, and nothing else.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import io
@@ -128,10 +129,10 @@ def check_replaceable(path: Path) -> None:
     Raises:
         OutputError: there is another file of this name.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if path.is_file():
-        with path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("rb") as file:
             if MARK.encode() in file.read(4096):
                 return
     raise OutputError(f"{path} is there and is no gallery of sdgen; give another name with -o")

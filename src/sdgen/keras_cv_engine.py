@@ -12,6 +12,7 @@ import contextlib
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_
 from sdgen.decoding import checked
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import CheckpointError, InputError
-from sdgen.pipeline import Denoised, Image, Job, Pipeline, Progress
+from sdgen.pipeline import Pipeline
 from sdgen.request import Request
+from sdgen.results import Denoised, Image, Job, Progress
 
 MULTIPLE = 128
 """keras_cv rounds sizes to multiples of this; here another size is an error."""
@@ -53,6 +55,17 @@ class KerasCvPipeline(Pipeline):
         self._start_background()
         self._drawn_size: tuple[int, int] | None = None
         _check_architecture(checkpoint)
+
+    @cached_property
+    def model(self) -> Any:
+        """keras_cv's stock model for pictures of the model's own size."""
+        size = self._native_size()
+        return self._stock_model(size, size)
+
+    @property
+    def compilations(self) -> int:
+        """0: keras_cv's loop is Python's."""
+        return 0
 
     @property
     def size_multiple(self) -> int:

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
-from sdgen.errors import BackendError, InputError
+from sdgen.errors import BackendError, CheckpointError, InputError
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.pipeline import Pipeline
 
@@ -41,6 +44,25 @@ def read_checkpoint(
     if vae is not None:
         checkpoint = with_vae(checkpoint, vae, variant)
     return apply_loras(checkpoint, loras)
+
+
+def _fitting_text_encoder(checkpoint: Checkpoint) -> TextEncoderConfig:
+    """The text encoder's configuration, once it is sure that tokenizer and UNet go with it.
+
+    Raises:
+        CheckpointError: the model is put together of parts of several.
+    """
+    config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
+    width = checkpoint.unet.config.get("cross_attention_dim", config.hidden_size)
+    fault = None
+    if length > positions:
+        fault = f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
+    elif width != config.hidden_size:
+        fault = f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes {width}"
+    if fault:
+        raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
+    return config
 
 
 def activate(backend: str | None, device: str | None, dtype: str | None) -> tuple[str, str]:
@@ -97,6 +119,7 @@ def load(
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.
         CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used.
+        InputError: it does not draw from text alone, or two embeddings have one name.
         BackendError: the backend, device, dtype or engine cannot be used here.
     """
     entry = models.find(model)
@@ -109,8 +132,14 @@ def load(
             "take another model",
             "model",
         )
-    width = TextEncoderConfig.from_config(checkpoint.text_encoder.config).hidden_size
-    vectors = dict(read_embedding(file, width=width) for file in embeddings)
+    text_encoder = _fitting_text_encoder(checkpoint)
+    vectors: dict[str, NDArray[np.float32]] = {}
+    spell = checkpoint.tokenizer.encode  # prompts name them in any case
+    for file in embeddings:
+        word, rows = read_embedding(file, width=text_encoder.hidden_size)
+        if any(spell(word) == spell(other) for other in vectors):
+            raise InputError(f"{file} is another textual inversion called {word!r}; leave one out")
+        vectors[word] = rows
     automatic = dtype in (None, "auto")
     device, dtype = activate(backend, device, dtype)
     if low_memory and automatic:

@@ -77,7 +77,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
+        except (metadata.PackageNotFoundError, ValueError):  # The latter of an empty name.
             continue
     return found
 

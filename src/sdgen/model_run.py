@@ -19,8 +19,9 @@ from sdgen.tasks import LOOKAHEAD, Feed, Rejected, Task
 
 if TYPE_CHECKING:
     from sdgen.output import Saved
-    from sdgen.pipeline import Image, Pipeline, Progress
+    from sdgen.pipeline import Pipeline
     from sdgen.render import Policy
+    from sdgen.results import Image, Progress
 
 _BETWEEN_LOOKS = 0.5
 """Seconds between two looks at what other processes draw."""
@@ -155,7 +156,7 @@ class ModelRun:
 
     def _draw(self, batch: list[Pair]) -> Iterator[Progress | Outcome | Note]:
         """Denoise one batch and hand it to the finisher."""
-        from sdgen.pipeline import Denoised
+        from sdgen.results import Denoised
 
         while self._finisher.full or (self._finisher.busy and not self._overlap):
             yield from self._collect(wait=True)
@@ -249,7 +250,7 @@ class ModelRun:
 
     def _draw_wide(self, unusable: _Unusable) -> Iterator[Progress | Outcome]:
         """Draw in float32, alone and once, what came out unusable in a smaller dtype."""
-        from sdgen.pipeline import Denoised
+        from sdgen.results import Denoised
 
         task, image = unusable.pair[0], unusable.image
         self._retried.add(task.number)

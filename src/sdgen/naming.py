@@ -110,7 +110,9 @@ class Template:
         for _, field, spec, conversion in self._parts:
             if field is None:
                 continue
-            if field not in FIELDS or conversion:
+            if conversion:
+                raise self._refused(f"{{{field}!{conversion}}}: write {{{field}}}")
+            if field not in FIELDS:
                 raise self._refused(f"unknown field {{{field}}}; the fields are {', '.join(FIELDS)}")
             width = _WIDTH.fullmatch(spec or "")
             if width is None or (spec and field in _TEXTS):

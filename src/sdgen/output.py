@@ -24,7 +24,7 @@ from sdgen.request import Request
 from sdgen.whole_files import PREFIX, SUFFIX
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Image
+    from sdgen.results import Image
 
 FOLDER = Path("outputs")
 """Where images go when nothing else is said, below the current folder."""
@@ -65,7 +65,7 @@ class Output:
         self.metadata = metadata
         self.file_name = file_name
         self._number = 0
-        self._temporaries: set[Path] = set()
+        self._temporaries: tuple[Path, ...] = ()
 
     def prepare(self, images: int, bytes_each: int) -> None:
         """Make the folder and find out, before anything is drawn, whether images can be stored there.
@@ -78,7 +78,7 @@ class Output:
             OutputError: the folder cannot be made or written, the disk has too little space, or the one
                 file is already there.
         """
-        if self.folder.exists() and not self.folder.is_dir():
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
         with whole_files.explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class Output:
 
     def abandon(self) -> None:
         """Remove the temporary files of a ``save`` that will not be finished, before leaving the process."""
-        for file in tuple(self._temporaries):
+        for file in self._temporaries:
             with contextlib.suppress(OSError):
                 file.unlink()
 
@@ -119,12 +119,21 @@ class Output:
     def _claim(self, request: Request, created: datetime) -> Iterator[tuple[str, Path]]:
         """A free file name, and the temporary file that keeps it ours until the block ends."""
         name, temporary = self._reserve(request, created)
-        self._temporaries = {temporary, waiting_for(temporary)}
-        try:
+        with self._held(temporary):
             yield name, temporary
+
+    @contextlib.contextmanager
+    def _held(self, temporary: Path) -> Iterator[None]:
+        """Remove a temporary file and what waits beside it when the block, or the process, ends.
+
+        Once, and the temporary file last: a name that is free again may be another process's reservation.
+        """
+        self._temporaries = (waiting_for(temporary), temporary)
+        try:
+            yield
         finally:
             self.abandon()
-            self._temporaries = set()
+            self._temporaries = ()
 
     def _reserve(self, request: Request, created: datetime) -> tuple[str, Path]:
         if self.file_name is not None:
@@ -152,7 +161,8 @@ class Output:
             taken = self._taken(stem)
             if not taken:
                 return stem + FORMATS[self.format], temporary
-            temporary.unlink()
+            # Without hard links, the process that had it removes the name a second time.
+            temporary.unlink(missing_ok=True)
             self._number = max(self._number, taken)
 
     def _taken(self, stem: str) -> int:
@@ -185,30 +195,26 @@ def place_pair(path: Path, data: bytes, record: bytes | None, temporary: Path) -
         path: of the image.
         data: the image file's bytes.
         record: the sidecar's; None for no sidecar.
-        temporary: a file in the same folder to write to; another is written beside it.
+        temporary: a file in the same folder to write to; another is written beside it (``waiting_for``). The
+            caller removes both.
 
     Raises:
         OSError: as the system says; FileExistsError where a name is taken. Neither file is there then.
     """
     waiting = waiting_for(temporary)
-    try:
-        whole_files.write_synced(temporary, data)
-        if record is not None:
-            whole_files.write_synced(waiting, record)
-        whole_files.place(temporary, path)
-        beside = path.with_suffix(".json")
-        if record is not None:
-            try:
-                whole_files.place(waiting, beside)
-            except OSError:
-                path.unlink()
-                raise
-        whole_files.sync_folder(path.parent)
-        return Saved(path, None if record is None else beside)
-    finally:
-        for file in (waiting, temporary):
-            with contextlib.suppress(OSError):
-                file.unlink()
+    whole_files.write_synced(temporary, data)
+    if record is not None:
+        whole_files.write_synced(waiting, record)
+    whole_files.place(temporary, path)
+    beside = path.with_suffix(".json")
+    if record is not None:
+        try:
+            whole_files.place(waiting, beside)
+        except OSError:
+            path.unlink()
+            raise
+    whole_files.sync_folder(path.parent)
+    return Saved(path, None if record is None else beside)
 
 
 def sidecar_text(
@@ -235,19 +241,21 @@ def waiting_for(temporary: Path) -> Path:
     return temporary.with_name(temporary.name.removesuffix(SUFFIX) + "-json" + SUFFIX)
 
 
-def is_file_name(target: str) -> bool:
-    """Whether ``-o TARGET`` names an image file, rather than a folder.
+def is_file_name(target: str, option: str = "-o") -> bool:
+    """Whether the value of an option such as ``-o`` names an image file, rather than a folder.
 
     Raises:
-        InputError: it has the ending of something else.
+        InputError: it is empty, or has the ending of something else.
     """
+    if not target:
+        raise InputError(f"{option} is empty; name a folder or an image file, or leave it out", "output")
     path = Path(target)
-    if target.endswith(("/", os.sep)) or path.is_dir() or path.suffix == "":
+    if target.endswith(("/", os.sep)) or os.path.isdir(path) or path.suffix == "":
         return False
     if path.suffix.lower() in _ENDINGS:
         return True
     raise InputError(
-        f"-o {target}: {path.suffix} is not an image format ({', '.join(_ENDINGS)}); "
+        f"{option} {target}: {path.suffix} is not an image format ({', '.join(_ENDINGS)}); "
         "end a folder's name with /",
         "output",
     )

@@ -11,7 +11,7 @@ from sdgen.request import Request
 from sdgen.tasks import Task
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Job
+    from sdgen.results import Job
 
 Pair = tuple[Task, "Job"]
 Kind = tuple[int | None, int | None, bool, bool]

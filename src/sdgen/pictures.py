@@ -102,7 +102,7 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
         InputError: a path is no readable file, or a folder cannot be listed.
     """
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             check_file(path, MOST_BYTES)
             yield path
             continue

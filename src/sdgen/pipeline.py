@@ -1,7 +1,7 @@
 """From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model.
 
 ``Pipeline.read``, ``draw`` and ``Denoised.images`` are the parts of ``stream``, for a caller that packs
-batches itself (``sdgen.render``).
+batches itself (``sdgen.render``). What they give is in ``sdgen.results``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,76 +21,24 @@ from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.lora import scale_text
-from sdgen.decoding import PictureDecoder, Pixels
+from sdgen.decoding import PictureDecoder
 from sdgen.diffusion.noise import ImageNoise
-from sdgen.errors import ImageError, InputError
-from sdgen.networks.config import UNetConfig, VAEConfig
+from sdgen.errors import InputError
+from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.request import Request
+from sdgen.results import Denoised, Image, Job, Progress
 from sdgen.sampling import SAMPLER_OF_SCHEDULER, request_table, table_shortcuts
 
 if TYPE_CHECKING:
     from sdgen.networks.stable_diffusion import StableDiffusion
     from sdgen.prompt_tokens import TokenizedPrompt
 
+__all__ = ["Denoised", "Image", "Job", "Pipeline", "Progress"]
+
 GRAPH_WORK = 5e12
 """Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
 before XLA has compiled, on two cores (docs/performance.md): 6 pictures of the bundled model, not one step of
 Stable Diffusion."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a batch is: ``step`` of ``steps`` done for ``images`` images at once."""
-
-    step: int
-    steps: int
-    images: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Image:
-    """One image, or the reason why there is none.
-
-    Attributes:
-        request: what was asked for, every default filled in.
-        pixels: uint8 (height, width, 3), or None where ``error`` is set.
-        seconds: from the start of its batch to its pixels, divided among the batch.
-        error: why there are no pixels.
-        warnings: what the user should know, a sentence each.
-        details: how it was made: model, backend, device, dtype, batch size, timings.
-    """
-
-    request: Request
-    pixels: Pixels | None
-    seconds: float
-    error: ImageError | None = None
-    warnings: tuple[str, ...] = ()
-    details: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Job:
-    """A request that is ready to be drawn.
-
-    Attributes:
-        request: every default filled in.
-        shape: jobs of equal shape can share a batch.
-    """
-
-    request: Request
-    shape: tuple[Any, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Denoised:
-    """A batch that is drawn but for its decoder.
-
-    Attributes:
-        images: decodes them, in the order of the batch's jobs. Another thread may do so while this one
-            denoises the next batch.
-    """
-
-    images: Callable[[], Iterator[Image]]
 
 
 class Pipeline:
@@ -178,7 +126,8 @@ class Pipeline:
         """The request with every None replaced by the model's default.
 
         Raises:
-            InputError: the model cannot draw this size, or the sampler has no eta.
+            InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
+                encoder is left.
         """
         entry, size = self.entry, self._native_size()
         named = SAMPLER_OF_SCHEDULER.get(str(self.checkpoint.scheduler.get("_class_name")), "ddim")
@@ -204,6 +153,13 @@ class Pipeline:
                     f"the nearest is {near}",
                     field,
                 )
+        layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
+        if resolved.clip_skip >= layers:
+            raise InputError(
+                f"clip_skip must be less than the {layers} layers of {entry.name}'s text encoder, not "
+                f"{resolved.clip_skip}",
+                "clip_skip",
+            )
         return resolved
 
     def generate(self, requests: Iterable[Request], batch_size: int | None = None) -> Iterator[Image]:
@@ -214,7 +170,8 @@ class Pipeline:
             batch_size: images drawn at once, at most; by default 1 on a CPU and 4 elsewhere.
 
         Raises:
-            InputError: a request does not fit the model; images before it have been yielded.
+            InputError: a request does not fit the model, or the batch size is no number of images. Images
+                of earlier batches may have been yielded.
         """
         return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
 
@@ -238,8 +195,10 @@ class Pipeline:
         """How many images are drawn at once, at most: ``asked``, else 1 on a CPU and 4 elsewhere.
 
         Raises:
-            InputError: this engine draws fewer at once.
+            InputError: ``asked`` is below 1, or this engine draws fewer at once.
         """
+        if asked is not None and asked < 1:
+            raise InputError(f"the batch size must be 1 or more, not {asked}")
         return asked or (1 if self.device.startswith("cpu") or self.low_memory else 4)
 
     def in_float32(self) -> Pipeline | None:
@@ -332,7 +291,7 @@ class Pipeline:
             longest = max(tables, key=lambda table: len(table.steps))
             height, width = self._latent_size(requests[0])
             self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
-            for row, latents in self._denoiser.run(  # noqa: B007
+            slices = self._denoiser.run(
                 tables,
                 [ImageNoise(request.seed, request.rng) for request in requests],
                 [(request.guidance or 1.0, request.guidance_rescale) for request in requests],
@@ -340,9 +299,10 @@ class Pipeline:
                 self._latent_shape,
                 jit,
                 shortcuts,
-            ):
-                yield Progress(int(longest.steps[row - 1]) + 1, int(longest.steps[-1]) + 1, len(jobs))
-            final = np.asarray(latents)
+            )
+        for row, latents in backends.each_on_device(self.device, slices):  # noqa: B007
+            yield Progress(longest.steps_done(row), longest.steps_done(len(longest.steps)), len(jobs))
+        final = np.asarray(latents)
         denoised = time.perf_counter()
         details = {
             "compiler": "xla" if jit else "graph",

@@ -5,6 +5,7 @@ A LoRA is merged into the weights when a model is loaded, so all prompts of one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:
     """The LoRAs that the prompts of requests name, to be given to ``sdgen.load``.
 
     Raises:
-        InputError: a file is missing, a prompt's syntax is wrong, or the prompts do not all name the same.
+        InputError: a file is missing, a prompt's syntax is wrong or names a LoRA at several scales, or the
+            prompts do not all name the same.
     """
     sets: dict[frozenset[LoraTag], str] = {}
     for request in requests:
@@ -58,4 +60,8 @@ def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:
             "prompt",
         )
     tags = next(iter(sets), frozenset())
+    times = Counter(tag.name for tag in tags)
+    twice = [name for name, count in times.items() if count > 1]
+    if twice:
+        raise InputError(f"the prompt names the LoRA {twice[0]!r} at several scales; name it once", "prompt")
     return [(find(tag.name), (tag.text_encoder_scale, tag.unet_scale)) for tag in sorted(tags)]

@@ -117,7 +117,7 @@ _LEXEMES = re.compile(
     """,
     re.VERBOSE,
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"(?:(?<!\s)\s+)?\bBREAK\b\s*")  # no run of spaces is tried twice
 _TAG = re.compile(r"<(\w+):([^>]+)>")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -108,7 +109,7 @@ class Record:
             if isinstance(value, bool):
                 options.append(option if value else option.replace("--", "--no-", 1))
             else:
-                options += [option, str(value).removesuffix(".0") if name != "model" else value]
+                options += [option, str(value).removesuffix(".0") if isinstance(value, float) else str(value)]
         if self.details.get("engine") not in (None, "sdgen"):
             options += ["--engine", str(self.details["engine"])]
         added = self.additions
@@ -167,8 +168,7 @@ def quote(text: str) -> str:
     """The text as a word of a shell; control characters in the form $'...', so that none is shown raw."""
     if text.isprintable():
         return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{printable(escaped, kept='')}'"
+    return f"$'{''.join(map(_escaped, text))}'"
 
 
 def printable(text: str, kept: str = "\n") -> str:
@@ -177,6 +177,15 @@ def printable(text: str, kept: str = "\n") -> str:
         char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def _escaped(char: str) -> str:
+    r"""A character within $'...', where \xa0 is a byte and \u00a0 the character."""
+    if char in "\\'":
+        return f"\\{char}"
+    if "\x80" <= char <= "\xff" and not char.isprintable():
+        return f"\\u{ord(char):04x}"
+    return printable(char, kept="")
 
 
 def _read_sidecar(path: Path) -> Record:
@@ -198,7 +207,7 @@ def _read_sidecar(path: Path) -> Record:
     image: Path | None = None
     if isinstance(name, str) and name and Path(name).name == name and "\0" not in name:
         image = path.with_name(name)
-    there = image is not None and image.is_file()
+    there = image is not None and os.path.isfile(image)
     return Record(path, "sdgen", settings, values, {}, image if there else None, path)
 
 

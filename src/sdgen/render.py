@@ -16,7 +16,8 @@ from sdgen.stores import Store
 from sdgen.tasks import Feed, Rejected
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Pipeline, Progress
+    from sdgen.pipeline import Pipeline
+    from sdgen.results import Progress
 
 
 @dataclasses.dataclass(frozen=True)

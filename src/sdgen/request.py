@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from sdgen.errors import InputError
 SAMPLERS: Mapping[str, str] = {
     "ddim": "DDIM (Song et al. 2021); --eta 0 is deterministic, --eta 1 is DDPM-like",
     "ddpm": "DDPM ancestral sampling (Ho et al. 2020)",
-    "euler": "Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 2)",
+    "euler": "Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1, first order)",
     "euler-a": "Euler ancestral: Euler steps with fresh noise after each",
     "heun": "Heun's second-order method: two evaluations a step (Karras et al. 2022, algorithm 1)",
     "dpmpp-2m": "DPM-Solver++ (2M): second order, one evaluation a step (Lu et al. 2022)",
@@ -69,7 +68,8 @@ class Request:
         model: a name, folder, file or repository that ``sdgen.load`` takes.
         rng: a name of ``RNGS``.
         prompt_syntax: a name of ``PROMPT_SYNTAXES``.
-        clip_skip: last layers of the text encoder to leave out, 0 to 11, for both prompts.
+        clip_skip: last layers of the text encoder to leave out, 0 to 11 and fewer than it has, for both
+            prompts.
         guidance_rescale: 0 to 1, how far guidance keeps the contrast of the unguided prediction
             (Lin et al. 2024, section 3.4).
         spacing: a name of ``SPACINGS``, in place of the model's.
@@ -174,7 +174,7 @@ def _real(low: float, high: float) -> Callable[[str, Any], float]:
     def check(field: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InputError(f"{field} must be a number, not {value!r}", field)
-        if not (math.isfinite(value) and low <= value <= high):
+        if not low <= value <= high:
             raise InputError(f"{field} must be {low:g} to {high:g}, not {value}", field)
         return float(value)
 
@@ -183,9 +183,9 @@ def _real(low: float, high: float) -> Callable[[str, Any], float]:
 
 def _one_of(names: Mapping[str, str] | tuple[str, ...]) -> Callable[[str, Any], str]:
     def check(field: str, value: Any) -> str:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise InputError(f"{field} must be one of {', '.join(names)}, not {value!r}", field)
-        return str(value)
+        return value
 
     return check
 

@@ -29,6 +29,7 @@ def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTabl
 
     Raises:
         InputError: the sampler does not know its schedule or number of steps.
+        CheckpointError: the scheduler_config.json asks for something that sdgen does not draw with.
     """
     # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
     config = {**scheduler, "steps_offset": 1, "clip_sample": False}
@@ -42,4 +43,4 @@ def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTabl
 
 def table_shortcuts(scheduler: Mapping[str, Any], table: SamplerTable) -> Shortcuts:
     """What ``--fast`` leaves out of a table that ``request_table`` made with the same scheduler."""
-    return shortcuts(table.timesteps, int(scheduler.get("num_train_timesteps", 1000)))
+    return shortcuts(table.timesteps, int(scheduler.get("num_train_timesteps") or 1000))

@@ -11,7 +11,7 @@ from sdgen.tasks import Task
 
 if TYPE_CHECKING:
     from sdgen.output import Saved
-    from sdgen.pipeline import Image
+    from sdgen.results import Image
 
 
 class Store(Protocol):

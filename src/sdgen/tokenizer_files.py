@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gzip
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -149,7 +150,7 @@ def _tokenizer_json(path: Path) -> tuple[Mapping[str, int], list[tuple[str, str]
 
 def _decoder_tokens(path: Path, decoder: Any) -> list[AddedToken]:
     """The ``added_tokens_decoder`` of tokenizer_config.json: id as text -> token."""
-    if not isinstance(decoder, dict) or not all(key.isdecimal() for key in decoder):
+    if not isinstance(decoder, dict) or not all(re.fullmatch(r"[0-9]{1,9}", key) for key in decoder):
         raise CheckpointError(f"{path}: added_tokens_decoder is not a mapping from token ids")
     return [_added_token(path, token, int(key)) for key, token in decoder.items()]
 
@@ -157,7 +158,7 @@ def _decoder_tokens(path: Path, decoder: Any) -> list[AddedToken]:
 def _added_token(path: Path, token: Any, number: int | None = None) -> AddedToken:
     known = token if isinstance(token, dict) else {}
     content, number = known.get("content"), known.get("id") if number is None else number
-    if not isinstance(content, str) or type(number) is not int or not content:
+    if not isinstance(content, str) or type(number) is not int or number < 0 or not content:
         raise CheckpointError(f"{path} lists an added token without spelling or id: {token!r}")
     return AddedToken(content, number, bool(known.get("normalized", not known.get("special"))))
 

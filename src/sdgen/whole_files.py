@@ -81,6 +81,8 @@ def explained(folder: Path) -> Iterator[None]:
             sentence = f"{folder} cannot be written; choose another folder with -o"
         elif error.errno in (errno.EEXIST, errno.ENOTDIR):
             sentence = f"{where} is in the way; choose another name with -o"
+        elif error.errno == errno.ENOENT and not os.path.isdir(folder):
+            sentence = f"the folder {folder} is not there; make it, or choose another with -o"
         elif error.errno == errno.ENAMETOOLONG:
             sentence = f"the name of {str(where)[:80]}... is too long for its file system; give a shorter one"
         else:

@@ -18,7 +18,8 @@ from sdgen.errors import SdgenError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Image, Pipeline
+    from sdgen.pipeline import Pipeline
+    from sdgen.results import Image
 
 RANDOM = ("random-sd1.5", "random-sd2.1")
 """Models of ``random_models``: full size, random weights."""
@@ -169,7 +170,7 @@ def _timed(pipeline: Pipeline, requests: Sequence[Request]) -> dict[str, float]:
 
 
 def _draw(pipeline: Pipeline, requests: Sequence[Request]) -> list[Image]:
-    from sdgen.pipeline import Denoised
+    from sdgen.results import Denoised
 
     jobs = [pipeline.read(request) for request in requests]
     images = [
@@ -185,14 +186,18 @@ def _draw(pipeline: Pipeline, requests: Sequence[Request]) -> list[Image]:
 
 
 def _flops(pipeline: Pipeline, request: Request, size: int, guided: bool) -> int:
+    """Of a batch; what the two halves of the guidance share (``UNet.denoise``) counts for each."""
     from sdgen.benchmark.flops import decoder_flops, text_encoder_flops, unet_flops
+    from sdgen.sampling import request_table
 
-    assert request.height and request.width and request.steps
+    assert request.height and request.width
     networks = pipeline.networks
     shape = [side // networks.vae_config.downsampling for side in (request.height, request.width)]
+    # Some samplers evaluate the network more often than once a step.
+    rows = len(request_table(pipeline.checkpoint.scheduler, request).timesteps)
     evaluation = unet_flops(networks.diffusion_model.network, *shape)
     return size * (
-        request.steps * evaluation * (2 if guided else 1)
+        rows * evaluation * (2 if guided else 1)
         + decoder_flops(networks.decoder.network, *shape)
         + text_encoder_flops(networks.text_encoder.network)
     )

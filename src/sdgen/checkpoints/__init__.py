@@ -12,13 +12,12 @@ import dataclasses
 from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
+from sdgen.checkpoints.tensors import PICKLES
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
 
 __all__ = ["Checkpoint", "Component", "check_shapes", "file_sha256", "open_checkpoint"]
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
 def open_checkpoint(
@@ -29,7 +28,7 @@ def open_checkpoint(
     Args:
         path: a diffusers folder, a folder with keras_cv's ``.h5`` files, keras_cv's diffusion model
             (``.h5``) with the other files beside it, or a single ``.safetensors`` file.
-        variant: weights to prefer in a diffusers folder, for example "fp16".
+        variant: weights to prefer in a diffusers folder, for example "fp16"; nothing else has any.
         prediction_type: one of ``PREDICTION_TYPES``, in place of what the checkpoint says or suggests.
 
     Raises:
@@ -50,22 +49,18 @@ def open_checkpoint(
     if not path.exists():
         raise ModelUnavailable(f"there is no model at {path}")
     suffix = path.suffix.lower()
-    if path.is_dir() and not (path / "model_index.json").exists() and any(path.glob("*.h5")):
-        return open_h5(path, prediction_type)
-    if path.is_dir():
+    folder = path.is_dir()
+    keras_cv = folder and not (path / "model_index.json").exists() and any(path.glob("*.h5"))
+    if folder and not keras_cv:
         checkpoint = open_folder(path, variant)
         scheduler = {**checkpoint.scheduler, "prediction_type": prediction_type}
         return checkpoint if prediction_type is None else dataclasses.replace(checkpoint, scheduler=scheduler)
-    if suffix == ".h5":
+    if variant is not None:
+        raise CheckpointError(f"{path} has no weights of variant {variant!r}; leave the variant out")
+    if suffix == ".h5" or keras_cv:
         return open_h5(path, prediction_type)
-    if suffix == ".safetensors":
+    if suffix in (".safetensors", *PICKLES):
         return open_single_file(path, prediction_type)
-    if suffix in PICKLES:
-        raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is read; take the model's .safetensors file, or "
-            "convert it on a machine you can spare: load it with torch.load(weights_only=True) and store its "
-            "state_dict with safetensors.torch.save_file"
-        )
     raise CheckpointError(
         f"{path} is of no known kind; a diffusers folder, a .safetensors file or keras_cv's .h5 is needed"
     )

@@ -46,6 +46,7 @@ class Checkpoint:
         source: the folder or file that it was read from.
         changes: what was done to the weights after reading, as text (LoRAs, another VAE).
         warnings: what a user should know (LoRA keys that fit nothing).
+        extra_files: files that hold what was merged into the networks (LoRAs).
     """
 
     name: str

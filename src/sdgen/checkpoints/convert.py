@@ -16,13 +16,16 @@ from sdgen.checkpoints import families, names
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.diffusers_folder import CLASSES, WEIGHTS_NAMES
 from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
-from sdgen.checkpoints.tensors import Tensors, concatenate, merge
+from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
 from sdgen.tokenizer_files import clip_vocabulary
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 CLIP_TOKENS = 49408
+
+OPEN_CLIP_LAYERS = 23
+"""Layers of OpenCLIP's text encoder that readers of SD 2's single files take, of 24."""
 
 
 def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None = None) -> None:
@@ -35,8 +38,8 @@ def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None =
 
     Raises:
         InputError: an unknown dtype, or ``folder`` exists.
-        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, or is of a kind that has no
-            such folder.
+        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, is of a kind that has no such
+            folder, or has numbers beyond the dtype's.
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
@@ -90,8 +93,8 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
 
     Raises:
         InputError: an unknown dtype, or ``path`` exists.
-        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, or cannot be expressed in this
-            format.
+        CheckpointError: the checkpoint cannot be read, lacks a VAE encoder, cannot be expressed in this
+            format, or has numbers beyond the dtype's.
         OutputError: the file cannot be written.
     """
     _check_whole(checkpoint)
@@ -119,9 +122,7 @@ def _to_ldm(tensors: Tensors, modules: Iterable[names.Module], prefix: str) -> T
     for name, entry in tensors.items_lazy():
         module, _, kind = name.rpartition(".")
         if module not in layers:
-            raise CheckpointError(
-                f"the tensor {name} has no place in a single file of Stable Diffusion 1 or 2"
-            )
+            raise _misplaced(name)
         pointwise = layers[module].kind == "pointwise" and kind == "weight"
         entries[f"{prefix}{layers[module].ldm}.{kind}"] = (
             entry.reshape((*entry.shape, 1, 1)) if pointwise else entry
@@ -139,6 +140,8 @@ def _open_clip(tensors: Tensors) -> Tensors:
     for name, entry in tensors.items_lazy():
         match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
         if not match:
+            if name not in names.TEXT_ENDS:
+                raise _misplaced(name)
             entries[OPEN_CLIP + names.TEXT_ENDS[name]] = entry
             continue
         number, layer, kind = match.groups()
@@ -146,9 +149,17 @@ def _open_clip(tensors: Tensors) -> Tensors:
         if layer in names.TEXT_LAYER:
             entries[f"{block}.{names.TEXT_LAYER[layer]}.{kind}"] = entry
         elif layer == "self_attn.q_proj":
-            thirds = [tensors.lazy(name.replace("q_proj", part)) for part in ("q_proj", "k_proj", "v_proj")]
+            thirds = []
+            for third in (name.replace("q_proj", part) for part in ("q_proj", "k_proj", "v_proj")):
+                if third not in tensors:
+                    raise CheckpointError(f"the text encoder lacks {third}; fetch the model again")
+                thirds.append(tensors.lazy(third))
             entries[f"{block}.attn.in_proj_{kind}"] = concatenate(thirds)
     return Tensors(entries)
+
+
+def _misplaced(name: str) -> CheckpointError:
+    return CheckpointError(f"the tensor {name} has no place in a single file of Stable Diffusion 1 or 2")
 
 
 def _check_whole(checkpoint: Checkpoint) -> None:
@@ -187,6 +198,11 @@ def _check_expressible(checkpoint: Checkpoint) -> families.Family:
                     f"{checkpoint.name} cannot be one file: its {name} has {key} {found}, and readers of "
                     f"such files take {wanted} for granted; write a diffusers folder"
                 )
+    if family is not families.SD1 and expected["text_encoder"]["num_hidden_layers"] > OPEN_CLIP_LAYERS:
+        raise CheckpointError(
+            f"{checkpoint.name} cannot be one file: readers of such files leave out its text encoder's layer "
+            f"{OPEN_CLIP_LAYERS + 1}; write a diffusers folder"
+        )
     if len(checkpoint.tokenizer.vocab) != CLIP_TOKENS:
         raise CheckpointError(
             f"{checkpoint.name} cannot be one file: its tokenizer is not CLIP's; write a diffusers folder"
@@ -235,18 +251,21 @@ def _write_tensors(path: Path, tensors: Tensors, dtype: str | None, metadata: Ma
     """One file; the safetensors library wants all of its tensors at once."""
     from safetensors.numpy import save_file
 
-    target = None if dtype is None else _numpy_dtype(dtype)
     arrays = {
-        name: np.ascontiguousarray(array if target is None else array.astype(target, copy=False))
+        name: np.ascontiguousarray(array if dtype is None else _cast(name, array, dtype))
         for name, array in tensors.items()
     }
     save_file(arrays, path, {"format": "pt", **metadata})
 
 
-def _numpy_dtype(dtype: str) -> np.dtype[Any]:
+def _cast(name: str, array: Array, dtype: str) -> Array:
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    with np.errstate(over="ignore"):
+        cast: Array = array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype, copy=False)
+    if cast is not array and (np.isinf(cast) & ~np.isinf(array)).any():
+        raise CheckpointError(f"{name} has numbers that are too large for {dtype}; choose another dtype")
+    return cast
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -119,7 +120,7 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
             raise CheckpointError(f"{path} points at {name!r}, outside its own folder; do not use this model")
     shards = {name: path.parent / name for name in sorted(set(weight_map.values()))}
     for shard in shards.values():
-        if not shard.exists():
+        if not os.path.exists(shard):  # Path.exists raises where the name is too long
             raise CheckpointError(f"{shard} is missing, one of {len(shards)} parts; fetch or copy it again")
     contents = {name: read_safetensors(shard) for name, shard in shards.items()}
     for key, name in weight_map.items():

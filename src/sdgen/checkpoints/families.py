@@ -137,27 +137,27 @@ def family_of_unet(shapes: Mapping[str, Shape]) -> Family:
         shapes: shapes by diffusers name.
 
     Raises:
-        CheckpointError: a tensor that every UNet has is missing.
+        CheckpointError: a tensor that every UNet has is missing or of another rank.
     """
     if "class_embedding.weight" in shapes:
         return X4_UPSCALER
-    return SD2 if len(_shape(shapes, "mid_block.attentions.0.proj_in.weight")) == 2 else SD1
+    return SD2 if len(_shape(shapes, "mid_block.attentions.0.proj_in.weight", 2, 4)) == 2 else SD1
 
 
 def unet_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """A UNet's config.json, from the shapes of its tensors by diffusers name.
 
     Raises:
-        CheckpointError: a tensor that every UNet has is missing.
+        CheckpointError: a tensor that every UNet has is missing or of another rank.
     """
     blocks = _count(shapes, "down_blocks.{}.resnets.0.conv1.weight")
     channels = [_shape(shapes, f"down_blocks.{n}.resnets.0.conv1.weight")[0] for n in range(blocks)]
     attention = [f"down_blocks.{n}.attentions.0.norm.weight" in shapes for n in range(blocks)]
-    classes = shapes.get("class_embedding.weight")
-    cross = _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")[1]
+    cross = _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2)[1]
     block = "transformer_blocks.0.attn1.to_k.weight"
+    embeds_classes = "class_embedding.weight" in shapes
     only_cross = [
-        attends and _shape(shapes, f"down_blocks.{n}.attentions.0.{block}")[1] == cross != channels[n]
+        attends and _shape(shapes, f"down_blocks.{n}.attentions.0.{block}", 2)[1] == cross != channels[n]
         for n, attends in enumerate(attention)
     ]
     return {
@@ -170,8 +170,8 @@ def unet_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "up_block_types": ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in attention[::-1]],
         "cross_attention_dim": cross,
         "attention_head_dim": family.heads or [max(1, width // HEAD_WIDTH) for width in channels],
-        "use_linear_projection": len(_shape(shapes, "mid_block.attentions.0.proj_in.weight")) == 2,
-        "num_class_embeds": classes[0] if classes else None,
+        "use_linear_projection": len(_shape(shapes, "mid_block.attentions.0.proj_in.weight", 2, 4)) == 2,
+        "num_class_embeds": _shape(shapes, "class_embedding.weight", 2)[0] if embeds_classes else None,
         "only_cross_attention": only_cross if any(only_cross) else False,
     }
 
@@ -180,14 +180,14 @@ def text_encoder_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str
     """A text encoder's config.json, from the shapes of its tensors by transformers name.
 
     Raises:
-        CheckpointError: a tensor that every text encoder has is missing.
+        CheckpointError: a tensor that every text encoder has is missing or of another rank.
     """
-    vocabulary, width = _shape(shapes, "embeddings.token_embedding.weight")
+    vocabulary, width = _shape(shapes, "embeddings.token_embedding.weight", 2)
     return {
         **family.text_encoder,
         "hidden_size": width,
-        "intermediate_size": _shape(shapes, "encoder.layers.0.mlp.fc1.weight")[0],
-        "max_position_embeddings": _shape(shapes, "embeddings.position_embedding.weight")[0],
+        "intermediate_size": _shape(shapes, "encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "max_position_embeddings": _shape(shapes, "embeddings.position_embedding.weight", 2)[0],
         "num_attention_heads": max(1, width // HEAD_WIDTH),
         "num_hidden_layers": _count(shapes, "encoder.layers.{}.layer_norm1.weight"),
         "vocab_size": vocabulary,
@@ -198,7 +198,7 @@ def vae_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """A VAE's config.json, from the shapes of its decoder's tensors by diffusers name.
 
     Raises:
-        CheckpointError: a tensor that every decoder has is missing.
+        CheckpointError: a tensor that every decoder has is missing or of another rank.
     """
     blocks = _count(shapes, "decoder.up_blocks.{}.resnets.0.conv1.weight")
     widths = [_shape(shapes, f"decoder.up_blocks.{n}.resnets.0.conv1.weight")[0] for n in range(blocks)]
@@ -213,13 +213,16 @@ def vae_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     }
 
 
-def _shape(shapes: Mapping[str, Shape], name: str) -> Shape:
-    if name not in shapes:
+def _shape(shapes: Mapping[str, Shape], name: str, *ranks: int) -> Shape:
+    """The shape of a tensor that every model has: a convolution's, or of one of ``ranks`` dimensions."""
+    shape = shapes.get(name)
+    if shape is None or len(shape) not in (ranks or (4,)) or 0 in shape:
+        fault = f"lack {name}, which every" if shape is None else f"have {name} of shape {shape}, as no"
         raise CheckpointError(
-            f"the weights lack {name}, which every Stable Diffusion model has; fetch the file again, or take "
-            "a model of Stable Diffusion 1 or 2"
+            f"the weights {fault} Stable Diffusion model has; fetch the file again, or take a model of "
+            "Stable Diffusion 1 or 2"
         )
-    return shapes[name]
+    return shape
 
 
 def _count(shapes: Mapping[str, Shape], pattern: str) -> int:

@@ -38,7 +38,7 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
                 if weights:
                     layers.append((layer, [_tensor(path, group, name) for name in weights]))
             return layers
-    except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, RuntimeError, UnicodeError) as error:
         raise CheckpointError(
             f"{path} is truncated or not an HDF5 file ({error}); delete it and fetch or copy it again"
         ) from None
@@ -47,7 +47,7 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
 def _text_attribute(group: Any, name: str) -> list[str]:
     """A list of names; Keras 2 splits one of more than 64 kB into ``name0``, ``name1``, ..."""
     parts = [name, *takewhile(group.attrs.__contains__, (f"{name}{number}" for number in count()))]
-    values = chain.from_iterable(group.attrs.get(part, ()) for part in parts)
+    values = chain.from_iterable(np.ravel(group.attrs.get(part, ())) for part in parts)
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
@@ -56,7 +56,8 @@ def _member(path: Path, group: Any, name: str, kind: type) -> Any:
     import h5py
 
     for part in name.split("/"):
-        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+        inside = isinstance(group, h5py.Group) and part in group
+        if not inside or not isinstance(group.get(part, getlink=True), h5py.HardLink):
             raise CheckpointError(f"{path}: {name} is missing or leads to another file; fetch the file again")
         group = group[part]
     if not isinstance(group, kind):

@@ -64,10 +64,6 @@ def scale_text(scale: float | tuple[float, float]) -> str:
 def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> Checkpoint:
     if not path.exists():
         raise ModelUnavailable(f"there is no LoRA at {path}")
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth"):
-        raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is read; take the LoRA as .safetensors"
-        )
     stored, metadata = read_safetensors(path), read_metadata(path)
     components = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoder}
     changes, unknown = _collect(path, stored, components)
@@ -118,6 +114,12 @@ _KEY = re.compile(
 
 _ROLES = {"A": "down", "B": "up"}
 
+_KINDS: Sequence[tuple[set[str], set[str]]] = (
+    ({"down", "up"}, {"mid", "alpha"}),
+    ({"w1_a", "w1_b", "w2_a", "w2_b"}, {"t1", "t2", "alpha"}),
+)
+"""LoRA and LoCon, and LoHa: the roles that make a change, and those that may go with them."""
+
 _REFUSED = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "lokr_": "LoKr"}
 
 
@@ -126,10 +128,9 @@ def _collect(
 ) -> tuple[dict[tuple[str, str], Parts], list[str]]:
     """What changes which weight: (component, module) -> parts; and the keys that fit nothing."""
     finder = _Finder(components)
-    changes: dict[tuple[str, str], Parts] = {}
-    keys: dict[tuple[str, str], list[str]] = {}
+    keys: dict[tuple[str, str], dict[str, str]] = {}
     unknown = []
-    for key, tensor in stored.items_lazy():
+    for key in stored:
         match = _KEY.fullmatch(key)
         role = next(filter(None, match.groups()[1:])) if match else None
         if role in _REFUSED:
@@ -137,16 +138,15 @@ def _collect(
                 f"{path} is a {_REFUSED[role]} ({key}), which is not supported; take a LoRA, LoCon or LoHa"
             )
         place = finder.find(match["module"]) if match else None
-        if role is None or place is None:
-            unknown.append(key)
-            continue
-        changes.setdefault(place, {})[_ROLES.get(role, role)] = tensor
-        keys.setdefault(place, []).append(key)
-    whole = ({"down", "up"}, {"w1_a", "w1_b", "w2_a", "w2_b"})
-    for place in keys:
-        if not any(needed <= changes[place].keys() for needed in whole):
-            del changes[place]
-            unknown += keys[place]
+        roles = {} if place is None else keys.setdefault(place, {})
+        if place is None or role is None or roles.setdefault(_ROLES.get(role, role), key) != key:
+            unknown.append(key)  # of two spellings of one thing the first counts
+    changes: dict[tuple[str, str], Parts] = {}
+    for place, roles in keys.items():
+        used = next((needed | more for needed, more in _KINDS if needed <= roles.keys()), set())
+        if used:
+            changes[place] = {role: stored.lazy(key) for role, key in roles.items() if role in used}
+        unknown += [key for role, key in roles.items() if role not in used]
     return changes, unknown
 
 
@@ -191,7 +191,7 @@ class _Finder:
 
 def _alpha_over_rank(path: Path, metadata: Mapping[str, str], part: str, module: str, parts: Parts) -> float:
     """The factor of a LoRA: 1 without an alpha, as in diffusers. PEFT's alpha is in the file's metadata."""
-    rank = (parts["down"] if "down" in parts else parts["w1_b"]).shape[0]
+    rank = parts["down" if "down" in parts else "w1_b"].shape[0]
     if "alpha" in parts:
         return float(parts["alpha"].read().reshape(-1)[0]) / rank
     if "lora_adapter_metadata" not in metadata:
@@ -204,7 +204,7 @@ def _alpha_over_rank(path: Path, metadata: Mapping[str, str], part: str, module:
             if f".{module}".endswith(f".{key.removeprefix('text_model.')}"):
                 alpha = value
         return float(alpha) / (math.sqrt(rank) if adapter.get(f"{part}.use_rslora") else rank)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{path} has unreadable lora_adapter_metadata; fetch the file again") from None
 
 
@@ -212,7 +212,7 @@ def _check_shape(path: Path, part: str, name: str, wanted: Shape, parts: Parts) 
     """Compares the change's (out, in * kernel); a linear layer may be given as a 1x1 convolution."""
     for role, tensor in parts.items():
         if 0 in tensor.shape or (len(tensor.shape) < 2 if role != "alpha" else math.prod(tensor.shape) != 1):
-            raise CheckpointError(f"{path} has a {role} of shape {tensor.shape} for {name}; fetch it again")
+            raise CheckpointError(f"{path} holds {role} of shape {tensor.shape} for {name}; fetch it again")
     up, down = (parts["up"], parts["down"]) if "up" in parts else (parts["w1_a"], parts["w1_b"])
     kernel = next((parts[role].shape[2:] for role in ("mid", "t1") if role in parts), down.shape[2:])
     # In LoHa's Tucker form both factors have the rank first.
@@ -230,8 +230,12 @@ def _merged(path: Path, name: str, weight: LazyTensor, parts: Parts, factor: flo
             change = _delta({role: tensor.read().astype(np.float32) for role, tensor in parts.items()})
         except ValueError as error:
             raise CheckpointError(f"{path}: the parts for {name} do not fit together ({error})") from None
+        with np.errstate(over="ignore", invalid="ignore"):
+            change *= np.float32(factor)
+        if not np.isfinite(change).all():
+            raise CheckpointError(f"{path} changes {name} by numbers that are not finite; take another LoRA")
         merged: Array = weight.read().astype(np.float32)
-        merged += np.float32(factor) * change.reshape(weight.shape)
+        merged += change.reshape(weight.shape)
         return merged
 
     return LazyTensor(weight.shape, np.dtype(np.float32), read)

@@ -49,13 +49,14 @@ def open_single_file(path: Path, prediction_type: str | None = None) -> Checkpoi
         else clip_tensors(_part(stored, CLIP))
     )
     vae = vae_tensors(_part(stored, VAE))
-    if prediction_type is None:
-        prediction_type = _prediction_type(stored, read_metadata(path), unet, family)
     configs = {
         "unet": families.unet_config(family, unet.shapes()),
         "text_encoder": families.text_encoder_config(family, text_encoder.shapes()),
         "vae": families.vae_config(family, vae.shapes()),
     }
+    if prediction_type is None:
+        inpaints = configs["unet"]["in_channels"] != 4
+        prediction_type = _prediction_type(stored, read_metadata(path), unet, family, inpaints)
     scheduler = {**family.scheduler, "prediction_type": prediction_type}
     if "ztsnr" in stored:
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -119,7 +120,7 @@ def open_clip_tensors(stored: Tensors) -> Tensors:
             continue
         number, layer, kind = match.groups()
         block = f"encoder.layers.{number}"
-        if layer == "attn.in_proj":
+        if layer == "attn.in_proj" and entry.shape:
             width = entry.shape[0] // 3
             for index, part in enumerate(("q_proj", "k_proj", "v_proj")):
                 rows = entry.rows(index * width, (index + 1) * width)
@@ -169,12 +170,12 @@ def _check_kind(path: Path, stored: Tensors) -> None:
 
 
 def _prediction_type(
-    stored: Tensors, metadata: Mapping[str, str], unet: Tensors, family: families.Family
+    stored: Tensors, metadata: Mapping[str, str], unet: Tensors, family: families.Family, inpaints: bool
 ) -> str:
     """What the network predicts: as the file says, else by a rule for SD 2, else the family's own.
 
     The rule is ComfyUI's (comfy/supported_models.py, SD20.model_type): in models trained on v, one bias
-    spreads wider. Inpainting models, with 9 input channels, all predict epsilon.
+    spreads wider. Inpainting models all predict epsilon.
     """
     said = metadata.get("modelspec.prediction_type", "").lower()
     if said.startswith("v"):
@@ -188,7 +189,7 @@ def _prediction_type(
     if (
         family is families.SD2
         and marked != "false"
-        and unet.shapes()["conv_in.weight"][1] == 4
+        and not inpaints
         and bias in unet
         and float(np.std(unet[bias].astype(np.float64))) > 0.09
     ):

@@ -14,6 +14,9 @@ import numpy as np
 
 from sdgen.errors import CheckpointError
 
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+"""Endings of weights that are Python pickles."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
@@ -118,7 +121,8 @@ def read_safetensors(path: Path) -> Tensors:
     memory beyond the network's own.
 
     Raises:
-        CheckpointError: the file is missing, truncated or altered, or holds a dtype that NumPy lacks.
+        CheckpointError: the file is missing, a pickle or of another kind, truncated or altered, or holds a
+            dtype that NumPy lacks.
     """
     header, data_start = _header(path)
     entries = {}
@@ -142,11 +146,21 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _validated(path: Path) -> dict[str, str] | None:
     from safetensors import SafetensorError, safe_open
 
+    if path.suffix.lower() in PICKLES:
+        raise CheckpointError(
+            f"{path} is a pickle, which can run code when it is read; take its .safetensors version, or "
+            "convert it on a machine you can spare: load it with torch.load(weights_only=True) and store its "
+            "state_dict with safetensors.torch.save_file"
+        )
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the .safetensors file in it")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata: dict[str, str] | None = file.metadata()
             return metadata
     except SafetensorError as error:
+        if path.suffix.lower() != ".safetensors":
+            raise CheckpointError(f"{path} is not a .safetensors file, which is needed here") from None
         reason = str(error).removeprefix("Error while deserializing header: ")
         raise CheckpointError(
             f"{path} is truncated or altered ({reason}); delete it and fetch or copy it again"

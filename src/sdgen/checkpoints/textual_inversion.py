@@ -16,8 +16,6 @@ MAX_VECTORS = 75
 _NAMELESS = ("emb_params", "clip_l", "*")
 """Tensor names of AUTOMATIC1111, ComfyUI and kohya's trainer that say nothing; the file's name counts."""
 
-_PICKLES = (".pt", ".bin", ".pth", ".ckpt", ".pkl")
-
 
 def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, NDArray[np.float32]]:
     """Read a textual inversion for SD 1.x or 2.x.
@@ -39,15 +37,6 @@ def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, 
     path = Path(path)
     if not path.is_file():
         raise ModelUnavailable(f"there is no textual inversion file {path}")
-    if path.suffix.lower() in _PICKLES:
-        raise CheckpointError(
-            f"{path} is a pickle, which can run any code when it is opened, so sdgen does not open it; "
-            "fetch its .safetensors version, or convert it with a tool that loads tensors alone"
-        )
-    if path.suffix.lower() != ".safetensors":
-        raise CheckpointError(
-            f"{path} is not a .safetensors file; textual inversions are read from those alone"
-        )
     tensors = read_safetensors(path)
     if "clip_g" in tensors:
         raise CheckpointError(

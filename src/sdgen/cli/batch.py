@@ -171,7 +171,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         advice = "nothing was drawn" if not tasks else "nothing was drawn; --skip-invalid draws the rest"
         display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
         return ExitCode.USAGE
-    if not items:
+    if not items and not entries.elsewhere:
         raise InputError(f"there is no prompt in {', '.join(values['prompts'])}", "prompts")
     if entries.repeats:
         display.say(f"{entries.repeats} entries repeat others and are drawn once")

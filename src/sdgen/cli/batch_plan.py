@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
 from sdgen import models
 from sdgen.batch_folder import BatchFolder
+from sdgen.cli import streams
 from sdgen.errors import InputError
 from sdgen.request import Request
 from sdgen.tasks import Task
@@ -75,19 +74,25 @@ def show(
             "programs": len(programs),
             "files": files,
         }
-        click.echo(json.dumps(plan))
-        return
-    chosen = "" if batch_size else " (on a CPU; more on an accelerator)"
-    click.echo(f"{len(tasks)} requests, {len(there)} there already, {len(left)} to draw")
-    click.echo(f"{batches} batches of up to {size}{chosen}, {len(programs)} programs to compile")
-    for program, images in programs.items():
-        how = "" if program.guided else " without guidance"
-        how += " fast" if program.fast else ""
-        how += f", prompts of {program.chunks} x {_ROW} tokens" if program.chunks > 1 else ""
-        click.echo(f"  {program.model} {program.width or '?'}x{program.height or '?'}{how}: {images} images")
-    click.echo("files:" if files or not left else "files: their names depend on the model")
-    for file in files:
-        click.echo(f"  {file}")
+        lines = [json.dumps(plan)]
+    else:
+        chosen = "" if batch_size else " (on a CPU; more on an accelerator)"
+        lines = [
+            f"{len(tasks)} requests, {len(there)} there already, {len(left)} to draw",
+            f"{batches} batches of up to {size}{chosen}, {len(programs)} programs to compile",
+            *(f"  {_named(program)}: {images} images" for program, images in programs.items()),
+            "files:" if files or not left else "files: their names depend on the model",
+            *(f"  {file}" for file in files),
+        ]
+    with streams.results() as results:
+        results.line("\n".join(lines))
+
+
+def _named(program: Program) -> str:
+    how = "" if program.guided else " without guidance"
+    how += " fast" if program.fast else ""
+    how += f", prompts of {program.chunks} x {_ROW} tokens" if program.chunks > 1 else ""
+    return f"{program.model} {program.width or '?'}x{program.height or '?'}{how}"
 
 
 class _Programs:
@@ -96,9 +101,10 @@ class _Programs:
     def __init__(self, embeddings: Sequence[str]) -> None:
         self._embeddings = embeddings
         self._chunks: dict[tuple[str, str], int] = {}
+        self._find = functools.cache(models.find)  # Which reads the catalogue each time.
 
     def __call__(self, request: Request) -> Program:
-        entry = models.find(request.model or "")
+        entry = self._find(request.model or "")
         guidance = request.guidance if request.guidance is not None else entry.guidance
         guided = guidance is None or guidance > 1
         prompts = (request.prompt, request.negative_prompt) if guided else (request.prompt,)

@@ -20,6 +20,7 @@ import click
 from sdgen import folders, metadata, models
 from sdgen.backend import BACKENDS
 from sdgen.cli import settings
+from sdgen.cli.batch import OPTIONS as BATCH
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.errors import SdgenError
 from sdgen.output import FOLDER
@@ -154,7 +155,7 @@ def settings_in_force(problems: list[Problem]) -> dict[str, Any]:
 
 def environment(problems: list[Problem]) -> dict[str, str]:
     """The environment variables in force that change what sdgen does."""
-    options = {option.envvar: option for option in (*DRAWING, CONFIG)}
+    options = {option.envvar: option for option in (*DRAWING, CONFIG, *BATCH)}
     known = [*options, *OTHER_VARIABLES]
     found = {}
     for name, value in sorted(os.environ.items()):

@@ -18,7 +18,7 @@ from sdgen.stores import Sink
 from sdgen.tasks import Feed, Task
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Image
+    from sdgen.results import Image
 
 EXAMPLES = """\
 sdgen "a red heart" --model mini

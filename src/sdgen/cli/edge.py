@@ -7,6 +7,7 @@ import logging
 import click
 
 from sdgen import backend
+from sdgen.cli import streams
 from sdgen.errors import ExitCode, SdgenError
 
 LOG = logging.getLogger("sdgen")
@@ -24,7 +25,8 @@ def explain(error: Exception) -> tuple[str, ExitCode]:
     LOG.debug("the error in full", exc_info=error)
     if backend.is_out_of_memory(error):
         return "out of memory; try a smaller --size or --batch-size", ExitCode.NONE_DRAWN
-    hint = "" if LOG.isEnabledFor(logging.DEBUG) else "; --verbose shows where"
+    # Only commands that have --verbose set the log up.
+    hint = "; --verbose shows where" if LOG.handlers and not LOG.isEnabledFor(logging.DEBUG) else ""
     return _line(f"{type(error).__name__}: {error}{hint}"), ExitCode.NONE_DRAWN
 
 
@@ -38,7 +40,7 @@ def set_verbose(verbose: bool) -> None:
 
 class _Echo(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        streams.tell(self.format(record))
 
 
 def _line(text: str) -> str:

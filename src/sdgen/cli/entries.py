@@ -33,6 +33,7 @@ class Entries:
 
     Attributes:
         repeats: entries left out because an equal one came before; it would be the same image.
+        elsewhere: tasks of the other shards.
 
     Raises:
         InputError: a file cannot be opened, or its format is unknown.
@@ -50,7 +51,7 @@ class Entries:
             prompts.read(_stdin() if file == STDIN else file, format, defaults) for file in files
         ]
         self._files, self._expansion, self._shard = files, expansion, shard
-        self.repeats = 0
+        self.repeats = self.elsewhere = 0
 
     @property
     def live(self) -> bool:
@@ -68,6 +69,8 @@ class Entries:
                     number = self._number(request, seen)
                     if number and number % shards == share % shards:
                         yield Task(request, number, f"{line.file}:{line.line}")
+                    elif number:
+                        self.elsewhere += 1
 
     def all(self) -> list[Task | Rejected]:
         """All of it.

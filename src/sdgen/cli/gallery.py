@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import click
 
 from sdgen import gallery, pictures, whole_files
+from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
 from sdgen.records import printable
@@ -21,7 +23,8 @@ EXIT_STATUS = """\
 0    the page has every image
 1    the page cannot be written
 2    there is no image
-3    images that could not be read were left out"""
+3    images that could not be read were left out
+141  the reader of stdout has gone"""
 
 
 @click.command("gallery", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))
@@ -36,9 +39,9 @@ def command(folders: tuple[Path, ...], target: str | None, title: str | None) ->
     """
     path = Path(target).expanduser() if target else folders[0] / "gallery.html"
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise InputError(f"{folder} is not a folder")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"-o {target} is a folder; name the page, such as {path / 'gallery.html'}")
     gallery.check_replaceable(path)
     files = list(itertools.islice(pictures.find(folders), gallery.MOST_IMAGES + 1))
@@ -50,10 +53,11 @@ def command(folders: tuple[Path, ...], target: str | None, title: str | None) ->
             items.append(gallery.item(file, path.parent))
         except InputError as error:
             failed += 1
-            click.echo(f"error: {printable(str(error), kept='')}", err=True)
+            streams.tell(f"error: {printable(str(error), kept='')}")
     if not items:
         raise InputError(f"there is no image below {', '.join(map(str, folders))}")
     title = title or folders[0].absolute().name or "Images"
     whole_files.write(path, gallery.page(items, printable(title)).encode(), replace=True)
-    click.echo(str(path))
+    with streams.results() as results:
+        results.line(path)
     return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sdgen import grid, output, pictures, whole_files
+from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import InputError, OutputError
 
@@ -69,9 +71,10 @@ def command(
     path = Path(target).expanduser()
     if not output.is_file_name(str(path)):
         raise InputError(f"-o {target} is a folder; name an image file, such as sheet.png", "output")
-    if path.exists():
+    if os.path.exists(path):
         raise OutputError(f"{path} is already there and is not overwritten; give another name with -o")
     files = itertools.islice(pictures.find(paths), grid.MOST_IMAGES + 1)
     sheet = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files], rows, columns), cell)
     whole_files.write(path, contact_sheet.encode(sheet, output.format_of(path.name)))
-    click.echo(str(path))
+    with streams.results() as results:
+        results.line(path)

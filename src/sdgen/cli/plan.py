@@ -19,8 +19,8 @@ from sdgen.request import MAX_PROMPT, MAX_SEED, Request
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32
-MOST_BYTES = 4 * (MAX_PROMPT + 1)
-"""Of a prompt on stdin: room for one character more than a request takes."""
+MOST_BYTES = 4 * (MAX_PROMPT + 2)
+"""Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
 
 _FIELDS = {
     "negative_prompt": "negative",
@@ -118,6 +118,15 @@ CONFLICTS = (
         "grid",
         lambda values: values["output"] == STDOUT and values["grid"],
         "-o - stores no image, and --grid puts stored ones on a sheet; give one of them",
+    ),
+    Conflict(
+        "output",
+        "grid",
+        lambda values: (
+            None not in (values["output"], values["grid"])
+            and os.path.abspath(values["output"]) == os.path.abspath(values["grid"])
+        ),
+        "-o and --grid name one file; give them different ones",
     ),
     Conflict("output", "format", _other_format, "-o and --format name different formats; give one of them"),
     Conflict(
@@ -229,7 +238,12 @@ def _stdin() -> str:
     if sys.stdin.isatty():
         click.echo("type the prompt; Ctrl-D ends it", err=True)
     try:
-        prompt = sys.stdin.buffer.read(MOST_BYTES).decode("utf-8-sig").strip()
+        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(
+                f"the prompt on stdin is too long; the most is {MAX_PROMPT} characters", "prompt"
+            )
+        prompt = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InputError("the prompt on stdin is not UTF-8 text", "prompt") from None
     if not prompt:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
+from sdgen.cli import streams
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -127,7 +127,7 @@ class Display:
 
     def _line(self, text: str) -> None:
         with self.aside():
-            click.echo(text, err=True)
+            streams.tell(text)
 
 
 class JsonDisplay(Display):
@@ -161,4 +161,5 @@ class JsonDisplay(Display):
         )
 
     def _emit(self, event: str, **values: object) -> None:
-        click.echo(json.dumps({"event": event, **values}), err=True)
+        if event == "error" or not self.quiet:
+            streams.tell(json.dumps({"event": event, **values}))

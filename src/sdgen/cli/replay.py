@@ -27,7 +27,7 @@ from sdgen.records import Record, printable
 if TYPE_CHECKING:
     from sdgen.comparison import Comparison
     from sdgen.output import Output
-    from sdgen.pipeline import Image
+    from sdgen.results import Image
 
 EXAMPLES = """\
 sdgen replay outputs/0001-a-red-fox-7.json

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sdgen.cli import edge
+from sdgen.cli import edge, streams
 from sdgen.cli.command import CONTEXT, HELP, write_notes, write_options
 from sdgen.errors import ExitCode
 
@@ -80,11 +80,13 @@ class Root(click.Group):
         try:
             status = super().main(args, prog_name or "sdgen", **extra)
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
+            streams.tell(error.format_message())
             status = ExitCode.USAGE
+        except streams.ClosedPipe:
+            status = streams.CLOSED_PIPE
         except Exception as error:
             sentence, status = edge.explain(error)
-            click.echo(f"error: {sentence}", err=True)
+            streams.tell(f"error: {sentence}")
         sys.exit(int(status or ExitCode.OK))
 
 

@@ -8,11 +8,9 @@ from collections.abc import Callable
 
 from sdgen.cli import edge, interrupts, streams
 from sdgen.cli.progress import Display
+from sdgen.errors import OutputError
 from sdgen.output import Output
 from sdgen.report import Report
-
-CLOSED_PIPE = 141
-"""The status that a shell gives for a command ended by SIGPIPE; ours when stdout's reader has gone."""
 
 
 class Session:
@@ -62,7 +60,7 @@ class Session:
             try:
                 draw()
             except streams.ClosedPipe:
-                return CLOSED_PIPE
+                return streams.CLOSED_PIPE
             except Exception as error:
                 sentence, self.report.ended = edge.explain(error)
                 self.display.stop()
@@ -75,7 +73,11 @@ class Session:
             try:
                 self.summarise()
             except streams.ClosedPipe:
-                return CLOSED_PIPE
+                return streams.CLOSED_PIPE
+            except OutputError as error:  # Of stdout, which may have ended the drawing, too.
+                if self.report.ended is None:
+                    self.report.ended = error.exit_code
+                    self.display.error(str(error))
             return self.status()
 
     def _leave(self, number: signal.Signals) -> None:
@@ -83,5 +85,7 @@ class Session:
         if self.output is not None:
             self.output.abandon()
         self.display.stop()
-        self.summarise()
-        interrupts.leave(self.report.exit_code)
+        try:
+            self.summarise()
+        finally:  # The reader of stdout may have got the same signal, and be gone.
+            interrupts.leave(self.report.exit_code)

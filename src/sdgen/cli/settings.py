@@ -64,7 +64,7 @@ def _parse(path: Path, missing_is_fine: bool) -> dict[str, Any]:
         raise InputError(f"{path}: there is no such settings file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets out beside it.
         raise InputError(f"{path} is not valid TOML: {error}") from None
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +36,11 @@ class Sheet:
         self._swept, self._replace = swept, replace
         self.written = False
         self._entries: dict[int, grid.Entry] = {}
-        if not output.is_file_name(str(self.path)):
+        if not output.is_file_name(str(self.path), "--grid"):
             raise InputError(f"--grid {target} is a folder; name an image file, such as sheet.png", "grid")
         if images is not None and images > grid.MOST_IMAGES:
             raise InputError(f"--grid takes up to {grid.MOST_IMAGES} images, and these are {images}", "grid")
-        if self.path.exists() and not (replace and pictures.is_sheet(self.path)):
+        if os.path.exists(self.path) and not (replace and pictures.is_sheet(self.path)):
             raise OutputError(
                 f"{self.path} is already there and is not overwritten; give --grid another name"
             )
@@ -67,5 +68,6 @@ class Sheet:
         if entries:
             sheet = contact_sheet.draw_fitting(grid.arrange(entries, *grid.axes(entries, self._swept)))
             data = contact_sheet.encode(sheet, output.format_of(self.path.name))
-            whole_files.write(self.path, data, self._replace)
+            # Another file may have come since the run began.
+            whole_files.write(self.path, data, self._replace and pictures.is_sheet(self.path))
             self.written = True

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sdgen import records
+from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
 from sdgen.metadata import DETAILS
@@ -22,7 +23,8 @@ sdgen show outputs/*.png --json | jq -r '[.settings.seed, .file] | @tsv'"""
 EXIT_STATUS = """\
 0    every file was shown
 1    none was
-3    some were, some were not"""
+3    some were, some were not
+141  the reader of stdout has gone"""
 
 _SHOWN = (
     *(name for name in DETAILS if not name.endswith(("_seconds", "_bytes"))),
@@ -41,18 +43,19 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
     and sdgen's sidecars.
     """
     shown = 0
-    for file in files:
-        try:
-            record = records.read(file)
-            unchanged = records.unchanged(record)
-        except InputError as error:
-            click.echo(f"error: {printable(str(error), kept='')}", err=True)
-            continue
-        if as_json:
-            click.echo(json.dumps(_object(record, unchanged)))
-        else:
-            click.echo(("\n" if shown else "") + _text(record, unchanged))
-        shown += 1
+    with streams.results() as results:
+        for file in files:
+            try:
+                record = records.read(file)
+                unchanged = records.unchanged(record)
+            except InputError as error:
+                streams.tell(f"error: {printable(str(error), kept='')}")
+                continue
+            if as_json:
+                results.line(json.dumps(_object(record, unchanged)))
+            else:
+                results.line(("\n" if shown else "") + _text(record, unchanged))
+            shown += 1
     if shown == len(files):
         return ExitCode.OK
     return ExitCode.SOME_FAILED if shown else ExitCode.NONE_DRAWN

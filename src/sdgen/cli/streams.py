@@ -13,7 +13,12 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import click
+
 from sdgen.errors import OutputError
+
+CLOSED_PIPE = 141
+"""The status that a shell gives for a command ended by SIGPIPE; ours when stdout's reader has gone."""
 
 _NOISE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
@@ -38,6 +43,15 @@ def open_closed_descriptors() -> None:
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def tell(text: str) -> None:
+    """Write a line to stderr. Once nobody takes it, on a full disk for example, work goes on without."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        # The old stream keeps the line, and Python would end with status 120 for it.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 class ClosedPipe(Exception):

@@ -79,7 +79,7 @@ class Bytes(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        parts = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", str(value).strip().lower())
+        parts = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) *([kmgt]?)b?", str(value).strip().lower())
         if parts is None:
             self.fail(f"{value!r} is not a number of bytes such as 500MB or 4GB", param, ctx)
         return int(float(parts[1]) * 1000 ** " kmgt".index(parts[2] or " "))

@@ -18,6 +18,9 @@ Array32 = NDArray[np.float32]
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 SPACINGS = ("leading", "trailing", "linspace")
 
+MOST_TIMESTEPS = 100_000
+"""Of a training schedule: a hundred times what any model has."""
+
 # Settings that change the picture and that no latent diffusion checkpoint needs, with the values under which
 # they change nothing. A setting that is absent or null is fine.
 _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
@@ -71,7 +74,7 @@ class NoiseSchedule:
             alphas_cumprod=alphas_cumprod,
             prediction_type=_choice(config, "prediction_type", PREDICTION_TYPES, "epsilon"),
             timestep_spacing=_choice(config, "timestep_spacing", SPACINGS, "leading"),
-            steps_offset=int(config.get("steps_offset") or 0),
+            steps_offset=whole(config, "steps_offset", 0, (0, MOST_TIMESTEPS)),
             final_alpha_cumprod=1.0 if to_one else float(alphas_cumprod[0]),
         )
 
@@ -114,6 +117,35 @@ def check_sampling(config: Mapping[str, Any]) -> None:
             raise _unsupported(setting, value, supported)
 
 
+def number(
+    config: Mapping[str, Any], setting: str, default: float | None, limits: tuple[float, float]
+) -> float:
+    """A number of a scheduler config, or ``default`` where it says nothing.
+
+    Raises:
+        CheckpointError: it is none, or outside of ``limits``; or there is none and no default.
+    """
+    value = default if config.get(setting) is None else config[setting]
+    low, high = limits
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise CheckpointError(
+            f"the scheduler config needs a number from {low} to {high} for {setting!r}, not {value!r}"
+        )
+    return float(value)
+
+
+def whole(config: Mapping[str, Any], setting: str, default: int, limits: tuple[int, int]) -> int:
+    """As ``number``, a whole one.
+
+    Raises:
+        CheckpointError: as ``number`` does.
+    """
+    value = number(config, setting, default, limits)
+    if value != int(value):
+        raise CheckpointError(f"the scheduler config needs a whole number for {setting!r}, not {value}")
+    return int(value)
+
+
 def rescale_zero_terminal_snr(betas: Array32) -> Array32:
     """Betas whose last timestep is noise alone (Lin et al. 2024, algorithm 1); float32 (T,) both ways."""
     sqrt_cumprod = np.sqrt(_cumprod(1 - betas))
@@ -126,15 +158,25 @@ def rescale_zero_terminal_snr(betas: Array32) -> Array32:
 def _betas(config: Mapping[str, Any]) -> Array32:
     trained = config.get("trained_betas")
     if trained is not None:
-        return np.asarray(trained, np.float32)
-    steps = int(config.get("num_train_timesteps", 1000))
+        return _trained_betas(trained)
+    steps = whole(config, "num_train_timesteps", 1000, (1, MOST_TIMESTEPS))
     name = _choice(config, "beta_schedule", ("linear", "scaled_linear", "squaredcos_cap_v2"))
     if name == "squaredcos_cap_v2":
         return _cosine_betas(steps)
-    start, end = (_number(config, setting) for setting in ("beta_start", "beta_end"))
+    start, end = (number(config, setting, None, (0, 1)) for setting in ("beta_start", "beta_end"))
     if name == "linear":
         return _linspace32(start, end, steps)
     return np.asarray(_linspace32(start**0.5, end**0.5, steps) ** 2)
+
+
+def _trained_betas(values: Any) -> Array32:
+    try:
+        betas = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        betas = np.empty(0, np.float32)
+    if betas.ndim != 1 or not 0 < len(betas) <= MOST_TIMESTEPS or not ((betas >= 0) & (betas <= 1)).all():
+        raise CheckpointError("the scheduler config needs numbers of 0 to 1 for 'trained_betas'")
+    return betas
 
 
 def _cosine_betas(steps: int, max_beta: float = 0.999) -> Array32:
@@ -170,13 +212,6 @@ def _choice(
     if value not in names:
         raise _unsupported(setting, value, names)
     return str(value)
-
-
-def _number(config: Mapping[str, Any], setting: str) -> float:
-    value = config.get(setting)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CheckpointError(f"the scheduler config needs a number for {setting!r}, not {value!r}")
-    return float(value)
 
 
 def _unsupported(setting: str, value: Any, supported: tuple[Any, ...]) -> CheckpointError:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sdgen.diffusion.schedule import Array
+from sdgen.diffusion.schedule import Array, number
 from sdgen.diffusion.spacing import Plan, initial_scale, lcm_timesteps, spaced_levels, spaced_timesteps
 from sdgen.diffusion.table import SamplerTable, one_step_table, signal_and_noise
 
@@ -86,7 +86,7 @@ def lcm(plan: Plan) -> SamplerTable:
     times = lcm_timesteps(plan)
     a = plan.schedule.cumulative_alphas(times)
     a_next = np.append(a[1:], 1.0)
-    sigma_data, scaled = 0.5, times * float(plan.config.get("timestep_scaling") or 10.0)
+    sigma_data, scaled = 0.5, times * number(plan.config, "timestep_scaling", 10.0, (1e-3, 1e3))
     c_skip = sigma_data**2 / (scaled**2 + sigma_data**2)
     c_out = scaled / np.sqrt(scaled**2 + sigma_data**2)
     return one_step_table(

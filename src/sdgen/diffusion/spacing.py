@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sdgen.diffusion.schedule import Array, NoiseSchedule
+from sdgen.diffusion.schedule import Array, NoiseSchedule, number, whole
 from sdgen.errors import InputError
 
 
@@ -121,7 +121,7 @@ def lcm_timesteps(plan: Plan) -> Array:
         InputError: there are fewer than N of them.
     """
     total = plan.schedule.num_train_timesteps
-    distilled = int(plan.config.get("original_inference_steps") or 50)
+    distilled = whole(plan.config, "original_inference_steps", 50, (1, total))
     if plan.steps > distilled:
         raise InputError(f"the sampler 'lcm' takes at most {distilled} steps, not {plan.steps}", "steps")
     chosen = np.floor(np.linspace(0, distilled, plan.steps, endpoint=False))
@@ -156,8 +156,11 @@ def _curve(config: Mapping[str, Any]) -> Callable[[float, float, int], Array] | 
 
 
 def _ends(config: Mapping[str, Any], low: float, high: float) -> tuple[float, float]:
-    own_low, own_high = config.get("sigma_min"), config.get("sigma_max")
-    return float(low if own_low is None else own_low), float(high if own_high is None else own_high)
+    smallest, largest = 1e-6, 1e6
+    return (
+        number(config, "sigma_min", float(low), (smallest, largest)),
+        number(config, "sigma_max", float(high), (smallest, largest)),
+    )
 
 
 def _sigmas_at(schedule: NoiseSchedule, times: Array) -> Array:

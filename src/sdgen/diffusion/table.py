@@ -46,6 +46,10 @@ class SamplerTable:
     init_scale: float
     steps: NDArray[np.int64]
 
+    def steps_done(self, rows: int) -> int:
+        """How many steps are complete after so many rows, 0 to ``len(timesteps)``."""
+        return int(self.steps[rows] if rows < len(self.steps) else self.steps[-1] + 1)
+
 
 def signal_and_noise(sigmas: Array) -> tuple[Array, Array]:
     """Noise-to-signal ratios as the weights (alpha, sigma) of image and noise, alpha² + sigma² = 1."""

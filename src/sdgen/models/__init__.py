@@ -69,8 +69,8 @@ def find(spec: str | os.PathLike[str]) -> Entry:
     rows = catalogue.load()
     if text in rows:
         return rows[text]
-    path = Path(text).expanduser()
-    if text and path.exists():
+    path = Path(os.path.expanduser(text))
+    if text and os.path.exists(path):
         return Entry(text, path=path)
     source = catalogue.repository(text)
     looks_like_path = text.startswith(("/", "./", "../", "~")) or "\\" in text or path.suffix in _ENDINGS
@@ -158,12 +158,16 @@ def remove(spec: str | os.PathLike[str], progress: Progress | None = None) -> in
 
     Raises:
         InputError: sdgen has nothing of it; the message says where it is, if it is anywhere.
-        ModelUnavailable: it is unknown.
+        ModelUnavailable: it is unknown, or cannot be deleted.
     """
     entry = find(spec)
     if entry.path is None and store.folder_of(entry).exists():
-        with fetch.locked(entry, progress or Progress()):
-            return store.remove(entry)
+        try:
+            with fetch.locked(entry, progress or Progress()):
+                return store.remove(entry)
+        except OSError as error:
+            fault = f"{error.filename} cannot be removed or written: {error.strerror}"
+            raise ModelUnavailable(f"{entry.name} is still here, whole or in part: {fault}") from None
     place = next(store.found(entry), None)
     where = f"it is at {place.path}, which sdgen does not manage" if place else "it is not on this machine"
     raise InputError(f"there is nothing to remove of {entry.name}: {where}", "model")

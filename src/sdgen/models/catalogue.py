@@ -7,6 +7,7 @@ single keys. Both are checked in full, so that a mistake is reported with its fi
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ PACKAGED = Path(__file__).parent.parent / "catalog.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_REVISION = re.compile(r"[\w./-]+", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)
 _HUB_FILE = re.compile(rf"hf://{_REPOSITORY.pattern}(@[^/]+)?/[^?#]+", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -144,7 +145,7 @@ def load() -> dict[str, Entry]:
         for name, row in _read(file).items():
             _check_row(file, name, row)
             if "path" in row:
-                row["path"] = str(file.parent / Path(row["path"]).expanduser())
+                row["path"] = str(file.parent / os.path.expanduser(row["path"]))
             inherited = dict(rows.get(name, {}))
             if "path" in row or "sources" in row:
                 inherited.pop("path", None)
@@ -164,7 +165,10 @@ def repository(spec: str) -> Source | None:
 
 def allowed(url: str) -> bool:
     """Whether sdgen fetches from this address: https, ``hf://``, or http on this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return False
     local = parts.scheme == "http" and parts.hostname in LOOPBACK
     return bool(local or (parts.scheme == "https" and parts.hostname) or _HUB_FILE.fullmatch(url))
 
@@ -178,7 +182,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file} is not valid TOML: {error}") from None
 
 
@@ -205,6 +209,8 @@ def _check_row(file: Path, name: str, row: Any) -> None:
         raise InputError(f"{where} must be a table of keys")
     if not _NAME.fullmatch(name):
         raise InputError(f"{where}: a name has letters, digits, '.', '_' and '-' only")
+    if name == "loras":
+        raise InputError(f"{where}: the models folder keeps LoRAs under this name; take another")
     _check_table(where, row, _ROW_KEYS, ())
     seen: set[str] = set()
     for source in row.get("sources", ()):
@@ -217,6 +223,9 @@ def _check_row(file: Path, name: str, row: Any) -> None:
             raise InputError(f"{here} needs either files or repo")
         for item in source.get("files", ()):
             _check_table(f"{here}, files", item, _FILE_KEYS, ("name", "urls"))
+        files = [item["name"] for item in source.get("files", ())]
+        if len(set(files)) < len(files):
+            raise InputError(f"{here} has two files of one name")
 
 
 def _check_table(

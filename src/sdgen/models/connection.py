@@ -19,16 +19,19 @@ from sdgen.models.patience import NextMirror, TryAgain
 CHUNK = 64 * 1024
 """Bytes taken from the connection at a time."""
 
+_NUMBER = "[0-9]{1,18}"
+"""A number of bytes or seconds in a header; ``str.isdigit`` takes more than ``int`` does."""
+
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
 
 
 class _HttpHere(requests.adapters.HTTPAdapter):
-    """Plain http to this machine, or to the endpoint that the user has set; every redirect comes by."""
+    """Plain http to this machine, or to an ``HF_ENDPOINT`` that says so; every redirect comes by."""
 
     def send(self, request: Any, *args: Any, **options: Any) -> Any:
-        host = urlsplit(request.url).hostname
-        if host not in LOOPBACK and host != urlsplit(hub.endpoint()).hostname:
+        host, endpoint = urlsplit(request.url).hostname, urlsplit(hub.endpoint())
+        if host not in LOOPBACK and (endpoint.scheme, endpoint.hostname) != ("http", host):
             raise requests.exceptions.InvalidSchema(request.url)
         return super().send(request, *args, **options)
 
@@ -132,10 +135,11 @@ def total_size(answer: requests.Response, offset: int) -> int | None:
         TryAgain: a partial answer does not begin at ``offset``.
     """
     length = answer.headers.get("Content-Length", "")
-    left = int(length) if length.isdigit() else None
+    left = int(length) if re.fullmatch(_NUMBER, length) else None
     if answer.status_code != 206:
         return left
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+    given = answer.headers.get("Content-Range", "").strip()
+    match = re.fullmatch(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)", given)
     if match is None or int(match[1]) != offset:
         raise TryAgain("answered with another part of the file", after=0)
     if match[3] != "*":
@@ -164,9 +168,9 @@ def _refusal(answer: requests.Response, url: str) -> Exception:
 
 def _retry_after(answer: requests.Response) -> float | None:
     text = answer.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if re.fullmatch(_NUMBER, text):
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from sdgen import folders
 from sdgen.errors import CheckpointError
+from sdgen.whole_files import temporary
 
 WEIGHTS = (".safetensors", ".h5")
 """Endings of the files that hold weights."""
@@ -98,11 +98,12 @@ def write_whole(file: Path, text: str) -> None:
         OSError: the folder cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=file.parent, prefix=".", suffix=".tmp", delete=False
-    ) as temporary:
-        temporary.write(text)
-    os.replace(temporary.name, file)
+    waiting = temporary(file.parent)
+    try:
+        waiting.write_text(text, encoding="utf-8")
+        os.replace(waiting, file)
+    finally:
+        waiting.unlink(missing_ok=True)
 
 
 def _note(real: Path) -> Path:

@@ -69,7 +69,7 @@ def cache_folder() -> Path:
     """The Hub cache that huggingface_hub and diffusers use on this machine."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(variable):
-            return Path(os.path.expandvars(os.environ[variable])).expanduser() / below
+            return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "huggingface" / "hub"
 

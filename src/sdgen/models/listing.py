@@ -41,6 +41,7 @@ def _ask(repo: str, revision: str, timeout: float) -> tuple[str, Mapping[str, An
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -55,6 +56,8 @@ def _ask(repo: str, revision: str, timeout: float) -> tuple[str, Mapping[str, An
         raise NextMirror(f"has no revision {revision!r} at {hub.endpoint()}") from None
     except RepositoryNotFoundError:
         raise NextMirror(f"is not at {hub.endpoint()}, or is private and needs HF_TOKEN") from None
+    except HFValidationError:
+        raise NextMirror("is not a name that a repository on the Hub can have") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (408, 429) or status >= 500:

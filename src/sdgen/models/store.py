@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from sdgen import folders
 from sdgen.errors import ModelUnavailable
 from sdgen.models import hub
-from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source
+from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source, repository
 from sdgen.models.digests import file_sha256, git_blob, write_whole
 
 MANIFEST = "manifest.json"
@@ -105,7 +105,8 @@ def repositories() -> list[str]:
     """``user/repo@revision`` of every repository that was pulled by that name."""
     root = folders.models()
     names = [path.name for path in root.iterdir() if "@" in path.name] if root.is_dir() else []
-    return sorted(unquote(name.replace("--", "/", 1)) for name in names)
+    specs = (unquote(name.replace("--", "/", 1)) for name in names)
+    return sorted(spec for spec in specs if repository(spec))
 
 
 def missing(entry: Entry, source: Source) -> list[RemoteFile]:
@@ -158,10 +159,14 @@ def write_manifest(folder: Path, files: Iterable[RemoteFile]) -> None:
 
 
 def remove(entry: Entry) -> int:
-    """Delete what sdgen holds of a model and return the bytes freed. Other programs' caches stay."""
+    """Delete what sdgen holds of a model and return the bytes freed. Other programs' caches stay.
+
+    Raises:
+        OSError: something cannot be deleted.
+    """
     own = folder_of(entry)
     freed = sum(path.lstat().st_size for path in _files(own))
-    shutil.rmtree(own, ignore_errors=True)
+    shutil.rmtree(own)
     return freed
 
 
@@ -186,7 +191,7 @@ def _elsewhere(source: Source, file: RemoteFile) -> Iterator[Path]:
         if blob:
             yield blob
     if file.name.endswith(".h5"):
-        home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+        home = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
         for below in ("datasets", "models"):  # keras_cv's get_file calls leave the default, datasets
             if (home / below / file.name).is_file():
                 yield home / below / file.name

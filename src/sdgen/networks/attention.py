@@ -49,7 +49,7 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 def match_batch(x: Tensor, batch: int) -> Tensor:
-    """X as often, along its first axis, as makes ``batch`` of it."""
+    """Repeats x along its first axis, as often as makes ``batch`` of it."""
     return x if x.shape[0] == batch else ops.concatenate([x] * (batch // x.shape[0]))
 
 
@@ -148,7 +148,7 @@ class SpatialTransformer(Layer):
         self.proj_out = projection(name + ".proj_out", channels, channels)
 
     def __call__(self, weights: Weights, x: Tensor, keys_values: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """X is (batch, height, width, channels); ``keys_values`` gives one pair a block.
+        """Transforms x (batch, height, width, channels); ``keys_values`` gives one pair a block.
 
         Where they are of a multiple of x's batch, the result is of theirs (see ``UNet.denoise``).
         """

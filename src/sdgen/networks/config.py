@@ -25,8 +25,40 @@ def _need(config: Mapping[str, Any], part: str, name: str) -> Any:
     return config[name]
 
 
-def _per_block(value: Any, blocks: int) -> tuple[int, ...]:
-    return (value,) * blocks if isinstance(value, int) else tuple(value)
+def _whole(part: str, name: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise CheckpointError(
+            f"the {part}'s config.json has {name} = {value!r}, where a whole number above 0 belongs"
+        )
+    return value
+
+
+def _list(config: Mapping[str, Any], part: str, name: str) -> tuple[Any, ...]:
+    value = _need(config, part, name)
+    if not isinstance(value, (list, tuple)) or not value:
+        raise CheckpointError(f"the {part}'s config.json has {name} = {value!r}, not a list")
+    return tuple(value)
+
+
+def _per_block(part: str, name: str, value: Any, blocks: int) -> tuple[int, ...]:
+    """A whole number for each block, from a list of them or one for all."""
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * blocks
+    if len(values) != blocks:
+        raise CheckpointError(f"the {part}'s config.json has {len(values)} {name} for {blocks} blocks")
+    return tuple(_whole(part, name, number) for number in values)
+
+
+def _widths(config: Mapping[str, Any], part: str) -> tuple[int, ...]:
+    """``block_out_channels``, which ``norm_num_groups`` must divide."""
+    values = _list(config, part, "block_out_channels")
+    groups = _whole(part, "norm_num_groups", config.get("norm_num_groups", 32))
+    return tuple(_divided(part, _whole(part, "block_out_channels", width), groups) for width in values)
+
+
+def _divided(part: str, width: int, parts: int) -> int:
+    if width % parts:
+        raise CheckpointError(f"the {part}'s config.json divides {width} channels by {parts}")
+    return width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +90,7 @@ class UNetConfig:
         """Reads a UNet's config.json.
 
         Raises:
-            CheckpointError: a field is missing or asks for a network that sdgen does not have.
+            CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
         _read(
             config,
@@ -91,26 +123,39 @@ class UNetConfig:
                 "timestep_post_act": (None,),
             },
         )
-        channels = tuple(_need(config, "UNet", "block_out_channels"))
+        channels = _widths(config, "UNet")
         blocks = len(channels)
-        down = tuple(_need(config, "UNet", "down_block_types"))
-        up = tuple(_need(config, "UNet", "up_block_types"))
+        down = _list(config, "UNet", "down_block_types")
+        up = _list(config, "UNet", "up_block_types")
+        if not len(down) == len(up) == blocks:
+            raise CheckpointError(
+                f"the UNet's config.json has {blocks} widths for {len(down)} down and {len(up)} up blocks"
+            )
         for name in (*down, *up):
             if name not in ("CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"):
                 raise CheckpointError(f"the UNet has a block of type {name!r}, which sdgen does not have")
         only_cross = config.get("only_cross_attention", False)
         if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
             raise CheckpointError("the UNet has only_cross_attention, which sdgen cannot compute")
+        heads = _per_block("UNet", "attention_head_dim", config.get("attention_head_dim", 8), blocks)
+        layers, depth = (
+            _per_block("UNet", name, config.get(name, usual), blocks)
+            for name, usual in (("layers_per_block", 2), ("transformer_layers_per_block", 1))
+        )
+        for width, count in zip(channels, heads, strict=True):
+            _divided("UNet", width, count)
         return cls(
-            in_channels=_need(config, "UNet", "in_channels"),
-            out_channels=_need(config, "UNet", "out_channels"),
+            in_channels=_whole("UNet", "in_channels", _need(config, "UNet", "in_channels")),
+            out_channels=_whole("UNet", "out_channels", _need(config, "UNet", "out_channels")),
             block_out_channels=channels,
-            layers_per_block=_per_block(config.get("layers_per_block", 2), blocks),
-            heads=_per_block(config.get("attention_head_dim", 8), blocks),
-            depth=_per_block(config.get("transformer_layers_per_block", 1), blocks),
+            layers_per_block=layers,
+            heads=heads,
+            depth=depth,
             attention_down=tuple(name.startswith("CrossAttn") for name in down),
             attention_up=tuple(name.startswith("CrossAttn") for name in up),
-            cross_attention_dim=_need(config, "UNet", "cross_attention_dim"),
+            cross_attention_dim=_whole(
+                "UNet", "cross_attention_dim", _need(config, "UNet", "cross_attention_dim")
+            ),
             use_linear_projection=bool(config.get("use_linear_projection", False)),
             norm_num_groups=config.get("norm_num_groups", 32),
             norm_eps=config.get("norm_eps", 1e-5),
@@ -138,9 +183,9 @@ class TextEncoderConfig:
         """Reads a text encoder's config.json; fields left out have CLIPTextConfig's defaults.
 
         Raises:
-            CheckpointError: the activation is not one that CLIP models have.
+            CheckpointError: a field is malformed, or the activation is not one that CLIP models have.
         """
-        values = {
+        values: dict[str, Any] = {
             "vocab_size": 49408,
             "hidden_size": 512,
             "intermediate_size": 2048,
@@ -152,7 +197,11 @@ class TextEncoderConfig:
         }
         values.update({name: config[name] for name in values if name in config})
         _read(values, "text encoder", {"hidden_act": ("gelu", "quick_gelu")})
-        return cls(**values)  # type: ignore[arg-type]
+        for name, value in values.items():
+            if name not in ("hidden_act", "layer_norm_eps"):
+                _whole("text encoder", name, value)
+        _divided("text encoder", values["hidden_size"], values["num_attention_heads"])
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +225,9 @@ class VAEConfig:
         """Reads a VAE's config.json.
 
         Raises:
-            CheckpointError: a field is missing or asks for a network that sdgen does not have.
+            CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
-        channels = tuple(_need(config, "VAE", "block_out_channels"))
+        channels = _widths(config, "VAE")
         _read(
             config,
             "VAE",
@@ -191,11 +240,11 @@ class VAEConfig:
             },
         )
         return cls(
-            in_channels=config.get("in_channels", 3),
-            out_channels=config.get("out_channels", 3),
-            latent_channels=config.get("latent_channels", 4),
+            in_channels=_whole("VAE", "in_channels", config.get("in_channels", 3)),
+            out_channels=_whole("VAE", "out_channels", config.get("out_channels", 3)),
+            latent_channels=_whole("VAE", "latent_channels", config.get("latent_channels", 4)),
             block_out_channels=channels,
-            layers_per_block=config.get("layers_per_block", 1),
+            layers_per_block=_whole("VAE", "layers_per_block", config.get("layers_per_block", 1)),
             norm_num_groups=config.get("norm_num_groups", 32),
             mid_block_add_attention=config.get("mid_block_add_attention", True),
             use_quant_conv=config.get("use_quant_conv", True),

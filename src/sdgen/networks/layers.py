@@ -184,7 +184,7 @@ class Conv3x3(Layer):
         return y + (weights[self.name + ".bias"] if shift is None else shift[:, None, None, :])
 
 
-# G of Lavin and Gray 2016, equation 8: the filter transform U = G g G^T.
+# G of Lavin and Gray 2016, equation 7, for the filter transform U = G g G^T.
 _FILTER_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 
 
@@ -263,7 +263,9 @@ class GroupNorm(Layer):
         batch, size = moments.shape[1], self.channels // self.groups
         moments = ops.mean(ops.reshape(moments, (2, batch, self.groups, size)), axis=3, keepdims=True)
         mean, square = moments[0], moments[1]
-        deviation = ops.rsqrt(square - ops.square(mean) + self.epsilon)
+        # Of values that are nearly the same everywhere, rounding can leave a difference below 0.
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        deviation = ops.rsqrt(variance + self.epsilon)
         weight = ops.cast(weights[self.name + ".weight"], "float32")
         bias = ops.cast(weights[self.name + ".bias"], "float32")
         scale = deviation * ops.reshape(weight, (self.groups, size))
@@ -272,7 +274,7 @@ class GroupNorm(Layer):
 
     @staticmethod
     def normalise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """X, or any part of its positions, multiplied and added to, in its own dtype."""
+        """The values of x, or of any part of its positions, scaled and shifted, in x's dtype."""
         flat = ops.cast(ops.reshape(x, (x.shape[0], -1, x.shape[-1])), "float32")
         return ops.reshape(ops.cast(flat * scale[:, None] + shift[:, None], x.dtype), x.shape)
 
@@ -297,18 +299,18 @@ class LayerNorm(Layer):
 
 
 def silu(x: Tensor) -> Tensor:
-    """X sigmoid(x)."""
+    """The sigmoid linear unit, x sigmoid(x)."""
     return x * ops.sigmoid(x)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """X Phi(x), exactly (erf), as the reference has it; keras_cv uses the tanh approximation."""
+    """GELU, x Phi(x), exactly (erf), as the reference has it; keras_cv uses the tanh approximation."""
     # Not ops.gelu: JAX computes that by erfc, which takes a GPU three times as long.
     return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """X sigmoid(1.702 x), OpenAI CLIP's activation."""
+    """OpenAI CLIP's activation, x sigmoid(1.702 x)."""
     return x * ops.sigmoid(1.702 * x)
 
 

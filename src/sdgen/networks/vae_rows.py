@@ -3,8 +3,9 @@
 Decoded in tiles that are blended, each tile has group norms of its own, which gives another picture
 (docs/performance.md). Here the statistics of every norm are those of the whole feature map. What lies
 between two norms, an activation and a 3x3 convolution, needs one row above and below, and is computed a few
-rows at a time. Two feature maps are all that is held: no normalised, padded or enlarged copy of them, nor a
-convolution's workspace for the whole picture. The enlarged map, which is the largest, is computed twice.
+rows at a time. Two feature maps are all that is held, and the small one while it is enlarged: no normalised,
+padded or enlarged copy of them, nor a convolution's workspace for the whole picture. The enlarged map, which
+is the largest, is computed twice.
 """
 
 from __future__ import annotations
@@ -90,10 +91,9 @@ def _resnet(block: ResnetBlock, weights: Weights, x: Tensor, enlarge: Upsample |
     middle = _stored(h)
 
     def second(start: Tensor, count: int) -> Tensor:
-        h = _convolved(middle, start, count, norm2, block.conv2, weights)
-        return h + _slice(added, start, count)
+        return _convolved(middle, start, count, norm2, block.conv2, weights)
 
-    return _filled(middle, second, added)
+    return _filled(middle, second, added, add=True)
 
 
 def _stored(x: Tensor) -> _Rows:
@@ -144,8 +144,11 @@ def _convolved(
     return convolution(weights, _without_outside(active, start, rows.height))[:, 1:-1]
 
 
-def _filled(rows: _Rows, compute: Callable[[Tensor, int], Any], room: Any) -> Any:
-    """``room``, one map or several, with all rows replaced by what ``compute(start, count)`` gives."""
+def _filled(rows: _Rows, compute: Callable[[Tensor, int], Any], room: Any, add: bool = False) -> Any:
+    """``room``, one map or several, with all rows replaced by what ``compute(start, count)`` gives.
+
+    With ``add`` it is added to them. ``compute`` must not read ``room``: XLA would keep a copy of it.
+    """
     several = isinstance(room, tuple)
     maps = room if several else (room,)
     count = rows.count(max(x.shape[3] for x in maps))
@@ -154,6 +157,8 @@ def _filled(rows: _Rows, compute: Callable[[Tensor, int], Any], room: Any) -> An
         start = i * count
         pieces = compute(start, count)
         pieces = pieces if several else (pieces,)
+        if add:
+            pieces = tuple(piece + _slice(x, start, count) for x, piece in zip(maps, pieces, strict=True))
         return tuple(
             ops.slice_update(x, (0, start, 0, 0), piece) for x, piece in zip(maps, pieces, strict=True)
         )

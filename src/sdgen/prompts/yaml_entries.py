@@ -85,8 +85,12 @@ class _Maps:
     def __init__(self) -> None:
         self._known: dict[int, dict[str, tuple[Any, int]]] = {}
 
-    def entry(self, node: MappingNode) -> Entry:
-        found = self._fields(node)
+    def entry(self, node: MappingNode) -> Entry | Fault:
+        try:
+            found = self._fields(node)
+        except RecursionError:
+            self._known.clear()  # What was not finished.
+            return Fault(_line(node), "the maps that it merges are nested too deeply")
         values = {name: value for name, (value, _) in found.items()}
         return Entry(_line(node), values, lines={name: line for name, (_, line) in found.items()})
 

@@ -1,0 +1,36 @@
+"""What a request refuses, whatever it is made of: a sidecar that was edited, a caller's values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sdgen import InputError, Request
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampler", ["ddim"]),
+        ("schedule", {}),
+        ("rng", []),
+        ("prompt_syntax", {"a": 1}),
+        ("guidance", 10**400),
+        ("guidance", float("nan")),
+        ("eta", float("inf")),
+        ("seed", 10**400),
+        ("steps", True),
+        ("zero_snr", 1),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{field} must be ") as caught:
+        Request.from_dict({"prompt": "a fox", field: value})
+    assert caught.value.field == field
+
+
+def test_a_request_survives_json() -> None:
+    request = Request(prompt="a fox", seed=3, guidance=2, zero_snr=False)
+    assert Request.from_dict(request.to_dict()) == request
+    assert isinstance(request.guidance, float)
