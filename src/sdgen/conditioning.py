@@ -116,5 +116,5 @@ class Conditioner:
                 embedded = ops.where(replaced, ops.cast(vectors, embedded.dtype), embedded)
                 return network.encode(weights, embedded, clip_skip)
 
-            self._programs[clip_skip] = Program(encode, model.weights_by_name, jit=self._jit)
+            self._programs[clip_skip] = Program(encode, model.arriving, jit=self._jit)
         return self._programs[clip_skip]

@@ -38,7 +38,7 @@ class PictureDecoder:
         self._dtype, self._device = networks.dtype, networks.device
         self._network, self._factor = networks.decoder.network, networks.vae_config.downsampling
         self._whole = WHOLE_IN_LOW_MEMORY if low_memory else WHOLE
-        weights = networks.decoder.weights_by_name
+        weights = networks.decoder.arriving
         # TensorFlow updates parts of a map in place in XLA alone.
         self._programs = {
             "whole": Program(self._decode, weights, jit),

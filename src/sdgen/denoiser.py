@@ -6,6 +6,7 @@ an image. Images of one batch may differ in all of it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -51,8 +52,8 @@ class Denoiser:
         """
         self._keep = keep
         self.unet: UNet = model.network
-        weights = model.weights_by_name
-        self.parameters = model.count_params()
+        weights = model.arriving
+        self.parameters = sum(map(math.prod, weights.shapes.values()))
         self._prepare = Program(self._prepare_context, weights, jit=jit)
         self._embed = Program(self._embed_window, weights, jit=jit)
         self._advance = {jit: Program(self._run_rows, weights, jit, traced) for jit in (True, False)}

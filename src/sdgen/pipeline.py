@@ -77,7 +77,10 @@ class Pipeline:
         # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
         text_device = "cpu:0" if low_memory else device
         with backends.on_device(device):
-            self.networks = Networks(checkpoint, dtype, device, text_device)
+            # TensorFlow's cache of programs depends on the order in which its objects are made.
+            ahead = self.backend == "jax" and not low_memory
+            loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
+            self.networks = Networks(checkpoint, dtype, device, text_device, loader)
             # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
             once = None if self._graph else True

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdgen import backend
 from sdgen.exported import Export
+
+
+@dataclasses.dataclass(frozen=True)
+class Arriving:
+    """Weights that another thread may still be loading.
+
+    Attributes:
+        shapes: of each, by name; JAX compiles by them meanwhile.
+        dtype: of all.
+        result: waits for them and gives them by name.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: str
+    result: Callable[[], Mapping[str, Any]]
 
 
 class Program:
@@ -29,30 +46,31 @@ class Program:
 
         Args:
             function: takes ``weights`` and the arguments of a call.
-            weights: a tree of tensors.
+            weights: a tree of tensors, or such as arrive later.
             jit: under TensorFlow, False asks for its graph runtime in place of XLA, and None for no program
                 at all: each operation runs by itself, which is best for what runs once or twice. JAX
                 knows XLA alone.
-            traced: called when TensorFlow is about to compile a new program, without holding Python's lock:
+            traced: called when a new program is about to be compiled, which does not hold Python's lock:
                 what is to be traced meanwhile starts here and not before. TensorFlow numbers functions as
                 it traces them, and its cache of programs sees the numbers.
         """
         self.compilations = 0
-        self._weights, self._jit, self._traced = weights, jit, traced
+        self._jit, self._traced = jit, traced
         self._labelled: dict[str, Callable[..., Any]] = {}
+        self._run: Callable[..., Any]
 
         def trace(weights: Any, *arguments: Any) -> Any:
             self.compilations += 1
             return function(weights, *arguments)
 
         if backend.active() == "jax":
-            import jax
-
-            compiled = jax.jit(trace)
-            self._run: Callable[..., Any] = lambda *arguments: compiled(weights, *arguments)
+            self._run = self._jax_runner(trace, weights)
             return
         import tensorflow as tf
 
+        if isinstance(weights, Arriving):
+            weights = weights.result()
+        self._weights = weights
         if jit is None:
             self._run = lambda *arguments: function(weights, *map(tf.convert_to_tensor, arguments))
             return
@@ -77,6 +95,29 @@ class Program:
     def stored(self, label: str) -> bool:
         """Whether the program of a label is on disk."""
         return Export(label, self._weights).path.exists()
+
+    def _jax_runner(self, trace: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+        """Compiles by the weights' shapes, so that it need not wait for them, and runs on their values."""
+        import jax
+
+        jitted, programs, lock = jax.jit(trace), {}, threading.Lock()
+        if isinstance(weights, Arriving):
+            dtype, values = weights.dtype, weights.result
+            shapes: Any = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in weights.shapes.items()}
+        else:
+            shapes, values = weights, lambda: weights
+
+        def run(*arguments: Any) -> Any:
+            leaves, structure = jax.tree.flatten(arguments)
+            key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+            with lock:
+                if key not in programs:
+                    lowered = jitted.lower(shapes, *arguments)
+                    self._traced()
+                    programs[key] = lowered.compile()
+            return programs[key](values(), *arguments)
+
+        return run
 
     def _run_compiled(self, *arguments: Any) -> Any:
         known = self.compilations

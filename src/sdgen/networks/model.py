@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from functools import cached_property
 
 from sdgen import backend
 from sdgen.checkpoints import Checkpoint, Component
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
-from sdgen.networks.layers import Numerics
-from sdgen.networks.network import DecoderModel, EncoderModel, TextEncoderModel, UNetModel
+from sdgen.networks.layers import Numerics, Weights
+from sdgen.networks.network import DecoderModel, EncoderModel, Loader, TextEncoderModel, UNetModel
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
@@ -24,10 +26,18 @@ class Networks:
             activations exceed float16's range.
         device: a name of ``backend.devices()``.
         text_device: the text encoder's; on another device than the rest, it computes in float32.
+        executor: loads the weights, so that a network is there before they are; without one it brings them.
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: str, device: str, text_device: str) -> None:
-        self.checkpoint, self.dtype = checkpoint, dtype
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dtype: str,
+        device: str,
+        text_device: str,
+        executor: Executor | None = None,
+    ) -> None:
+        self.checkpoint, self.dtype, self._executor = checkpoint, dtype, executor
         self.device, self.text_device = device, text_device
         self.unet_config = UNetConfig.from_config(checkpoint.unet.config)
         self.text_encoder_config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
@@ -48,7 +58,8 @@ class Networks:
     def diffusion_model(self) -> UNetModel:
         """The UNet."""
         numerics = self.numerics(self.dtype)
-        return UNetModel(UNet(self.unet_config, numerics), self.checkpoint.unet, numerics)
+        layers = UNet(self.unet_config, numerics)
+        return UNetModel(layers, self.checkpoint.unet, numerics, self._loader(self.device))
 
     @cached_property
     def text_encoder(self) -> TextEncoderModel:
@@ -56,8 +67,8 @@ class Networks:
         dtype = self.dtype if self.text_device == self.device else "float32"
         numerics = self.numerics(dtype, self.text_device)
         layers = TextEncoder(self.text_encoder_config, numerics)
-        with backend.on_device(self.text_device):
-            return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics)
+        loader = self._loader(self.text_device)
+        return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics, loader)
 
     def drop_text_encoder(self) -> None:
         """Let go of the text encoder's weights; they are read again when they are asked for."""
@@ -68,14 +79,28 @@ class Networks:
         """The VAE's decoder."""
         numerics = self.numerics(self.vae_dtype)
         part = _part(self.checkpoint.vae, "decoder.", "post_quant_conv.")
-        return DecoderModel(Decoder(self.vae_config, numerics), part, numerics)
+        return DecoderModel(Decoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     @cached_property
     def image_encoder(self) -> EncoderModel:
         """The VAE's encoder."""
         numerics = self.numerics(self.vae_dtype)
         part = _part(self.checkpoint.vae, "encoder.", "quant_conv.")
-        return EncoderModel(Encoder(self.vae_config, numerics), part, numerics)
+        return EncoderModel(Encoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
+
+    def _loader(self, device: str) -> Loader:
+        def start(load: Callable[[], Weights]) -> Future[Weights]:
+            def load_there() -> Weights:
+                with backend.on_device(device):
+                    return load()
+
+            if self._executor:
+                return self._executor.submit(load_there)
+            loaded: Future[Weights] = Future()
+            loaded.set_result(load_there())
+            return loaded
+
+        return start
 
 
 def _part(component: Component, *prefixes: str) -> Component:

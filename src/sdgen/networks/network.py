@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -20,9 +20,10 @@ from keras import ops
 from sdgen import backend
 from sdgen.checkpoints import Component, check_shapes
 from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Weights
-from sdgen.networks.text_encoder import TextEncoder
-from sdgen.networks.unet import UNet
-from sdgen.networks.vae import Decoder, Encoder
+from sdgen.program import Arriving
+
+Loader = Callable[[Callable[[], Weights]], Future[Weights]]
+"""Has a function called, perhaps in another thread, and says when it has returned."""
 
 _AHEAD = 64
 """Parameters read before their turn. Most are small: among so many there is a large one for each thread."""
@@ -35,10 +36,9 @@ def network_weights(model: keras.Model, layers: Layer, component: Component, dty
     Keras traces nothing.
 
     Raises:
-        CheckpointError: tensors are missing, left over or of the wrong shape.
+        CheckpointError: a file of the component cannot be read.
     """
     parameters = list(layers.parameters())
-    check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
 
     def value(parameter: Parameter) -> Array:
         arrays = [np.asarray(component.tensors[name]) for name in parameter.sources]
@@ -71,19 +71,34 @@ def _variable(model: keras.Model, name: str, value: Tensor, dtype: str) -> Any:
 
 
 class _Network(keras.Model):  # type: ignore[misc]
-    """A Keras model around layers; subclasses say what ``call`` takes."""
+    """A Keras model around layers; subclasses say what ``call`` takes.
 
-    def __init__(self, layers: Any, component: Component, numerics: Numerics, name: str) -> None:
-        super().__init__(name=name, dtype=numerics.dtype)
-        self.network = layers
-        # Read-only, so that Keras does not wrap it: a compiled function takes a plain dictionary.
-        self._by_name = MappingProxyType(network_weights(self, layers, component, numerics.dtype))
+    Args:
+        layers: what it computes.
+        component: its weights.
+        numerics: how it computes.
+        loader: has the weights loaded.
+
+    Raises:
+        CheckpointError: tensors are missing, left over or of the wrong shape.
+    """
+
+    model_name = "network"
+
+    def __init__(self, layers: Any, component: Component, numerics: Numerics, loader: Loader) -> None:
+        super().__init__(name=self.model_name, dtype=numerics.dtype)
+        self.network, parameters = layers, list(layers.parameters())
+        check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
+        self._by_name = loader(lambda: network_weights(self, layers, component, numerics.dtype))
+        # Read-only, so that Keras does not wrap it.
+        shapes = MappingProxyType({parameter.name: parameter.shape for parameter in parameters})
+        self.arriving = Arriving(shapes, numerics.dtype, lambda: self.weights_by_name)
         self.built = True
 
     @property
     def weights_by_name(self) -> dict[str, Tensor]:
-        """What a compiled program takes as ``weights``."""
-        return dict(self._by_name)
+        """What a compiled program takes as ``weights``; waits for them."""
+        return dict(self._by_name.result())
 
 
 class UNetModel(_Network):
@@ -94,8 +109,7 @@ class UNetModel(_Network):
     (batch, height, width, out_channels), float32.
     """
 
-    def __init__(self, layers: UNet, component: Component, numerics: Numerics) -> None:
-        super().__init__(layers, component, numerics, "diffusion_model")
+    model_name = "diffusion_model"
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """One prediction; see the class."""
@@ -111,8 +125,7 @@ class TextEncoderModel(_Network):
     Both are (batch, length) int32; positions count from 0, as keras_cv passes them.
     """
 
-    def __init__(self, layers: TextEncoder, component: Component, numerics: Numerics) -> None:
-        super().__init__(layers, component, numerics, "text_encoder")
+    model_name = "text_encoder"
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The encoding of the last layer."""
@@ -123,8 +136,7 @@ class TextEncoderModel(_Network):
 class DecoderModel(_Network):
     """The VAE's decoder: latents (batch, h, w, latent_channels) -> pixels (batch, 8 h, 8 w, 3), -1 to 1."""
 
-    def __init__(self, layers: Decoder, component: Component, numerics: Numerics) -> None:
-        super().__init__(layers, component, numerics, "decoder")
+    model_name = "decoder"
 
     def call(self, latents: Tensor) -> Tensor:
         """Float32 pixels, about -1 to 1."""
@@ -137,8 +149,7 @@ class EncoderModel(_Network):
     The latents are (batch, h, w, latent_channels).
     """
 
-    def __init__(self, layers: Encoder, component: Component, numerics: Numerics) -> None:
-        super().__init__(layers, component, numerics, "image_encoder")
+    model_name = "image_encoder"
 
     def call(self, pixels: Tensor) -> Tensor:
         """The mean of the latents' distribution, scaled, float32."""
