@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WHOLE = 1024 * 1024
 """Pixels of the largest picture that is decoded as a whole; a larger one is decoded by rows.
 
-Stable Diffusion's decoder then takes 3 GB in float32 (docs/performance.md). The limit is not set by the
+Stable Diffusion's decoder then takes 4 GB in float32 (docs/performance.md). The limit is not set by the
 memory that happens to be free, so that a picture is computed in one way wherever it is drawn again.
 """
 
