@@ -231,6 +231,16 @@ def test_messages_that_nobody_takes_change_nothing(sdgen: Command, prompt: str, 
     assert len(images(sdgen)) == (expected == ExitCode.OK)
 
 
+@pytest.mark.parametrize("command", [["models", "list"], ["samplers"], ["models", "show", "mini"]])
+def test_a_list_whose_reader_leaves_ends_with_141(sdgen: Command, command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start([sys.executable, "-m", "sdgen", *command], stdout=writer)
+    os.close(writer)
+    _, messages = process.communicate(timeout=60)
+    assert (process.returncode, messages) == (141, b"")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_do_no_harm(sdgen: Command, closed: str) -> None:
     command = [sys.executable, stand_in.__file__, "a noisy fox", "--model", "mini"]

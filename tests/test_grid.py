@@ -176,6 +176,9 @@ def test_draw_puts_its_images_on_a_sheet(sdgen: Command) -> None:
     assert len(result.stdout.splitlines()) == 6
     assert "contact sheet: sheets/s.png" in result.stderr
     assert Image.open("sheets/s.png").width > 3 * 128
+    again = sdgen.draw("a fox", "--grid", "sheets/s.png/again.png")
+    assert (again.exit_code, len(sdgen.loads)) == (ExitCode.NONE_DRAWN, 1)
+    assert "sheets/s.png is in the way; choose another name with --grid" in again.stderr
     again = sdgen.draw("a fox", "--grid", "sheets/s.png")
     assert (again.exit_code, len(sdgen.loads)) == (ExitCode.NONE_DRAWN, 1)
     assert "sheets/s.png is already there and is not overwritten" in again.stderr

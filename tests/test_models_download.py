@@ -14,7 +14,7 @@ import requests
 from fault_server import FaultServer, Places
 
 from sdgen import models
-from sdgen.errors import ExitCode, ModelUnavailable
+from sdgen.errors import ExitCode, InputError, ModelUnavailable
 from sdgen.models import connection
 
 pytest_plugins = ("model_fixtures",)
@@ -122,6 +122,15 @@ LASTING = {
     "dropped at once": (faults.drop(0), "dropped the connection"),
     "stalled": (faults.stall(1000, 1.5), "stopped sending"),
 }
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_wait_that_is_no_number_of_seconds_is_refused(
+    text: str, good: FaultServer, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_DOWNLOAD_TIMEOUT", text)
+    with pytest.raises(InputError, match=f"SDGEN_DOWNLOAD_TIMEOUT is '{text}', not a number of seconds"):
+        models.pull("toy")
 
 
 @pytest.mark.parametrize("fault", LASTING)

@@ -55,15 +55,12 @@ class PictureDecoder:
         Pixels are uint8 (factor height, factor width, 3).
         """
         if not np.isfinite(latents).all():
-            return None, ImageError(
-                f"the latents became non-finite in {self._dtype}; try --dtype float32 or another seed"
-            )
+            return None, ImageError(f"the latents became non-finite in {self._dtype}; {_advice(self._dtype)}")
         with backend.on_device(self._device):
             pixels, finite = self._programs[self.way(*latents.shape[1:3])](latents)
         if not np.asarray(finite):
             return None, ImageError(
-                f"the decoder's values became non-finite in {self._dtype}; "
-                "try --dtype float32 or another seed"
+                f"the decoder's values became non-finite in {self._dtype}; {_advice(self._dtype)}"
             )
         return checked(np.asarray(pixels)[0], self._dtype)
 
@@ -85,10 +82,13 @@ def checked(pixels: Pixels, dtype: str) -> tuple[Pixels | None, ImageError | Non
     """The pixels, unless they are of one colour everywhere."""
     if pixels.min() == pixels.max():
         return None, ImageError(
-            f"the image has one colour everywhere, as after an overflow in {dtype}; "
-            "try --dtype float32 or another seed"
+            f"the image has one colour everywhere, as after an overflow in {dtype}; {_advice(dtype)}"
         )
     return pixels, None
+
+
+def _advice(dtype: str) -> str:
+    return "try another seed" if dtype == "float32" else "try --dtype float32 or another seed"
 
 
 def _rounded(pixels: Tensor) -> tuple[Tensor, Tensor]:

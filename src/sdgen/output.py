@@ -81,11 +81,8 @@ class Output:
         if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
         with whole_files.explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            whole_files.make_folder(self.folder)
             whole_files.remove_stale(self.folder)
-            trial = self._temporary()
-            trial.touch(exist_ok=False)
-            trial.unlink()
             free = shutil.disk_usage(self.folder).free
             if self.file_name is not None:
                 self._refuse_taken(self.file_name)

@@ -68,41 +68,53 @@ def remove_stale(folder: Path) -> None:
                 file.unlink()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and see that files can be made in it; OSError where they cannot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = temporary(folder)
+    trial.touch(exist_ok=False)
+    trial.unlink()
+
+
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says into an OutputError that tells what to do."""
+def explained(folder: Path, option: str = "-o") -> Iterator[None]:
+    """Turn what the operating system says into an OutputError that tells what to do.
+
+    ``option`` is the one by which the user chose the folder.
+    """
     try:
         yield
     except OSError as error:
         where = error.filename2 or error.filename or folder
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            sentence = f"no space is left in {folder}; free some, or choose another folder with -o"
+            sentence = f"no space is left in {folder}; free some, or choose another folder with {option}"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            sentence = f"{folder} cannot be written; choose another folder with -o"
+            sentence = f"{folder} cannot be written; choose another folder with {option}"
         elif error.errno in (errno.EEXIST, errno.ENOTDIR):
-            sentence = f"{where} is in the way; choose another name with -o"
+            sentence = f"{where} is in the way; choose another name with {option}"
         elif error.errno == errno.ENOENT and not os.path.isdir(folder):
-            sentence = f"the folder {folder} is not there; make it, or choose another with -o"
+            sentence = f"the folder {folder} is not there; make it, or choose another with {option}"
         elif error.errno == errno.ENAMETOOLONG:
             sentence = f"the name of {str(where)[:80]}... is too long for its file system; give a shorter one"
         else:
-            sentence = f"{where}: {error.strerror}; choose another folder with -o"
+            sentence = f"{where}: {error.strerror}; choose another folder with {option}"
         raise OutputError(sentence) from error
 
 
-def write(path: Path, data: bytes, replace: bool = False) -> None:
+def write(path: Path, data: bytes, replace: bool = False, option: str = "-o") -> None:
     """Write a whole file in one step.
 
     Args:
         path: its name.
         data: its bytes.
         replace: whether a file of that name gives way; otherwise it is an error.
+        option: ``explained``'s.
 
     Raises:
         OutputError: it cannot be written, or is there already.
     """
     waiting = temporary(path.parent)
-    with explained(path.parent):
+    with explained(path.parent, option):
         try:
             write_synced(waiting, data)
             if replace:

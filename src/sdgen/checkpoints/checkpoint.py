@@ -101,14 +101,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_shapes(component: Component, expected: Mapping[str, Shape], ignore: tuple[str, ...] = ()) -> None:
+def check_shapes(component: Component, expected: Mapping[str, Shape]) -> None:
     """Check that a component holds exactly the tensors that a network asks for.
 
     Args:
         component: the weights.
         expected: shape by diffusers name, in diffusers' layouts (OIHW, (out, in)).
-        ignore: beginnings of names that may be there without being asked for, for example
-            ("encoder.", "quant_conv.") where only a VAE's decoder is built.
 
     Raises:
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
@@ -120,11 +118,7 @@ def check_shapes(component: Component, expected: Mapping[str, Shape], ignore: tu
         if name in shapes and shapes[name] != tuple(shape)
     ]
     missing = [f"{name} is missing" for name in expected if name not in shapes]
-    unexpected = [
-        f"{name} is not part of the network"
-        for name in shapes
-        if name not in expected and not name.startswith(ignore)
-    ]
+    unexpected = [f"{name} is not part of the network" for name in shapes if name not in expected]
     faults = [*wrong, *missing, *unexpected]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""

@@ -167,7 +167,8 @@ def _vae_name(name: str) -> str:
 
 def _text_encoder_name(name: str) -> str | None:
     name = name.removeprefix("text_model.")
-    return None if name == "embeddings.position_ids" else name
+    # Position numbers of older files; the projection of CLIP's own task, which Stable Diffusion does without.
+    return None if name in ("embeddings.position_ids", "text_projection.weight") else name
 
 
 RENAMES: Mapping[str, Callable[[str], str | None]] = {

@@ -26,7 +26,7 @@ class Sheet:
 
     Raises:
         InputError: it is no image file's name, or there will be too many images.
-        OutputError: the file is there already, or its folder cannot be made.
+        OutputError: the file is there already, or its folder cannot be made or written.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Sheet:
             raise OutputError(
                 f"{self.path} is already there and is not overwritten; give --grid another name"
             )
-        with whole_files.explained(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_files.explained(self.path.parent, "--grid"):
+            whole_files.make_folder(self.path.parent)
 
     def add(self, outcome: Outcome) -> None:
         """Take an image, if there is one."""
@@ -69,5 +69,6 @@ class Sheet:
             sheet = contact_sheet.draw_fitting(grid.arrange(entries, *grid.axes(entries, self._swept)))
             data = contact_sheet.encode(sheet, output.format_of(self.path.name))
             # Another file may have come since the run began.
-            whole_files.write(self.path, data, self._replace and pictures.is_sheet(self.path))
+            replace = self._replace and pictures.is_sheet(self.path)
+            whole_files.write(self.path, data, replace, "--grid")
             self.written = True

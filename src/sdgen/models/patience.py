@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
 import time
 
+from sdgen.errors import InputError
 from sdgen.models.progress import Progress
 
 
@@ -28,7 +31,11 @@ class Policy:
 
     @classmethod
     def from_environment(cls) -> Policy:
-        """The defaults, with ``SDGEN_RETRY_DELAY`` and ``SDGEN_DOWNLOAD_TIMEOUT`` where they are set."""
+        """The defaults, with ``SDGEN_RETRY_DELAY`` and ``SDGEN_DOWNLOAD_TIMEOUT`` where they are set.
+
+        Raises:
+            InputError: one of them is not a number of seconds.
+        """
         return cls(
             delay=_seconds("SDGEN_RETRY_DELAY", cls.delay),
             timeout=_seconds("SDGEN_DOWNLOAD_TIMEOUT", cls.timeout) or cls.timeout,
@@ -101,7 +108,10 @@ class Patience:
 
 
 def _seconds(name: str, default: float) -> float:
-    try:
-        return max(0.0, float(os.environ[name]))
-    except (KeyError, ValueError):
+    text = os.environ.get(name)
+    if not text:
         return default
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise InputError(f"{name} is {text!r}, not a number of seconds; mend it or leave it out")
