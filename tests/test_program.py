@@ -45,6 +45,41 @@ print(np.asarray(results[0]), np.asarray(program(np.float32([3, 3, 3]))), progra
 
 
 @pytest.mark.slow
+def test_programs_compile_ahead_by_the_shapes_of_each_others_results() -> None:
+    printed = run("""
+weights = Future()
+scale = Program(lambda w, x: {"y": w["scale"] * x}, Arriving({"scale": (3,)}, "float32", weights.result))
+add = Program(lambda w, a, b: a["y"] + b, {})
+x = np.float32([1, 2, 3])
+print(add.ahead(scale.ahead(x), x))
+weights.set_result({"scale": np.float32([2, 2, 2])})
+print(add(scale(x), x), scale.compilations, add.compilations)
+""")
+    assert printed == "ShapeDtypeStruct(shape=(3,), dtype=float32)\n[3. 6. 9.] 1 1\n"
+
+
+@pytest.mark.slow
+def test_the_loop_is_compiled_before_the_unet_s_weights_arrive() -> None:
+    printed = run("""
+import sdgen
+from sdgen.networks import network
+from sdgen.networks.unet import UNet
+read, lowered = network.network_weights, threading.Event()
+
+def late(model, layers, component, dtype):
+    assert not isinstance(layers, UNet) or lowered.wait(60)
+    return read(model, layers, component, dtype)
+
+network.network_weights = late
+sdgen.Pipeline._compile_decoder = lambda pipeline: lowered.set()
+pipeline = sdgen.load("mini", device="cpu")
+(image,) = pipeline.generate([sdgen.Request(prompt="a fox", steps=2, width=64, height=64)])
+print(image.error, image.pixels.shape, pipeline.compilations)
+""")
+    assert printed == "None (64, 64, 3) 1\n"
+
+
+@pytest.mark.slow
 def test_each_set_of_shapes_is_compiled_once() -> None:
     printed = run("""
 program = Program(lambda w, x: w + x["a"].sum() + x["b"], np.float32(1))

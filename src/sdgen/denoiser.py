@@ -103,7 +103,6 @@ class Denoiser:
         """
         batch = len(tables)
         guided = context.shape[0] == 2 * batch
-        keys_values = self._prepare(context)
         state: Any = np.zeros((4, batch, *shape), np.float32)
         state[0] = [t.init_scale * n.normal(*shape) for t, n in zip(tables, noises, strict=True)]
         rows, fresh_noise = max(len(t.timesteps) for t in tables), any(t.noise.any() for t in tables)
@@ -114,12 +113,19 @@ class Denoiser:
             label, program = "", self._advance_fast[jit]
             features = (len(context), *shape[:2], self.unet.config.block_out_channels[0])
             state = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.dtype))
-        seconds_per_row = float("inf")
+        seconds_per_row, keys_values = float("inf"), None
         for first in range(0, rows, WINDOW):
             window = _window(tables, first) | _shortcut_window(shortcuts, first)
-            window["shifts"] = self._embed(window.pop("timesteps"))
+            timesteps = window.pop("timesteps")
             if fresh_noise:
                 window["z"] = _step_noise(tables, noises, first, shape)
+            if keys_values is None:
+                # The loop compiles while the weights arrive, which the other programs wait for.
+                shifts, bound = self._embed.ahead(timesteps), np.asarray(0, np.int32)
+                arguments = (state, window | {"shifts": shifts}, self._prepare.ahead(context), scales)
+                program.ahead(*arguments, bound, bound)
+                keys_values = self._prepare(context)
+            window["shifts"] = self._embed(timesteps)
             window = {name: ops.convert_to_tensor(value) for name, value in window.items()}
             row, last = 0, min(WINDOW, rows - first)
             while row < last:

@@ -58,13 +58,14 @@ class Program:
         self._jit, self._traced = jit, traced
         self._labelled: dict[str, Callable[..., Any]] = {}
         self._run: Callable[..., Any]
+        self._compile_ahead: Callable[..., Any]
 
         def trace(weights: Any, *arguments: Any) -> Any:
             self.compilations += 1
             return function(weights, *arguments)
 
         if backend.active() == "jax":
-            self._run = self._jax_runner(trace, weights)
+            self._run_on_jax(trace, weights)
             return
         import tensorflow as tf
 
@@ -92,32 +93,49 @@ class Program:
             return self._run_labelled(label, *arguments)
         return self._run(*arguments)
 
+    def ahead(self, *arguments: Any) -> Any:
+        """Compiles for a call, as far as that can be done without the weights' values.
+
+        Under JAX, in full; elsewhere not at all, since TensorFlow compiles when it runs.
+
+        Args:
+            arguments: tensors, arrays, or what ``ahead`` of other programs gave.
+
+        Returns:
+            The shapes of the call's result, for other programs' ``ahead``; None where nothing is compiled.
+        """
+        return self._compile_ahead(*arguments) if backend.active() == "jax" else None
+
     def stored(self, label: str) -> bool:
         """Whether the program of a label is on disk."""
         return Export(label, self._weights).path.exists()
 
-    def _jax_runner(self, trace: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+    def _run_on_jax(self, trace: Callable[..., Any], weights: Any) -> None:
         """Compiles by the weights' shapes, so that it need not wait for them, and runs on their values."""
         import jax
 
-        jitted, programs, lock = jax.jit(trace), {}, threading.Lock()
+        jitted, lock = jax.jit(trace), threading.Lock()
+        programs: dict[Any, tuple[Callable[..., Any], Any]] = {}
         if isinstance(weights, Arriving):
             dtype, values = weights.dtype, weights.result
             shapes: Any = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in weights.shapes.items()}
         else:
             shapes, values = weights, lambda: weights
 
-        def run(*arguments: Any) -> Any:
+        def compiled(*arguments: Any) -> tuple[Callable[..., Any], Any]:
+            """The program for a call, and the shapes of its result."""
             leaves, structure = jax.tree.flatten(arguments)
             key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
             with lock:
                 if key not in programs:
                     lowered = jitted.lower(shapes, *arguments)
                     self._traced()
-                    programs[key] = lowered.compile()
-            return programs[key](values(), *arguments)
+                    result = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info)
+                    programs[key] = lowered.compile(), result
+            return programs[key]
 
-        return run
+        self._run = lambda *arguments: compiled(*arguments)[0](values(), *arguments)
+        self._compile_ahead = lambda *arguments: compiled(*arguments)[1]
 
     def _run_compiled(self, *arguments: Any) -> Any:
         known = self.compilations
