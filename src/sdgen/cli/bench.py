@@ -79,7 +79,7 @@ def _text(report: Mapping[str, Any]) -> str:
     for name, parts in report.get("start", {}).items():
         lines.append(
             f"{name} start      {parts['total']:7.2f} s to the first picture "
-            f"({parts['imports_and_weights']:.2f} s until the model is loaded)"
+            f"({parts['imports_and_opening']:.2f} s until the model is open)"
         )
     for batch in report["batches"]:
         seconds = batch["seconds"]
