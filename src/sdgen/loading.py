@@ -118,8 +118,8 @@ def load(
 
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.
-        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used. Under JAX the weights are read
-            in another thread from here on; what fails then is told when they are first needed.
+        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used. Under JAX another thread
+            reads the weights from here on; what fails then is told when they are first needed.
         InputError: it does not draw from text alone, or two embeddings have one name.
         BackendError: the backend, device, dtype or engine cannot be used here.
     """
