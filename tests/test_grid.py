@@ -191,7 +191,7 @@ def test_draw_puts_its_images_on_a_sheet(sdgen: Command) -> None:
         (["-o", "s.png", "--grid", "./s.png"], "-o and --grid name one file"),
         (["--grid", "s.gif"], "--grid s.gif: .gif is not an image format"),
         (["--grid", "folder/"], "is a folder; name an image file"),
-        (["--grid", "s.png", "-n", "5000"], "takes up to 4096 images, and these are 5000"),
+        (["--grid", "s.png", "-n", "5000", "--size", "64x64"], "takes up to 4096 images, and these are 5000"),
     ],
 )
 def test_a_sheet_that_cannot_be_is_refused_before_drawing(
