@@ -11,7 +11,14 @@ from sdgen import backend
 from sdgen.checkpoints import Checkpoint, Component
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
-from sdgen.networks.network import DecoderModel, EncoderModel, Loader, TextEncoderModel, UNetModel
+from sdgen.networks.network import (
+    DecoderModel,
+    EncoderModel,
+    Loader,
+    TextEncoderModel,
+    UNetModel,
+    load_at_once,
+)
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
@@ -94,11 +101,7 @@ class Networks:
                 with backend.on_device(device):
                     return load()
 
-            if self._executor:
-                return self._executor.submit(load_there)
-            loaded: Future[Weights] = Future()
-            loaded.set_result(load_there())
-            return loaded
+            return self._executor.submit(load_there) if self._executor else load_at_once(load_there)
 
         return start
 

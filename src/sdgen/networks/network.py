@@ -70,6 +70,13 @@ def _variable(model: keras.Model, name: str, value: Tensor, dtype: str) -> Any:
     )
 
 
+def load_at_once(load: Callable[[], Weights]) -> Future[Weights]:
+    """A ``Loader`` that returns when the weights are there."""
+    loaded: Future[Weights] = Future()
+    loaded.set_result(load())
+    return loaded
+
+
 class _Network(keras.Model):  # type: ignore[misc]
     """A Keras model around layers; subclasses say what ``call`` takes.
 
@@ -85,7 +92,9 @@ class _Network(keras.Model):  # type: ignore[misc]
 
     model_name = "network"
 
-    def __init__(self, layers: Any, component: Component, numerics: Numerics, loader: Loader) -> None:
+    def __init__(
+        self, layers: Any, component: Component, numerics: Numerics, loader: Loader = load_at_once
+    ) -> None:
         super().__init__(name=self.model_name, dtype=numerics.dtype)
         self.network, parameters = layers, list(layers.parameters())
         check_shapes(component, {name: shape for p in parameters for name, shape in p.sources.items()})
