@@ -26,7 +26,7 @@ def main() -> None:
     """Print a line for each shape and runtime."""
     name = backend.activate(*sys.argv[1:])
     from sdgen.networks.attention import scaled_dot_product
-    from sdgen.networks.chunked_attention import chunk_size, chunked
+    from sdgen.networks.chunked_attention import chunk_shape, chunked
     from sdgen.program import Program
 
     ways = (scaled_dot_product, chunked)
@@ -42,9 +42,13 @@ def main() -> None:
                     np.asarray(compiled(*qkv))
                     times.append(time.perf_counter() - began)
             whole, parts = (1000 * min(times[1:]) for times in seconds)
-            size = chunk_size(shape[2], shape[0] * shape[1] * shape[2])
+            batch, heads, queries, _ = shape
+            together, size = chunk_shape(batch * heads, queries, queries)
             runtime = "XLA" if jit else "graph"
-            print(f"{what}, {name} {runtime}: {whole:.0f} ms, in chunks of {size} {parts:.0f} ms", flush=True)
+            print(
+                f"{what}, {name} {runtime}: {whole:.0f} ms, in chunks of {together} x {size} {parts:.0f} ms",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_operations_are_those_that_pytorch_counts(checkpoint):
     from sdgen.networks.unet import UNet
     from sdgen.networks.vae import Decoder
 
-    plain = Numerics("float32", winograd=False, attention=scaled_dot_product)
+    plain = Numerics("float32", "float32", "direct", scaled_dot_product)
     unet = UNet(UNetConfig.from_config(checkpoint.unet.config), plain)
     decoder = Decoder(VAEConfig.from_config(checkpoint.vae.config), plain)
     # PyTorch counts the projections of the text too, 4 GFLOP, which run once a picture here.

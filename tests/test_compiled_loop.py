@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hlo import uses_in_loops
 
 import sdgen
+from sdgen import backend
 from sdgen.networks.layers import Linear
 
 pytestmark = pytest.mark.slow
@@ -30,6 +33,11 @@ def uses(request):
 
 def loop_uses(denoiser) -> Counter[tuple[str, str]]:
     """Operations of the loop on the weights that are matrices or filters, before XLA optimises them."""
+    return uses_in_loops(*loop_hlo(denoiser))
+
+
+def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
+    """The loop as XLA is handed it, and which of the entry's parameters are matrices or filters."""
     import tensorflow as tf
 
     from sdgen.denoiser import WINDOW
@@ -48,11 +56,16 @@ def loop_uses(denoiser) -> Counter[tuple[str, str]]:
     }
     arguments = (weights, tf.zeros((4, 1, *shape)), window, keys_values, tf.zeros((1, 2)), 0, 3)
     arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-    program = tf.function(denoiser._run_rows, jit_compile=True, autograph=False)
+
+    def run(*arguments):
+        with backend.xla():
+            return denoiser._run_rows(*arguments)
+
+    program = tf.function(run, jit_compile=True, autograph=False)
     hlo = program.experimental_get_compiler_ir(*arguments)(stage="hlo")
     # The entry takes the weights first, by name.
     names = {i: name for i, name in enumerate(sorted(weights)) if len(weights[name].shape) > 1}
-    return uses_in_loops(hlo, names)
+    return hlo, names
 
 
 def test_weights_are_used_as_they_are_stored(uses):
@@ -64,6 +77,16 @@ def test_nothing_that_the_latents_do_not_change_is_computed_in_the_loop(uses):
     names = {name for name, _ in uses}
     assert any(name.endswith("attn2.to_q.weight") for name in names)
     assert not any("attn2.to_k" in name or "time_" in name for name in names)
+
+
+def test_products_of_bfloat16_are_summed_and_kept_in_float32():
+    """On a CPU, XLA multiplies bfloat16 so, and converts it to float32 before any other product."""
+    hlo, _ = loop_hlo(load("bfloat16"))
+    product = re.compile(r"= (\w+)\[\S+ dot\((\w+)\[[^%]*%[\w.-]+, (\w+)\[")
+    types = Counter((left, right, result) for result, left, right in product.findall(hlo))
+    assert types.pop(("f32", "f32", "f32")) == 1  # The sampler's.
+    assert types.keys() == {("bf16", "bf16", "f32")}
+    assert types.total() > 100
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,37 @@ import sdgen
 from sdgen import decoding
 
 
-@pytest.mark.parametrize(("queries", "size"), [(96, 24), (96, 96), (7, 1), (4096, 2048)])
-def test_a_chunk_divides_the_queries_and_keeps_to_the_limit(monkeypatch, queries, size):
+@pytest.mark.parametrize(
+    ("heads", "queries", "keys", "shape"),
+    [
+        (10, 96, 10, (1, 96)),
+        (10, 96, 5, (2, 96)),
+        (10, 96, 1, (10, 96)),
+        (6, 96, 40, (1, 24)),
+        (6, 7, 5000, (1, 1)),
+    ],
+)
+def test_a_chunk_divides_heads_before_queries_and_keeps_to_the_limit(
+    monkeypatch, heads, queries, keys, shape
+):
     from sdgen.networks import chunked_attention
 
-    if queries != 4096:
-        monkeypatch.setattr(chunked_attention, "MOST_SCORES", 1000)
-    scores = {(96, 24): 40, (96, 96): 10, (7, 1): 5000, (4096, 2048): 4096}[queries, size]
-    assert chunked_attention.chunk_size(queries, scores) == size
+    monkeypatch.setattr(chunked_attention, "MOST_SCORES", 1000)
+    assert chunked_attention.chunk_shape(heads, queries, keys) == shape
 
 
 @pytest.mark.parametrize("jit", [True, False])
-def test_attention_in_chunks_is_attention(mini, monkeypatch, jit):
+@pytest.mark.parametrize("most", [48 * 32 * 3, 48 * 32, 16 * 32])
+def test_attention_in_chunks_is_attention(mini, monkeypatch, jit, most):
+    """Three heads at a time, one, and a third of one."""
     from sdgen.networks import chunked_attention
     from sdgen.networks.attention import scaled_dot_product
     from sdgen.program import Program
 
-    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 3, 48, 8), np.float32)
-    monkeypatch.setattr(chunked_attention, "MOST_SCORES", 2 * 3 * 48 * 16)
+    generator = np.random.default_rng(0)
+    q = generator.standard_normal((2, 3, 48, 8), np.float32)
+    k, v = generator.standard_normal((2, 2, 3, 32, 8), np.float32)
+    monkeypatch.setattr(chunked_attention, "MOST_SCORES", most)
     program = Program(lambda _, *qkv: chunked_attention.chunked(*qkv), {}, jit)
     expected = np.asarray(scaled_dot_product(q, k, v))
     np.testing.assert_allclose(np.asarray(program(q, k, v)), expected, rtol=1e-5, atol=1e-6)

@@ -6,6 +6,7 @@ Keras reads its backend once, at import, so ``activate`` comes before anything t
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -14,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sdgen import program_cache
@@ -26,6 +28,8 @@ Item = TypeVar("Item")
 
 BACKENDS = ("tensorflow", "jax")
 DTYPES = ("float32", "bfloat16", "float16")
+
+_WIDTH = ("bfloat16", "float16", "float32", "float64")
 
 
 def choose(name: str | None = None) -> str:
@@ -341,6 +345,46 @@ def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], 
     import tensorflow as tf
 
     return tf.cond(condition, when_true, when_false)
+
+
+_in_xla: ContextVar[bool] = ContextVar("in_xla", default=False)
+
+
+@contextlib.contextmanager
+def xla() -> Iterator[None]:
+    """While TensorFlow traces what XLA will compile."""
+    token = _in_xla.set(True)
+    try:
+        yield
+    finally:
+        _in_xla.reset(token)
+
+
+def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:
+    """The product of matrices, a b or a b^T, over leading batch axes, of which b may have none.
+
+    It is computed in the narrower dtype of the two; the result is in the wider one, or in ``dtype``. XLA
+    then sums in that and rounds nothing in between; asked so, it uses a CPU's instructions for bfloat16.
+    """
+    import keras
+    from keras import ops
+
+    narrow, wide = sorted((keras.backend.standardize_dtype(t.dtype) for t in (a, b)), key=_WIDTH.index)
+    result = keras.backend.standardize_dtype(dtype or wide)
+    a, b = ops.cast(a, narrow), ops.cast(b, narrow)
+    if active() == "jax":
+        import jax.numpy as jnp
+
+        b = jnp.swapaxes(b, -1, -2) if transposed else b
+        return jnp.matmul(a, b, preferred_element_type=result)
+    if result != narrow and _in_xla.get():
+        import tensorflow as tf
+
+        rows = tf.reshape(a, (-1, a.shape[-1])) if len(b.shape) == 2 else a
+        y = tf.raw_ops.BatchMatMulV3(x=rows, y=b, adj_y=transposed, Tout=result)
+        return tf.reshape(y, (*a.shape[:-1], y.shape[-1]))
+    b = ops.swapaxes(b, -1, -2) if transposed else b
+    return ops.cast(ops.matmul(a, b), result)
 
 
 def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:

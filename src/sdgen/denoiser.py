@@ -73,7 +73,7 @@ class Denoiser:
         return bool(label) and self._advance[True].stored(label)
 
     def _label(self, *shapes: Any) -> str:
-        return repr((self.unet.config, self.unet.dtype, WINDOW, shapes)) if self._keep else ""
+        return repr((self.unet.config, self.unet.numerics, WINDOW, shapes)) if self._keep else ""
 
     def run(
         self,
@@ -112,7 +112,7 @@ class Denoiser:
         if shortcuts:
             label, program = "", self._advance_fast[jit]
             features = (len(context), *shape[:2], self.unet.config.block_out_channels[0])
-            state = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.dtype))
+            state = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations))
         seconds_per_row, keys_values = float("inf"), None
         for first in range(0, rows, WINDOW):
             window = _window(tables, first) | _shortcut_window(shortcuts, first)

@@ -80,7 +80,7 @@ class Pipeline:
             # TensorFlow's cache of programs depends on the order in which its objects are made.
             ahead = self.backend == "jax" and not low_memory
             loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
-            self.networks = Networks(checkpoint, dtype, device, text_device, loader)
+            self.networks = Networks(checkpoint, dtype, device, text_device, loader, low_memory)
             # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
             once = None if self._graph else True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping
@@ -62,7 +63,8 @@ class Program:
 
         def trace(weights: Any, *arguments: Any) -> Any:
             self.compilations += 1
-            return function(weights, *arguments)
+            with backend.xla() if jit else contextlib.nullcontext():
+                return function(weights, *arguments)
 
         if backend.active() == "jax":
             self._run_on_jax(trace, weights)

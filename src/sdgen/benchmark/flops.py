@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdgen.networks.attention import CrossAttention, SelfAttention
-from sdgen.networks.layers import Conv3x3, Layer, Linear
+from sdgen.networks.convolution import Conv3x3
+from sdgen.networks.layers import Layer, Linear
 from sdgen.networks.resnet import Upsample
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import Stage, UNet

@@ -84,7 +84,7 @@ def open_random(name: str) -> Checkpoint:
     from sdgen.networks.unet import UNet
     from sdgen.networks.vae import Decoder, Encoder
 
-    numerics = Numerics("float32", winograd=False, attention=scaled_dot_product)
+    numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
     unet, text_encoder, vae = configurations(name)
     family, vae_config = _ARCHITECTURES[name][0], VAEConfig.from_config(vae)
     networks: tuple[tuple[dict[str, Any], list[Layer]], ...] = (

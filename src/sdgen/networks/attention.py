@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras import ops
 
+from sdgen import backend
 from sdgen.networks.layers import (
     GroupNorm,
     Layer,
@@ -23,17 +24,18 @@ from sdgen.networks.layers import (
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017, equation 1), softmax in float32.
 
-    q is (batch, heads, n, d), k and v (batch, heads, m, d); the result is (batch, heads, n, d).
+    q is (batch, heads, n, d), k and v (batch, heads, m, d); the result is (batch, heads, n, d), in q's dtype.
     """
-    scores = ops.matmul(q * (1 / math.sqrt(q.shape[-1])), ops.transpose(k, (0, 1, 3, 2)))
-    scores = ops.cast(scores, "float32")
+    shape, n, d = q.shape, q.shape[2], q.shape[3]
+    # One batch axis: XLA on the CPU has no fast product of bfloat16 for heads that lie between positions.
+    q, k, v = (ops.reshape(t, (-1, t.shape[2], d)) for t in (q, k, v))
+    scores = ops.cast(backend.matmul(q * (1 / math.sqrt(d)), k, transposed=True), "float32")
     if causal:
-        n = q.shape[2]
         scores = scores + ops.triu(ops.full((n, n), -1e30, dtype="float32"), k=1)
     exponentials = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
     # Divided after the product with v, where there are d values a query and not m.
     total = ops.sum(exponentials, axis=-1, keepdims=True)
-    return ops.matmul(ops.cast(exponentials, v.dtype), v) / ops.cast(total, v.dtype)
+    return ops.cast(ops.reshape(backend.matmul(exponentials, v) / total, shape), q.dtype)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -66,12 +68,14 @@ class SelfAttention(Layer):
         bias: bool = False,
         causal: bool = False,
     ) -> None:
-        self.heads, self.causal, self.attention = heads, causal, numerics.attention
+        self.heads, self.causal = heads, causal
+        self.attention, self.dtype = numerics.attention, numerics.dtype
         self.to_qkv = Linear(projections, channels, channels, bias=bias)
         self.to_out = Linear(out, channels, channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         q, k, v = (split_heads(t, self.heads) for t in ops.split(self.to_qkv(weights, x), 3, axis=-1))
+        k, v = ops.cast(k, self.dtype), ops.cast(v, self.dtype)
         return self.to_out(weights, join_heads(self.attention(q, k, v, causal=self.causal)))
 
 
@@ -79,14 +83,14 @@ class CrossAttention(Layer):
     """Attention of a sequence to the text encoding, whose keys and values are projected beforehand."""
 
     def __init__(self, name: str, channels: int, context_width: int, heads: int, numerics: Numerics) -> None:
-        self.heads, self.attention = heads, numerics.attention
+        self.heads, self.attention, self.dtype = heads, numerics.attention, numerics.dtype
         self.to_q = Linear(name + ".to_q", channels, channels, bias=False)
         self.to_kv = Linear((name + ".to_k", name + ".to_v"), context_width, channels, bias=False)
         self.to_out = Linear(name + ".to_out.0", channels, channels)
 
     def project_context(self, weights: Weights, context: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, m, context width) -> keys and values, each (batch, heads, m, d)."""
-        k, v = ops.split(self.to_kv(weights, context), 2, axis=-1)
+        k, v = ops.split(ops.cast(self.to_kv(weights, context), self.dtype), 2, axis=-1)
         return split_heads(k, self.heads), split_heads(v, self.heads)
 
     def __call__(self, weights: Weights, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attention by chunks of queries, for where no fused kernel computes it: all scores are never in memory.
+"""Attention by chunks, for where no fused kernel computes it: all scores are never in memory.
 
 A query's softmax needs its own scores alone, so that chunks of queries are independent (Rabe and Staats
 2021, section 2) and give the numbers that the whole product gives. 4096 positions of a 512x512 picture
@@ -13,29 +13,40 @@ from sdgen import backend
 from sdgen.networks.attention import scaled_dot_product
 from sdgen.networks.layers import Tensor
 
-MOST_SCORES = 1 << 23
-"""Scores computed at once, float32: 32 MB, which measured best on CPUs (docs/performance.md)."""
+MOST_SCORES = 1 << 22
+"""Scores computed at once, float32: 16 MB, which measured best on CPUs (docs/performance.md)."""
 
 
 def chunked(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """What ``scaled_dot_product`` computes, by chunks of queries where there are many scores.
+    """What ``scaled_dot_product`` computes, a few heads or a few of a head's queries at a time.
 
     q is (batch, heads, n, d), k and v (batch, heads, m, d); the result is (batch, heads, n, d).
     """
     batch, heads, n, d = q.shape
-    size = chunk_size(n, batch * heads * k.shape[2])
-    if causal or size == n:
+    together, size = chunk_shape(batch * heads, n, k.shape[2])
+    if causal or (together, size) == (batch * heads, n):
         return scaled_dot_product(q, k, v, causal)
+    q, k, v = (ops.reshape(t, (-1, together, *t.shape[2:])) for t in (q, k, v))
+    pieces = n // size
 
     def attend(chunk: Tensor) -> Tensor:
-        queries = ops.slice(q, (0, 0, chunk * size, 0), (batch, heads, size, d))
-        return scaled_dot_product(queries, k, v)
+        group, start = chunk // pieces, chunk % pieces * size
+        queries = ops.slice(q, (group, 0, start, 0), (1, together, size, d))
+        keys, values = (ops.slice(t, (group, 0, 0, 0), (1, *t.shape[1:])) for t in (k, v))
+        return scaled_dot_product(queries, keys, values)
 
-    chunks = backend.map_in_turn(attend, n // size)
-    return ops.reshape(ops.transpose(chunks, (1, 2, 0, 3, 4)), q.shape)
+    # Of a group of several heads, all queries are in one chunk.
+    return ops.reshape(backend.map_in_turn(attend, q.shape[0] * pieces), (batch, heads, n, d))
 
 
-def chunk_size(queries: int, scores_per_query: int) -> int:
-    """The largest divisor of ``queries`` whose scores are at most ``MOST_SCORES``; at least 1."""
-    most = max(1, MOST_SCORES // scores_per_query)
-    return next(size for size in range(min(most, queries), 0, -1) if queries % size == 0)
+def chunk_shape(heads: int, queries: int, keys: int) -> tuple[int, int]:
+    """How many heads, and how many queries of each, make at most ``MOST_SCORES``: divisors, at least 1.
+
+    Heads are parted before queries, since each chunk's products rearrange its keys and values anew.
+    """
+    together = _largest_divisor(heads, MOST_SCORES // (queries * keys))
+    return together, queries if together > 1 else _largest_divisor(queries, MOST_SCORES // keys)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return next((size for size in range(min(most, number), 0, -1) if number % size == 0), 1)

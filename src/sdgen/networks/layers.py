@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from sdgen import backend
+
 Tensor = Any
 """A tensor of the chosen backend."""
 
@@ -54,14 +56,16 @@ class Numerics:
     """How a network computes.
 
     Attributes:
-        dtype: of activations and weights; statistics of the norms and softmax are float32.
-        winograd: 3x3 convolutions by Winograd's algorithm (pays on the CPU, see ``Conv3x3``).
+        dtype: of weights, and of what is multiplied with them.
+        activations: dtype of everything else; statistics of the norms and softmax are float32.
+        convolutions: how those of 3x3 are computed, a key of ``convolution.WAYS``.
         attention: computes softmax(q k^T / sqrt(d)) v from (batch, heads, length, d) tensors.
     """
 
     dtype: str
-    winograd: bool
-    attention: Callable[..., Tensor]
+    activations: str
+    convolutions: str
+    attention: Callable[..., Tensor] = dataclasses.field(repr=False)
 
 
 class Layer:
@@ -91,7 +95,8 @@ def columns(out: Array, arrays: list[Array]) -> None:
             np.copyto(out[..., rows, start:stop], array[..., rows, :], casting="unsafe")
 
 
-def _vector(name: str, length: int) -> Parameter:
+def vector(name: str, length: int) -> Parameter:
+    """A parameter that is one of the reference's vectors, as it is."""
     return Parameter(name, {name: (length,)}, (0,), (length,), columns)
 
 
@@ -112,8 +117,8 @@ class Linear(Layer):
             yield Parameter(self.name + ".bias", biases, (0,), (total,), columns)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
-        y = ops.matmul(x, weights[self.name + ".weight"])
-        return y + weights[self.name + ".bias"] if self.bias else y
+        y = backend.matmul(x, weights[self.name + ".weight"])
+        return y + ops.cast(weights[self.name + ".bias"], y.dtype) if self.bias else y
 
 
 class Pointwise(Linear):
@@ -128,111 +133,6 @@ class Pointwise(Linear):
             yield dataclasses.replace(parameter, sources=sources)
 
 
-WINOGRAD_CHANNELS = 320
-"""Least input and output channels for Winograd's algorithm: below, a step gains less than the kernels cost
-to compile."""
-
-WINOGRAD_WEIGHTS = 1280 * 640
-"""Most input times output channels for it: its filters are 16/9 the size, and the widest convolutions hold
-most of a model's weights."""
-
-
-class Conv3x3(Layer):
-    """3x3 convolution, NHWC, of stride 1 or 2.
-
-    With ``numerics.winograd`` and stride 1, by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray
-    2016, section 4.1): 16 products where the definition takes 36, as 16
-    matrix products over channels. The weights are transformed once, at load.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        inputs: int,
-        outputs: int,
-        numerics: Numerics,
-        stride: int = 1,
-        padding: tuple[int, int] = (1, 1),
-    ) -> None:
-        self.name, self.inputs, self.outputs, self.stride, self.padding = (
-            name,
-            inputs,
-            outputs,
-            stride,
-            padding,
-        )
-        small, large = WINOGRAD_CHANNELS, WINOGRAD_WEIGHTS
-        fits = min(inputs, outputs) >= small and inputs * outputs <= large
-        self.winograd = numerics.winograd and stride == 1 and fits
-
-    def own_parameters(self) -> Iterator[Parameter]:
-        weight = {self.name + ".weight": (self.outputs, self.inputs, 3, 3)}
-        matrix = (self.inputs, self.outputs)
-        if self.winograd:
-            yield Parameter(self.name + ".winograd", weight, (2, 3, 1, 0), (16, *matrix), _winograd_filters)
-        else:
-            yield Parameter(self.name + ".weight", weight, (2, 3, 1, 0), (3, 3, *matrix), columns)
-        yield _vector(self.name + ".bias", self.outputs)
-
-    def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place."""
-        if self.winograd:
-            y = _winograd(x, weights[self.name + ".winograd"])
-        else:
-            x = ops.pad(x, ((0, 0), self.padding, self.padding, (0, 0)))
-            y = ops.conv(x, weights[self.name + ".weight"], strides=self.stride, padding="valid")
-        return y + (weights[self.name + ".bias"] if shift is None else shift[:, None, None, :])
-
-
-# G of Lavin and Gray 2016, equation 7, for the filter transform U = G g G^T.
-_FILTER_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
-
-
-def _winograd_filters(out: Array, arrays: list[Array]) -> None:
-    """(3, 3, inputs, outputs) -> (16, inputs, outputs); the products are numbered column first, then row."""
-    both = np.einsum("ij,kl->kijl", _FILTER_TRANSFORM, _FILTER_TRANSFORM).reshape(16, 9)
-    kernel = arrays[0].astype(np.float32).reshape(9, -1)
-    np.matmul(both, kernel, out=out.reshape(16, -1), casting="unsafe")
-
-
-def _winograd(x: Tensor, filters: Tensor) -> Tensor:
-    """Same-size 3x3 convolution of x (n, height, width, channels) -> (n, height, width, outputs).
-
-    Y = A^T [U . B^T d B] A per 4x4 tile d of stride 2 (Lavin and Gray 2016, equations 7 and 8).
-    """
-    n, height, width, channels = x.shape
-    outputs = filters.shape[-1]
-    down, across = (height + 1) // 2, (width + 1) // 2
-    odd_row, odd_column = 2 * down - height, 2 * across - width
-    x = ops.pad(x, ((0, 0), (1, 1 + odd_row), (1, 1 + odd_column), (0, 0)))
-    rows = _input_transform(ops.reshape(x, (n, down + 1, 2, 2 * (across + 1), channels)), axis=1)
-    tiles = _input_transform(ops.reshape(rows, (4, n, down, across + 1, 2, channels)), axis=3)
-    products = ops.matmul(ops.reshape(tiles, (16, n * down * across, channels)), filters)
-    products = ops.reshape(products, (4, 4, n, down, across, outputs))
-    columns = ops.stack(_output_transform(products), axis=4)
-    y = ops.stack(_output_transform(columns), axis=2)
-    y = ops.reshape(y, (n, 2 * down, 2 * across, outputs))
-    return y[:, :height, :width] if odd_row or odd_column else y
-
-
-def _input_transform(pairs: Tensor, axis: int) -> Tensor:
-    """B^T d along an axis that is split into pairs (axis, axis + 1); the results lie on a new first axis.
-
-    The tile at pair t is d = (pairs[t, 0], pairs[t, 1], pairs[t + 1, 0], pairs[t + 1, 1]).
-    """
-    even, odd = ops.unstack(pairs, axis=axis + 1)
-    tiles = even.shape[axis] - 1
-    index = (slice(None),) * axis
-    here, beyond = (*index, slice(0, tiles)), (*index, slice(1, tiles + 1))
-    d0, d1, d2, d3 = even[here], odd[here], even[beyond], odd[beyond]
-    return ops.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
-
-
-def _output_transform(m: Tensor) -> list[Tensor]:
-    """A^T m: four products to two outputs, along the first axis."""
-    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
-
-
 class GroupNorm(Layer):
     """Group normalisation (Wu and He 2018) of (batch, ..., channels), statistics in float32."""
 
@@ -240,8 +140,8 @@ class GroupNorm(Layer):
         self.name, self.channels, self.groups, self.epsilon = name, channels, groups, epsilon
 
     def own_parameters(self) -> Iterator[Parameter]:
-        yield _vector(self.name + ".weight", self.channels)
-        yield _vector(self.name + ".bias", self.channels)
+        yield vector(self.name + ".weight", self.channels)
+        yield vector(self.name + ".bias", self.channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Normalises over each group of channels and all positions."""
@@ -286,8 +186,8 @@ class LayerNorm(Layer):
         self.name, self.channels, self.epsilon = name, channels, epsilon
 
     def own_parameters(self) -> Iterator[Parameter]:
-        yield _vector(self.name + ".weight", self.channels)
-        yield _vector(self.name + ".bias", self.channels)
+        yield vector(self.name + ".weight", self.channels)
+        yield vector(self.name + ".bias", self.channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         wide = ops.cast(x, "float32")

@@ -34,6 +34,7 @@ class Networks:
         device: a name of ``backend.devices()``.
         text_device: the text encoder's; on another device than the rest, it computes in float32.
         executor: loads the weights, so that a network is there before they are; without one it brings them.
+        low_memory: prefer the ways to compute that take less of it.
     """
 
     def __init__(
@@ -43,18 +44,40 @@ class Networks:
         device: str,
         text_device: str,
         executor: Executor | None = None,
+        low_memory: bool = False,
     ) -> None:
         self.checkpoint, self.dtype, self._executor = checkpoint, dtype, executor
+        self.low_memory = low_memory
         self.device, self.text_device = device, text_device
         self.unet_config = UNetConfig.from_config(checkpoint.unet.config)
         self.text_encoder_config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
         self.vae_config = VAEConfig.from_config(checkpoint.vae.config)
 
-    def numerics(self, dtype: str, device: str | None = None) -> Numerics:
-        """How networks of ``dtype`` compute on a device, by default this one."""
+    def numerics(self, dtype: str, device: str | None = None, compiled: bool = True) -> Numerics:
+        """How networks of ``dtype`` compute on a device, by default this one.
+
+        Args:
+            dtype: of the weights.
+            device: a name of ``backend.devices()``.
+            compiled: whether XLA compiles what they compute.
+        """
         device = device or self.device
-        winograd = device.startswith("cpu")
-        return Numerics(dtype, winograd=winograd, attention=backend.attention(device, dtype))
+        attention = backend.attention(device, dtype)
+        if not device.startswith("cpu"):
+            return Numerics(dtype, dtype, "direct", attention)
+        # A CPU multiplies in half precision, if it does; the rest costs no more in float32.
+        return Numerics(dtype, "float32", self._cpu_convolutions(dtype, compiled), attention)
+
+    def _cpu_convolutions(self, dtype: str, compiled: bool) -> str:
+        """The fastest on two cores (docs/performance.md), of ``convolution.WAYS``."""
+        jax = backend.active() == "jax"
+        if dtype != "bfloat16":
+            return "winograd, gathered" if jax else "winograd"
+        # XLA multiplies matrices in bfloat16 and convolves in float32; TensorFlow's operations do both in it.
+        if not compiled:
+            return "direct"
+        # Winograd's filters are larger, and JAX's XLA has no bfloat16 for products by transposed matrices.
+        return "gathered" if jax or self.low_memory else "all winograd"
 
     @property
     def vae_dtype(self) -> str:
@@ -72,7 +95,7 @@ class Networks:
     def text_encoder(self) -> TextEncoderModel:
         """The text encoder."""
         dtype = self.dtype if self.text_device == self.device else "float32"
-        numerics = self.numerics(dtype, self.text_device)
+        numerics = self.numerics(dtype, self.text_device, _compiled(self.text_device))
         layers = TextEncoder(self.text_encoder_config, numerics)
         loader = self._loader(self.text_device)
         return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics, loader)
@@ -84,14 +107,14 @@ class Networks:
     @cached_property
     def decoder(self) -> DecoderModel:
         """The VAE's decoder."""
-        numerics = self.numerics(self.vae_dtype)
+        numerics = self.numerics(self.vae_dtype, compiled=_compiled(self.device))
         part = _part(self.checkpoint.vae, "decoder.", "post_quant_conv.")
         return DecoderModel(Decoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     @cached_property
     def image_encoder(self) -> EncoderModel:
         """The VAE's encoder."""
-        numerics = self.numerics(self.vae_dtype)
+        numerics = self.numerics(self.vae_dtype, compiled=_compiled(self.device))
         part = _part(self.checkpoint.vae, "encoder.", "quant_conv.")
         return EncoderModel(Encoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
@@ -104,6 +127,11 @@ class Networks:
             return self._executor.submit(load_there) if self._executor else load_at_once(load_there)
 
         return start
+
+
+def _compiled(device: str) -> bool:
+    """Whether XLA compiles what runs once a picture: on a CPU under TensorFlow that does not pay."""
+    return backend.active() == "jax" or not device.startswith("cpu")
 
 
 def _part(component: Component, *prefixes: str) -> Component:

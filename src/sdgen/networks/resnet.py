@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import (
-    Conv3x3,
     GroupNorm,
     Layer,
     Numerics,

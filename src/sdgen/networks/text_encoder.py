@@ -65,7 +65,7 @@ class TextEncoder(Layer):
     """Tokens to the encoding that the UNet attends to."""
 
     def __init__(self, config: TextEncoderConfig, numerics: Numerics) -> None:
-        self.config, self.dtype = config, numerics.dtype
+        self.config, self.activations = config, numerics.activations
         embeddings = "embeddings"
         self.tokens = Embedding(f"{embeddings}.token_embedding", config.vocab_size, config.hidden_size)
         self.positions = Embedding(
@@ -91,7 +91,8 @@ class TextEncoder(Layer):
         Returns:
             (batch, length, hidden_size) float32, normalised by the final layer norm.
         """
-        x = embedded + weights[self.positions.name + ".weight"][: embedded.shape[1]]
+        positions = weights[self.positions.name + ".weight"][: embedded.shape[1]]
+        x = ops.cast(embedded, self.activations) + ops.cast(positions, self.activations)
         for layer in self.layers[: len(self.layers) - skip]:
             x = layer(weights, x)
         return ops.cast(self.final_norm(weights, x), "float32")

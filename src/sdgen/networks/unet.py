@@ -12,10 +12,11 @@ from typing import Any
 
 from keras import ops
 
+from sdgen import backend
 from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
+from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import (
-    Conv3x3,
     GroupNorm,
     Layer,
     Linear,
@@ -64,9 +65,9 @@ class TimeProjections(Layer):
 
     def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
         """(..., width) -> (..., sum of the blocks' channels)."""
-        biases = [weights[f"{name}.conv1.bias"] for name, _ in self.blocks]
-        projected = ops.matmul(silu(embedding), weights["time_projections.weight"])
-        return projected + weights["time_projections.bias"] + ops.concatenate(biases)
+        biases = ops.concatenate([weights[f"{name}.conv1.bias"] for name, _ in self.blocks])
+        projected = backend.matmul(silu(embedding), weights["time_projections.weight"])
+        return projected + ops.cast(weights["time_projections.bias"] + biases, projected.dtype)
 
     def split(self, shifts: Tensor) -> Iterator[Tensor]:
         """(batch, sum of channels) -> one (batch, channels) a block, in the order of use."""
@@ -164,7 +165,7 @@ class UNet(Layer):
         self.conv_norm_out = GroupNorm("conv_norm_out", channels[0], groups, epsilon)
         self.conv_out = Conv3x3("conv_out", channels[0], config.out_channels, numerics)
         self.time_projections = TimeProjections(width, blocks)
-        self.dtype = numerics.dtype
+        self.numerics = numerics
 
     @property
     def multiple(self) -> int:
@@ -177,13 +178,13 @@ class UNet(Layer):
 
     def project_sinusoids(self, weights: Weights, sinusoids: Tensor) -> Tensor:
         """(..., block_out_channels[0]) sinusoids -> (..., channels of all residual blocks)."""
-        x = ops.cast(sinusoids, self.dtype)
+        x = ops.cast(sinusoids, self.numerics.activations)
         x = self.time_linear_2(weights, silu(self.time_linear_1(weights, x)))
         return self.time_projections(weights, x)
 
     def project_context(self, weights: Weights, context: Tensor) -> KeysValues:
         """Text encoding (batch, length, cross_attention_dim) -> keys and values of every cross-attention."""
-        context = ops.cast(context, self.dtype)
+        context = ops.cast(context, self.numerics.activations)
         return [attention.project_context(weights, context) for attention in self._cross_attentions()]
 
     def _cross_attentions(self) -> Iterator[CrossAttention]:
@@ -215,7 +216,7 @@ class UNet(Layer):
         They change little from one step to the next (Ma et al. 2024, section 3.2).
         """
         shift, keys_values = self.time_projections.split(shifts), iter(context)
-        x = self.conv_in(weights, ops.cast(latents, self.dtype))
+        x = self.conv_in(weights, ops.cast(latents, self.numerics.activations))
         skips = [x]
         for stage in self.down:
             for j in range(len(stage.resnets)):
@@ -240,7 +241,7 @@ class UNet(Layer):
         """``denoise`` with ``deep_features`` of these latents or of a step before."""
         (*_, shift), last = self.time_projections.split(shifts), self.up[-1]
         depth = len(last.attentions[-1].blocks) if last.attentions else 0
-        x = self.conv_in(weights, ops.cast(latents, self.dtype))
+        x = self.conv_in(weights, ops.cast(latents, self.numerics.activations))
         x = ops.concatenate([features, match_batch(x, features.shape[0])], axis=-1)
         x = last.block(-1, weights, x, iter([shift]), iter(context[len(context) - depth :]))
         x = self.conv_out(weights, silu(self.conv_norm_out(weights, x)))

@@ -6,7 +6,8 @@ from keras import ops
 
 from sdgen.networks.attention import SelfAttention
 from sdgen.networks.config import VAEConfig
-from sdgen.networks.layers import Conv3x3, GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
+from sdgen.networks.convolution import Conv3x3
+from sdgen.networks.layers import GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 
 EPSILON = 1e-6
@@ -51,7 +52,7 @@ class Encoder(Layer):
     """Pixels to the mean and log variance of the latents' distribution."""
 
     def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
-        self.config, self.dtype = config, numerics.dtype
+        self.config, self.activations = config, numerics.activations
         channels, groups = config.block_out_channels, config.norm_num_groups
         self.conv_in = Conv3x3("encoder.conv_in", config.in_channels, channels[0], numerics)
         self.blocks: list[Layer] = []
@@ -81,7 +82,7 @@ class Encoder(Layer):
             Two tensors (batch, height / downsampling, width / downsampling, latent_channels), float32.
             The log variance is clamped to -30..20 before scaling, as in Rombach et al. 2022's code.
         """
-        x = self.conv_in(weights, ops.cast(pixels, self.dtype))
+        x = self.conv_in(weights, ops.cast(pixels, self.activations))
         for block in self.blocks:
             x = block(weights, x)  # type: ignore[operator]
         x = self.conv_out(weights, silu(self.norm_out(weights, x)))
@@ -96,7 +97,7 @@ class Decoder(Layer):
     """Latents to pixels."""
 
     def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
-        self.config, self.dtype = config, numerics.dtype
+        self.config, self.activations = config, numerics.activations
         channels, groups = config.block_out_channels[::-1], config.norm_num_groups
         latent = config.latent_channels
         self.post_quant_conv = (
@@ -128,7 +129,7 @@ class Decoder(Layer):
     def enter(self, weights: Weights, latents: Tensor) -> Tensor:
         """Latents to the first feature map (batch, height, width, channels), in the network's dtype."""
         x = latents / self.config.scaling_factor + self.config.shift_factor
-        x = ops.cast(x, self.dtype)
+        x = ops.cast(x, self.activations)
         if self.post_quant_conv:
             x = self.post_quant_conv(weights, x)
         return self.conv_in(weights, x)

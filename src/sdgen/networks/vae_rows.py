@@ -17,7 +17,8 @@ from typing import Any
 from keras import ops
 
 from sdgen import backend
-from sdgen.networks.layers import Conv3x3, GroupNorm, Tensor, Weights, silu, upsample_nearest
+from sdgen.networks.convolution import Conv3x3
+from sdgen.networks.layers import GroupNorm, Tensor, Weights, silu, upsample_nearest
 from sdgen.networks.resnet import ResnetBlock, Upsample
 from sdgen.networks.vae import Decoder
 

@@ -1,0 +1,76 @@
+"""Every way to compute a 3x3 convolution, and products of mixed dtypes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdgen import backend
+from sdgen.networks import layers
+
+
+def reference(x, weight, bias, stride, padding):
+    """By the definition, in float64: (n, h, w, c) with filters (outputs, inputs, 3, 3)."""
+    x = np.pad(x.astype(np.float64), ((0, 0), padding, padding, (0, 0)))
+    height, width = ((size - 3) // stride + 1 for size in x.shape[1:3])
+    total = 0
+    for i in range(3):
+        for j in range(3):
+            rows, columns = (slice(k, k + stride * (n - 1) + 1, stride) for k, n in ((i, height), (j, width)))
+            total = total + x[:, rows, columns] @ weight[:, :, i, j].T.astype(np.float64)
+    return total + bias
+
+
+@pytest.mark.parametrize("jit", [True, None], ids=["xla", "operations"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("way", ["direct", "all winograd", "gathered"])
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "padding"),
+    [(24, 24, 1, (1, 1)), (7, 6, 1, (1, 1)), (8, 6, 2, (1, 1)), (8, 6, 2, (0, 1))],
+    ids=["many tiles", "few tiles, odd", "stride 2", "stride 2, the VAE's"],
+)
+def test_a_convolution_is_what_it_is_defined_as(way, dtype, height, width, stride, padding, jit):
+    backend.activate("tensorflow")
+    from sdgen.networks.convolution import Conv3x3
+    from sdgen.program import Program
+
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, height, width, 32), np.float32)
+    weight = generator.standard_normal((48, 32, 3, 3), np.float32) / 17
+    bias = generator.standard_normal(48, np.float32)
+    numerics = layers.Numerics(dtype, "float32", way, attention=lambda *_: None)
+    convolution = Conv3x3("conv", 32, 48, numerics, stride, padding)
+    weights = {}
+    for parameter in convolution.parameters():
+        source = {"conv.weight": weight, "conv.bias": bias}[next(iter(parameter.sources))]
+        value = backend.empty_array(parameter.shape, dtype)
+        parameter.fill(value, [source.transpose(parameter.axes)])
+        weights[parameter.name] = backend.to_tensor(value)
+
+    result = np.asarray(Program(convolution, weights, jit)(x))
+    expected = reference(x, weight, bias, stride, padding)
+    assert result.shape == expected.shape
+    assert result.dtype == np.float32
+    error = np.linalg.norm(result - expected) / np.linalg.norm(expected)
+    assert error < (1e-6 if dtype == "float32" else 6e-3)
+
+
+@pytest.mark.parametrize("jit", [True, None], ids=["xla", "operations"])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("batch", [(), (5,)])
+def test_a_product_has_the_wider_dtype_and_the_narrower_ones_rounding(jit, transposed, batch):
+    backend.activate("tensorflow")
+    import tensorflow as tf
+
+    from sdgen.program import Program
+
+    generator = np.random.default_rng(0)
+    a, b = generator.standard_normal((5, 3, 8)), generator.standard_normal((*batch, 8, 4))
+    rounded_a, rounded_b = (tf.cast(tf.cast(x, "bfloat16"), "float32").numpy() for x in (a, b))
+    b = tf.cast(np.swapaxes(b, -1, -2) if transposed else b, "bfloat16")
+    program = Program(lambda _, a, b: backend.matmul(a, b, transposed), {}, jit)
+    result = np.asarray(program(a.astype(np.float32), b))
+    assert result.dtype == np.float32
+    # Operations one by one round the result, too.
+    tolerance = 1e-5 if jit else 2**-8
+    np.testing.assert_allclose(result, rounded_a @ rounded_b, rtol=tolerance, atol=tolerance)
