@@ -11,7 +11,8 @@ is left out and named. stable-diffusion.cpp: `pip install stable-diffusion-cpp-p
 it is in another environment, `--python sd.cpp=PATH`. keras_cv's networks and sd.cpp have Stable Diffusion's
 own widths alone, so they are left out for the bundled model.
 
-On a GPU diffusers runs in float16 with channels last, the rest in bfloat16; on the CPU all run in float32.
+On a GPU diffusers runs in float16 with channels last, the rest in bfloat16; on the CPU all run in float32, or
+with ``--dtype bfloat16`` in that (keras_cv by its policy mixed_bfloat16).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Worker:
 
     def __init__(self, name: str, options: argparse.Namespace, folder: Path) -> None:
         python = dict(text.split("=", 1) for text in options.python).get(name.split()[0], sys.executable)
-        job = [options.model, str(options.size), str(options.steps), str(folder)]
+        job = [options.model, str(options.size), str(options.steps), str(folder), options.dtype]
         if name == "sd.cpp":
             subprocess.run([sys.executable, str(WORKERS), "file", *job], check=True, capture_output=True)
         # Several of them share one accelerator.
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("mini", "sd2.1"), default="mini")
     parser.add_argument("--size", type=int, help="pixels of a side")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="on a CPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", choices=IMPLEMENTATIONS, help="repeatable")
     parser.add_argument(
@@ -160,7 +162,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="what the processes write to stderr")
     options = parser.parse_args()
-    large = options.model == "sd2.1" and on_gpu()
+    gpu = on_gpu()
+    large = options.model == "sd2.1" and gpu
     options.size = options.size or (512 if large else 256)
     options.steps = options.steps or (25 if options.model == "mini" else 50 if large else 4)
     versions = {}
@@ -168,7 +171,8 @@ def main() -> None:
         if importlib.util.find_spec(package.replace("-python", "").replace("-", "_")):
             versions[package] = metadata.version(package)
     print(
-        f"{options.model}, {options.size}x{options.size}, {options.steps} guided steps; {versions}",
+        f"{options.model}, {options.size}x{options.size}, {options.steps} guided steps, "
+        f"{'half precision' if gpu else options.dtype}; {versions}",
         flush=True,
     )
     print(f"{'':26} {'first, s':>9} {'step, s':>9} {'ratio':>6} {'least':>6} {'picture, s':>11} {'ratio':>6}")

@@ -1,10 +1,11 @@
 """The processes of ``compare.py``: one implementation, loaded once, that draws whenever it is told to.
 
-    python bench/compare_workers.py NAME MODEL SIZE STEPS FOLDER
+    python bench/compare_workers.py NAME MODEL SIZE STEPS FOLDER DTYPE
 
 Reads lines from stdin; for each it draws one picture and prints {"step": seconds, "picture": seconds}. FOLDER
-is where sd.cpp, which reads files alone, finds one; the NAME "file" writes it. The text encoder is no part of
-a picture: every implementation is given an encoding, or remembers it after the first picture (sd.cpp apart).
+is where sd.cpp, which reads files alone, finds one; the NAME "file" writes it. DTYPE is for CPUs. The text
+encoder is no part of a picture: every implementation is given an encoding, or remembers it after the first
+picture (sd.cpp apart).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NAME, MODEL, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[5])
-SIZE, STEPS = int(sys.argv[3]), int(sys.argv[4])
+SIZE, STEPS, DTYPE = int(sys.argv[3]), int(sys.argv[4]), sys.argv[6]
 GUIDANCE = 7.5
 PROMPT = "a red heart"
 FILE = "random-sd2.1.safetensors"
@@ -33,7 +34,7 @@ def diffusers_run() -> Run:
     torch.set_grad_enabled(False)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     gpu = torch.cuda.is_available()
-    dtype, device = (torch.float16, "cuda") if gpu else (torch.float32, "cpu")
+    dtype, device = (torch.float16, "cuda") if gpu else (getattr(torch, DTYPE), "cpu")
     if MODEL == "mini":
         import sdgen
 
@@ -85,8 +86,11 @@ def sdgen_run() -> Run:
     from sdgen.pipeline import Progress
 
     name = "mini" if MODEL == "mini" else "random-sd2.1"
-    pipeline = load(Settings(name, backend="jax" if "jax" in NAME else "tensorflow"))
-    from sdgen import Request
+    from sdgen import Request, backend
+
+    framework = backend.activate("jax" if "jax" in NAME else "tensorflow")
+    dtype = DTYPE if backend.find_device().startswith("cpu") else None
+    pipeline = load(Settings(name, backend=framework, dtype=dtype))
 
     request = Request(prompt=PROMPT, seed=7, width=SIZE, height=SIZE, steps=STEPS, guidance=GUIDANCE)
 
@@ -113,7 +117,7 @@ def keras_cv_run() -> Run:
     import numpy as np
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.list_physical_devices("GPU") or DTYPE == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     import keras_cv
 
@@ -152,7 +156,10 @@ def sd_cpp_run() -> Run:
 
     ticks: list[float] = []
     model = StableDiffusion(
-        model_path=str(FOLDER / FILE), wtype="f32", verbose=False, n_threads=len(os.sched_getaffinity(0))
+        model_path=str(FOLDER / FILE),
+        wtype={"float32": "f32", "bfloat16": "bf16"}[DTYPE],
+        verbose=False,
+        n_threads=len(os.sched_getaffinity(0)),
     )
 
     def run() -> list[float]:

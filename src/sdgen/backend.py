@@ -233,12 +233,8 @@ def default_dtype(device: str) -> str:
 
 
 def low_memory_dtype(device: str) -> str:
-    """As ``default_dtype``, and bfloat16 on a CPU under TensorFlow.
-
-    XLA on a CPU computes bfloat16 in float32 and holds the weights in that, too; TensorFlow's graph runtime,
-    and the CPUs that it finds, have operations of their own for it.
-    """
-    return "bfloat16" if device.startswith("cpu") and active() == "tensorflow" else default_dtype(device)
+    """As ``default_dtype``, and bfloat16 on a CPU."""
+    return "bfloat16" if device.startswith("cpu") else default_dtype(device)
 
 
 def _compute_capability(index: int) -> tuple[int, int]:

@@ -281,7 +281,7 @@ class Pipeline:
                 TensorFlow it is not.
         """
         filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
-        # What XLA compiles for the CPU holds half-precision weights in float32, too.
+        # XLA's programs take more, and what low memory leaves them to do is not faster.
         jit = jit and not (self._graph and self.low_memory)
         requests = [job.request for job in filled]
         with backends.on_device(self.device):

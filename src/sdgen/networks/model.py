@@ -53,28 +53,28 @@ class Networks:
         self.text_encoder_config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
         self.vae_config = VAEConfig.from_config(checkpoint.vae.config)
 
-    def numerics(self, dtype: str, device: str | None = None, compiled: bool = True) -> Numerics:
+    def numerics(self, dtype: str, device: str | None = None, small_maps: bool = False) -> Numerics:
         """How networks of ``dtype`` compute on a device, by default this one.
 
         Args:
             dtype: of the weights.
             device: a name of ``backend.devices()``.
-            compiled: whether XLA compiles what they compute.
+            small_maps: as the UNet's are beside the VAE's.
         """
         device = device or self.device
         attention = backend.attention(device, dtype)
         if not device.startswith("cpu"):
             return Numerics(dtype, dtype, "direct", attention)
         # A CPU multiplies in half precision, if it does; the rest costs no more in float32.
-        return Numerics(dtype, "float32", self._cpu_convolutions(dtype, compiled), attention)
+        return Numerics(dtype, "float32", self._cpu_convolutions(dtype, small_maps), attention)
 
-    def _cpu_convolutions(self, dtype: str, compiled: bool) -> str:
+    def _cpu_convolutions(self, dtype: str, small_maps: bool) -> str:
         """The fastest on two cores (docs/performance.md), of ``convolution.WAYS``."""
         jax = backend.active() == "jax"
         if dtype != "bfloat16":
-            return "winograd, gathered" if jax else "winograd"
-        # XLA multiplies matrices in bfloat16 and convolves in float32; TensorFlow's operations do both in it.
-        if not compiled:
+            return "winograd, gathered" if jax and small_maps else "winograd"
+        # XLA multiplies matrices in bfloat16 and convolves in float32. What is not compiled does both in it.
+        if not small_maps:
             return "direct"
         # Winograd's filters are larger, and JAX's XLA has no bfloat16 for products by transposed matrices.
         return "gathered" if jax or self.low_memory else "all winograd"
@@ -87,7 +87,7 @@ class Networks:
     @cached_property
     def diffusion_model(self) -> UNetModel:
         """The UNet."""
-        numerics = self.numerics(self.dtype)
+        numerics = self.numerics(self.dtype, small_maps=True)
         layers = UNet(self.unet_config, numerics)
         return UNetModel(layers, self.checkpoint.unet, numerics, self._loader(self.device))
 
@@ -95,7 +95,7 @@ class Networks:
     def text_encoder(self) -> TextEncoderModel:
         """The text encoder."""
         dtype = self.dtype if self.text_device == self.device else "float32"
-        numerics = self.numerics(dtype, self.text_device, _compiled(self.text_device))
+        numerics = self.numerics(dtype, self.text_device)
         layers = TextEncoder(self.text_encoder_config, numerics)
         loader = self._loader(self.text_device)
         return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics, loader)
@@ -107,14 +107,14 @@ class Networks:
     @cached_property
     def decoder(self) -> DecoderModel:
         """The VAE's decoder."""
-        numerics = self.numerics(self.vae_dtype, compiled=_compiled(self.device))
+        numerics = self.numerics(self.vae_dtype)
         part = _part(self.checkpoint.vae, "decoder.", "post_quant_conv.")
         return DecoderModel(Decoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     @cached_property
     def image_encoder(self) -> EncoderModel:
         """The VAE's encoder."""
-        numerics = self.numerics(self.vae_dtype, compiled=_compiled(self.device))
+        numerics = self.numerics(self.vae_dtype)
         part = _part(self.checkpoint.vae, "encoder.", "quant_conv.")
         return EncoderModel(Encoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
@@ -127,11 +127,6 @@ class Networks:
             return self._executor.submit(load_there) if self._executor else load_at_once(load_there)
 
         return start
-
-
-def _compiled(device: str) -> bool:
-    """Whether XLA compiles what runs once a picture: on a CPU under TensorFlow that does not pay."""
-    return backend.active() == "jax" or not device.startswith("cpu")
 
 
 def _part(component: Component, *prefixes: str) -> Component:
