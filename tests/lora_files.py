@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,22 @@ def attention_processors(path: Path) -> Path:
         tensors[f"{name}.up.weight"] = up
     save_file(tensors, path)
     return path
+
+
+def peft_adapter(folder: Path, modules: Mapping[str, tuple[int, ...]], prefix: str = "") -> Path:
+    """As PEFT itself does, a folder a network: the settings, with alpha, are in a file beside the weights.
+
+    ``prefix`` is what comes before the names of modules: "text_model." in transformers before version 5.
+    """
+    folder.mkdir(exist_ok=True)
+    tensors = {}
+    for module, shape in modules.items():
+        down, up = factors(module, shape)
+        tensors[f"base_model.model.{prefix}{module}.lora_A.weight"] = down
+        tensors[f"base_model.model.{prefix}{module}.lora_B.weight"] = up
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 2, "r": RANK}))
+    return folder / "adapter_model.safetensors"
 
 
 WRITERS = {"kohya": kohya, "peft": peft, "attention_processors": attention_processors}

@@ -128,6 +128,18 @@ def test_truncated_file_is_named(h5_files, tmp_path: Path) -> None:
         open_checkpoint(folder)
 
 
+def test_folder_in_a_file_s_place_is_told_in_one_sentence(h5_files, tmp_path: Path) -> None:
+    folder = folder_of(h5_files, tmp_path, *V2[:2])
+    (folder / "Decoder.h5").mkdir()
+    with pytest.raises(CheckpointError) as raised:
+        read_h5(folder / "Decoder.h5")
+    assert str(raised.value) == (
+        f"{folder / 'Decoder.h5'} is a folder where a .h5 file belongs; put the file in its place"
+    )
+    with pytest.raises(CheckpointError, match=r"keras_cv's decoder .* is missing; .*Decoder.h5 is a folder"):
+        open_checkpoint(folder)
+
+
 def test_given_file_must_be_the_diffusion_model(h5_files, tmp_path: Path) -> None:
     folder = folder_of(h5_files, tmp_path, *V2)
     with pytest.raises(CheckpointError, match=r"Decoder.h5 is not keras_cv's diffusion model"):

@@ -69,6 +69,22 @@ def test_a_lora_that_is_not_there_says_where_it_belongs(lora_folder):
         prompt_loras.named([SMALL.replace(prompt="a heart <lora:other:1>")])
 
 
+def test_a_lora_is_found_through_links_to_folders(lora_folder, tmp_path):
+    (tmp_path / "elsewhere" / "inks").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "inks" / "ink.safetensors").touch()
+    (lora_folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert prompt_loras.find("ink") == lora_folder / "linked" / "inks" / "ink.safetensors"
+
+
+def test_a_folder_that_several_links_lead_to_counts_once(lora_folder):
+    (lora_folder / "real").mkdir()
+    (lora_folder / "real" / "ink.safetensors").touch()
+    (lora_folder / "a link").symlink_to(lora_folder / "real")
+    (lora_folder / "real" / "cycle").symlink_to(lora_folder)
+    (lora_folder / "real" / "itself").symlink_to("itself")
+    assert prompt_loras.find("ink") == lora_folder / "real" / "ink.safetensors"
+
+
 def test_a_lora_at_two_scales_is_refused(lora_folder):
     with pytest.raises(InputError, match="names the LoRA 'style' at several scales"):
         prompt_loras.named([SMALL.replace(prompt="a heart <lora:style:1> <lora:style:0.5>")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import checkpoint_files as files
@@ -71,25 +72,82 @@ def test_merged_weights_are_float32_and_of_the_same_shape(mini: Checkpoint, tmp_
 @pytest.mark.parametrize(
     ("original", "module"),
     [
-        ("input_blocks_1_1_transformer_blocks_0_attn1_to_q", TO_Q),
-        ("input_blocks_1_0_in_layers_2", CONV),
-        ("input_blocks_2_0_op", "down_blocks.0.downsamplers.0.conv"),
-        ("middle_block_1_proj_in", "mid_block.attentions.0.proj_in"),
-        ("output_blocks_1_1_conv", "up_blocks.0.upsamplers.0.conv"),
+        ("input_blocks.1.1.transformer_blocks.0.attn1.to_q", TO_Q),
+        ("input_blocks.1.0.in_layers.2", CONV),
+        ("input_blocks.2.0.op", "down_blocks.0.downsamplers.0.conv"),
+        ("middle_block.1.proj_in", "mid_block.attentions.0.proj_in"),
+        ("output_blocks.1.1.conv", "up_blocks.0.upsamplers.0.conv"),
         (
-            "output_blocks_2_1_transformer_blocks_0_ff_net_2",
+            "output_blocks.2.1.transformer_blocks.0.ff.net.2",
             "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.2",
         ),
-        ("time_embed_0", "time_embedding.linear_1"),
-        ("out_2", "conv_out"),
+        ("time_embed.0", "time_embedding.linear_1"),
+        ("out.2", "conv_out"),
     ],
 )
-def test_original_module_names(mini: Checkpoint, tmp_path: Path, original: str, module: str) -> None:
+@pytest.mark.parametrize("roles", [("lora_down", "lora_up"), ("lora_A", "lora_B")])
+@pytest.mark.parametrize("writer", ["kohya", "ComfyUI"])
+def test_original_module_names(
+    mini: Checkpoint, tmp_path: Path, writer: str, roles: tuple[str, str], original: str, module: str
+) -> None:
+    key = f"diffusion_model.{original}" if writer == "ComfyUI" else f"lora_unet_{original.replace('.', '_')}"
     shape = mini.unet.tensors.shapes()[f"{module}.weight"]
     down, up = lora_files.factors(module, shape)
-    tensors = {f"lora_unet_{original}.lora_down.weight": down, f"lora_unet_{original}.lora_up.weight": up}
+    tensors = {f"{key}.{roles[0]}.weight": down, f"{key}.{roles[1]}.weight": up}
     delta = (up.reshape(len(up), -1) @ down.reshape(len(down), -1)).reshape(shape)
     np.testing.assert_allclose(change(mini, tmp_path, tensors, module), delta, atol=1e-6)
+    tensors[f"{key}.alpha"] = np.array(1.0, np.float32)
+    np.testing.assert_allclose(change(mini, tmp_path, tensors, module), delta / 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["text_model.", ""])
+def test_adapters_of_peft_are_merged_as_the_same_in_one_file(
+    mini: Checkpoint, tmp_path: Path, prefix: str
+) -> None:
+    unet = lora_files.peft_adapter(tmp_path / "unet", lora_files.UNET | lora_files.UNET_MORE)
+    modules = lora_files.TEXT_ENCODER | lora_files.TEXT_ENCODER_MORE
+    text_encoder = lora_files.peft_adapter(tmp_path / "text_encoder", modules, prefix)
+    apart = apply_loras(mini, [(unet, lora_files.SCALE), (text_encoder, lora_files.SCALE)])
+    together = apply_loras(mini, [(lora_files.peft(tmp_path / "lora.safetensors"), lora_files.SCALE)])
+    assert apart.warnings == ()
+    for part in ("unet", "text_encoder"):
+        expected = getattr(together, part).tensors
+        for key in expected:
+            np.testing.assert_array_equal(getattr(apart, part).tensors[key], expected[key], key)
+
+
+def test_alpha_of_an_adapter_of_peft(mini: Checkpoint, tmp_path: Path) -> None:
+    """It is in adapter_config.json; without that file it counts as the rank, 4."""
+    path = lora_files.peft_adapter(tmp_path, {TO_Q: (96, 96)})
+    config = tmp_path / "adapter_config.json"
+    down, up = lora_files.factors(TO_Q, (96, 96))
+
+    def merged() -> Checkpoint:
+        return apply_loras(mini, [(path, 1.0)])
+
+    def factor() -> float:
+        delta = merged().unet.tensors[f"{TO_Q}.weight"] - mini.unet.tensors[f"{TO_Q}.weight"]
+        return round(float((delta / (up @ down)).mean()), 3)
+
+    assert (factor(), merged().sha256() == merged().sha256()) == (0.5, True)
+    identity = merged().sha256()
+    config.write_text(json.dumps({"lora_alpha": 8, "use_rslora": True, "alpha_pattern": {}}))
+    assert factor() == 4.0
+    assert merged().sha256() != identity
+    config.write_text(json.dumps({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 1}}))
+    assert factor() == 0.25
+    config.write_text(json.dumps({"lora_alpha": "much"}))
+    with pytest.raises(CheckpointError, match=r"adapter_config.json has an unreadable lora_alpha"):
+        merged()
+    config.unlink()
+    assert factor() == 1.0
+
+
+def test_adapter_config_of_another_file_does_not_count(mini: Checkpoint, tmp_path: Path) -> None:
+    down, up = lora_files.factors(TO_Q, (96, 96))
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 400}')
+    tensors = {f"unet.{TO_Q}.lora_A.weight": down, f"unet.{TO_Q}.lora_B.weight": up}
+    np.testing.assert_allclose(change(mini, tmp_path, tensors, TO_Q), up @ down, atol=1e-6)
 
 
 def test_alpha_over_rank_scales_and_is_1_by_default(mini: Checkpoint, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ A LoRA is merged into the weights when a model is loaded, so all prompts of one 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sdgen import folders
@@ -24,12 +25,12 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """The file of a LoRA: ``<name>.safetensors`` in the folder or below it.
+    """The file of a LoRA: ``<name>.safetensors`` in the folder or below it, links to folders followed.
 
     Raises:
         InputError: there is none, or more than one.
     """
-    found = [path for path in sorted(folder().rglob("*.safetensors")) if path.stem == name]
+    found = [path for path in _files() if path.name == f"{name}.safetensors"]
     if len(found) == 1:
         return found[0]
     if found:
@@ -39,6 +40,22 @@ def find(name: str) -> Path:
     raise InputError(
         f"the prompt names the LoRA {name!r}, and there is no {name}.safetensors in {folder()}; put it there"
     )
+
+
+def _files() -> Iterator[Path]:
+    """Every file in the folder and below it; of a folder that several paths lead to, its files once."""
+    seen = set()
+    starts = [str(folder())]
+    for start in starts:  # which grows: links come after real folders, so that a file keeps its own path
+        for place, below, files in os.walk(start):
+            real = os.path.realpath(place)
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            inside = (os.path.join(place, name) for name in sorted(below))
+            starts += [path for path in inside if os.path.islink(path)]
+            yield from (Path(place, name) for name in files)
 
 
 def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:

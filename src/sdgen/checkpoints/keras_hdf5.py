@@ -20,10 +20,12 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
     """The layers that have weights: name and weights, in the file's order.
 
     Raises:
-        CheckpointError: the file is damaged or not of this format.
+        CheckpointError: the file is damaged or not of this format, or a folder.
     """
     import h5py
 
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder where a .h5 file belongs; put the file in its place")
     try:
         with h5py.File(path, "r") as file:
             root = _member(path, file, "model_weights", h5py.Group) if "model_weights" in file else file

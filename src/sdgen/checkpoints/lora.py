@@ -2,9 +2,11 @@
 
 Low-rank adaptation (Hu et al. 2021) adds scale * alpha / rank * up @ down to a weight. Read are the names of
 kohya's sd-scripts and LyCORIS (``lora_unet_down_blocks_0_...lora_down.weight``, over diffusers' or LDM's
-module names), of PEFT (``unet.down_blocks.0...to_q.lora_A.weight``) and of older diffusers
-(``...attn1.processor.to_q_lora.down.weight``), for linear layers and convolutions, in plain form, in LoCon's
-Tucker form (``lora_mid``) and as LoHa (Hadamard product of two low-rank products; Hyeon-Woo et al. 2021).
+module names), of ComfyUI (``diffusion_model.input_blocks.1...``), of diffusers with PEFT
+(``unet.down_blocks.0...to_q.lora_A.weight``), of PEFT by itself (``base_model.model.down_blocks.0...``) and
+of older diffusers (``...attn1.processor.to_q_lora.down.weight``), for linear layers and convolutions, in
+plain form, in LoCon's Tucker form (``lora_mid``) and as LoHa (Hadamard product of two low-rank products;
+Hyeon-Woo et al. 2021).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from sdgen.checkpoints import names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.json_files import read_json
 from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors, read_metadata, read_safetensors
 from sdgen.errors import CheckpointError, ModelUnavailable
 
@@ -39,7 +42,8 @@ def apply_loras(
     Args:
         checkpoint: any checkpoint.
         loras: files (``.safetensors``) with their scales, one number or one for the text encoder and one
-            for the UNet; 0 leaves the weights as they are.
+            for the UNet; 0 leaves the weights as they are. PEFT's own files have their alpha in the
+            ``adapter_config.json`` beside them.
 
     Returns:
         The changed checkpoint; ``warnings`` names keys that fit nothing.
@@ -64,7 +68,7 @@ def scale_text(scale: float | tuple[float, float]) -> str:
 def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> Checkpoint:
     if not path.exists():
         raise ModelUnavailable(f"there is no LoRA at {path}")
-    stored, metadata = read_safetensors(path), read_metadata(path)
+    stored = read_safetensors(path)
     components = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoder}
     changes, unknown = _collect(path, stored, components)
     if not changes:
@@ -72,12 +76,13 @@ def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> C
             f"{path} changes nothing in {checkpoint.name} (its first key is "
             f"{next(iter(stored), 'absent')!r}); take a LoRA made for this kind of model"
         )
+    settings_file, settings = _peft_settings(path, stored)
     merged: dict[str, dict[str, LazyTensor]] = {"unet": {}, "text_encoder": {}}
     for (part, module), parts in changes.items():
         name = f"{module}.weight"
         weight = components[part].tensors.lazy(name)
         _check_shape(path, part, name, weight.shape, parts)
-        factor = scales[part] * _alpha_over_rank(path, metadata, part, module, parts)
+        factor = scales[part] * _alpha_over_rank(settings_file, settings, part, module, parts)
         merged[part][name] = _merged(path, name, weight, parts, factor)
     warnings = checkpoint.warnings
     if unknown:
@@ -96,7 +101,7 @@ def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> C
         text_encoder=changed["text_encoder"],
         changes=(*checkpoint.changes, f"lora scales {scales['text_encoder']:g} and {scales['unet']:g}"),
         warnings=warnings,
-        extra_files=(*checkpoint.extra_files, path),
+        extra_files=tuple(dict.fromkeys([*checkpoint.extra_files, path, settings_file])),
     )
 
 
@@ -150,7 +155,14 @@ def _collect(
     return changes, unknown
 
 
-_PREFIXES = {"lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder"}
+_PREFIXES = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "diffusion_model.": "unet",  # ComfyUI, over LDM's names with their dots
+}
+
+_PEFT = "base_model.model."
 
 
 class _Finder:
@@ -178,9 +190,11 @@ class _Finder:
         """The component and diffusers module that a key's module name means, or None."""
         for prefix, part in _PREFIXES.items():
             if name.startswith(prefix):
-                module = self._flat[part].get(name.removeprefix(prefix).removeprefix("text_model_"))
+                flat = name.removeprefix(prefix).removeprefix("text_model_").replace(".", "_")
+                module = self._flat[part].get(flat)
                 return (part, module) if module in self._modules[part] else None
-        if name.startswith("text_encoder."):
+        name = name.removeprefix(_PEFT)
+        if name.startswith(("text_encoder.", "text_model.", "encoder.")):
             part, module = "text_encoder", name.removeprefix("text_encoder.").removeprefix("text_model.")
             module = re.sub(r"self_attn\.to_(q|k|v|out)$", r"self_attn.\1_proj", module)
         else:
@@ -189,23 +203,41 @@ class _Finder:
         return (part, module) if module in self._modules[part] else None
 
 
-def _alpha_over_rank(path: Path, metadata: Mapping[str, str], part: str, module: str, parts: Parts) -> float:
-    """The factor of a LoRA: 1 without an alpha, as in diffusers. PEFT's alpha is in the file's metadata."""
+def _peft_settings(path: Path, stored: Tensors) -> tuple[Path, Mapping[str, Any]]:
+    """PEFT's settings by ``<component>.<name>``, none in other programs' files, and the file they are from.
+
+    diffusers has them in the weights' header, PEFT itself in a file beside the weights.
+    """
+    metadata = read_metadata(path)
+    beside = path.with_name("adapter_config.json")
+    if "lora_adapter_metadata" not in metadata:
+        if not any(key.startswith(_PEFT) for key in stored) or not beside.exists():
+            return path, {}
+        settings = read_json(beside)
+        return beside, {
+            f"{part}.{key}": settings[key] for part in ("unet", "text_encoder") for key in settings
+        }
+    try:
+        return path, dict(json.loads(metadata["lora_adapter_metadata"]))
+    except (ValueError, TypeError, RecursionError):
+        raise CheckpointError(f"{path} has unreadable lora_adapter_metadata; fetch the file again") from None
+
+
+def _alpha_over_rank(
+    settings_file: Path, settings: Mapping[str, Any], part: str, module: str, parts: Parts
+) -> float:
+    """The factor of a LoRA: 1 without an alpha, as in diffusers."""
     rank = parts["down" if "down" in parts else "w1_b"].shape[0]
     if "alpha" in parts:
         return float(parts["alpha"].read().reshape(-1)[0]) / rank
-    if "lora_adapter_metadata" not in metadata:
-        return 1.0
     try:
-        adapter: dict[str, Any] = json.loads(metadata["lora_adapter_metadata"])
-        pattern = adapter.get(f"{part}.alpha_pattern") or {}
-        alpha = adapter.get(f"{part}.lora_alpha", rank)
-        for key, value in pattern.items():
+        alpha = settings.get(f"{part}.lora_alpha", rank)
+        for key, value in (settings.get(f"{part}.alpha_pattern") or {}).items():
             if f".{module}".endswith(f".{key.removeprefix('text_model.')}"):
                 alpha = value
-        return float(alpha) / (math.sqrt(rank) if adapter.get(f"{part}.use_rslora") else rank)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise CheckpointError(f"{path} has unreadable lora_adapter_metadata; fetch the file again") from None
+        return float(alpha) / (math.sqrt(rank) if settings.get(f"{part}.use_rslora") else rank)
+    except (ValueError, TypeError, AttributeError):
+        raise CheckpointError(f"{settings_file} has an unreadable lora_alpha; fetch the file again") from None
 
 
 def _check_shape(path: Path, part: str, name: str, wanted: Shape, parts: Parts) -> None:
