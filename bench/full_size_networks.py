@@ -49,7 +49,7 @@ from sdgen.program import Program  # noqa: E402
 SECOND = args.family == "sd2"
 WIDTH = 1024 if SECOND else 768
 SIDE = args.size // 8
-NUMERICS = Numerics("float32", True, backend.attention("cpu:0", "float32"))
+NUMERICS = Numerics("float32", "float32", "winograd", backend.attention("cpu:0", "float32"))
 
 
 def component(
@@ -219,7 +219,7 @@ def compare_vae(rng: np.random.Generator) -> None:
     for jit in (False, True):
         decode = Program(layers, ours.weights_by_name, jit=jit)
         report(f"VAE decoder, sdgen, XLA {jit}", reference, lambda decode=decode: decode(latents))
-    plain = Numerics("float32", False, NUMERICS.attention)
+    plain = Numerics("float32", "float32", "direct", NUMERICS.attention)
     layers = Decoder(VAEConfig.from_config(part.config), plain)
     ours = DecoderModel(layers, part, plain)
     decode = Program(layers, ours.weights_by_name, jit=False)
