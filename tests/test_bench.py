@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -91,6 +92,60 @@ def test_every_evaluation_of_a_step_counts(mini):
         for sampler, steps in (("heun", 4), ("ddim", 7))
     )
     assert _flops(mini, heun, 1, True) == _flops(mini, ddim, 1, True)
+
+
+def test_guidance_costs_what_its_second_half_does_not_share(mini):
+    from sdgen import Request
+    from sdgen.benchmark.flops import unet_flops
+    from sdgen.benchmark.measure import _flops
+
+    request = mini.resolve(Request(prompt="a fox", steps=7, sampler="ddim", width=64, height=96))
+    unet = mini.networks.diffusion_model.network
+    sides = 96 // mini.networks.vae_config.downsampling, 64 // mini.networks.vae_config.downsampling
+    more = unet_flops(unet, *sides, guided=True) - unet_flops(unet, *sides)
+    assert 0 < more < unet_flops(unet, *sides)
+    assert _flops(mini, request, 2, True) - _flops(mini, request, 2, False) == 2 * 7 * more
+
+
+@pytest.mark.parametrize("attention_down", [(True, True, False), (False, True, False), (False,) * 3])
+def test_what_the_halves_of_the_guidance_share_is_counted_once(mini, monkeypatch, attention_down):
+    """Against the layers that an evaluation runs, with the batches that they run with."""
+    from sdgen.benchmark.flops import unet_flops
+    from sdgen.networks.attention import CrossAttention, SelfAttention
+    from sdgen.networks.convolution import Conv3x3
+    from sdgen.networks.layers import Linear
+    from sdgen.networks.unet import UNet
+
+    model, counted = mini.networks.diffusion_model, []
+    weights, config = model.weights_by_name, model.network.config
+    unet = UNet(dataclasses.replace(config, attention_down=attention_down), model.network.numerics)
+
+    def count(layer, operations):
+        original = layer.__call__
+
+        def call(self, weights, x, *rest):
+            result = original(self, weights, x, *rest)
+            counted.append(operations(self, result, *rest))
+            return result
+
+        monkeypatch.setattr(layer, "__call__", call)
+
+    def elements(tensor):
+        return int(np.prod(tensor.shape))
+
+    count(Conv3x3, lambda layer, y, *shift: 2 * 9 * layer.inputs * elements(y))
+    count(Linear, lambda layer, y: 2 * layer.inputs * elements(y))
+    count(SelfAttention, lambda layer, y: 4 * elements(y) * y.shape[1])
+    count(CrossAttention, lambda layer, y, keys_values: 4 * elements(y) * keys_values[0].shape[2])
+    shifts = unet.embed_timesteps(weights, np.asarray([701.0], np.float32))
+    for halves in (1, 2):
+        context = np.ones((halves, 77, config.cross_attention_dim), np.float32)
+        keys_values = unet.project_context(weights, context)
+        counted.clear()
+        unet.denoise(weights, np.ones((1, 32, 24, config.in_channels), np.float32), shifts, keys_values)
+        # The first convolution stands twice in an evaluation; compiled, the two are one.
+        again = 2 * 9 * unet.conv_in.inputs * unet.conv_in.outputs * 32 * 24
+        assert unet_flops(unet, 32, 24, guided=halves == 2) == sum(counted) - again
 
 
 def test_operations_are_those_that_pytorch_counts(checkpoint):

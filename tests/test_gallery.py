@@ -22,7 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from stand_in import DETAILS, draw
 
-from sdgen import gallery, output, pipeline
+from sdgen import gallery, output, pictures, pipeline
 from sdgen.errors import ExitCode
 from sdgen.request import Request
 
@@ -108,6 +108,13 @@ def test_every_image_is_listed_with_what_it_says(sdgen: Command, folder: Path) -
     assert dict(items[0]["fields"])["size"] == "64x64"
     assert items[0]["command"].startswith("sdgen draw 'a red fox in the snow' --model mini --seed 1")
     assert (items[4]["prompt"], items[4]["command"], items[4]["fields"]) == ("", "", [])
+
+
+def test_an_image_is_decoded_once(sdgen: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, original = [], pictures.open_picture
+    monkeypatch.setattr(pictures, "open_picture", lambda path: opened.append(path) or original(path))
+    items = made(sdgen, "images").items
+    assert len(opened) == len(set(opened)) == len(items)
 
 
 def test_links_are_relative_and_lead_to_the_files(sdgen: Command, folder: Path) -> None:

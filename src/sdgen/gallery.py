@@ -65,7 +65,7 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
         "created": created,
     }
     try:
-        record = records.read(path)
+        record = records.read(path, picture)
     except InputError:
         return found | {"prompt": "", "fields": [], "command": "", "thumbnail": _thumbnail(picture)}
     settings = {**record.settings, "size": f"{picture.width}x{picture.height}"}

@@ -49,12 +49,12 @@ class KerasCvPipeline(Pipeline):
         device: str,
         changes: Sequence[str] = (),
     ) -> None:
-        self.checkpoint, self.entry = checkpoint, entry
-        self.backend, self.device, self.dtype = backends.active(), device, dtype
-        self._changes = list(changes)
-        self._start_background()
+        super().__init__(checkpoint, entry, dtype, device, changes=changes)
         self._drawn_size: tuple[int, int] | None = None
-        _check_architecture(checkpoint)
+
+    def _prepare(self) -> None:
+        """Makes nothing yet: keras_cv's networks are of one size of pictures, which a request tells."""
+        _check_architecture(self.checkpoint)
 
     @cached_property
     def model(self) -> Any:

@@ -67,27 +67,38 @@ class Pipeline:
         changes: Sequence[str] = (),
         low_memory: bool = False,
     ) -> None:
+        self.checkpoint, self.entry = checkpoint, entry
+        self.backend, self.device, self.dtype = backends.active(), device, dtype
+        self.low_memory = low_memory
+        self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
+        self._embeddings = embeddings
+        self._latent_shape: tuple[int, int, int] = (0, 0, 0)
+        self._prepare()
+        # Beside the compiler's thread, for what need not wait for it.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
+        self._weights_sha256 = self._background.submit(checkpoint.sha256, models.file_sha256)
+
+    def _prepare(self) -> None:
+        """Makes the networks and what runs them."""
         from sdgen.conditioning import Conditioner
         from sdgen.denoiser import Denoiser
         from sdgen.networks.model import Networks
 
-        self.checkpoint, self.entry = checkpoint, entry
-        self.backend, self.device, self.dtype = backends.active(), device, dtype
-        self.low_memory = low_memory
+        checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory
         # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
         text_device = "cpu:0" if low_memory else device
         with backends.on_device(device):
             # TensorFlow's cache of programs depends on the order in which its objects are made.
             ahead = self.backend == "jax" and not low_memory
             loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
-            self.networks = Networks(checkpoint, dtype, device, text_device, loader, low_memory)
+            self.networks = Networks(checkpoint, self.dtype, device, text_device, loader, low_memory)
             # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
             once = None if self._graph else True
             self._conditioner = Conditioner(
                 self.networks,
                 checkpoint.tokenizer,
-                embeddings or {},
+                self._embeddings or {},
                 jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
                 keep=not (low_memory and device.startswith("cpu")),
             )
@@ -95,15 +106,6 @@ class Pipeline:
                 self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
             )
             self._decode = PictureDecoder(self.networks, not self._graph, low_memory)
-        self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
-        self._embeddings = embeddings
-        self._start_background()
-        self._latent_shape: tuple[int, int, int] = (0, 0, 0)
-
-    def _start_background(self) -> None:
-        """Starts the thread beside the compiler's, on what need not wait for it."""
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
-        self._weights_sha256 = self._background.submit(self.checkpoint.sha256, models.file_sha256)
 
     @cached_property
     def model(self) -> StableDiffusion:

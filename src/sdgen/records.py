@@ -10,12 +10,15 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdgen import foreign_text, pictures
 from sdgen.errors import InputError
 from sdgen.metadata import SIDECAR_SCHEMA
 from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Request))
 """Names of a request's fields, in their order."""
@@ -131,17 +134,21 @@ class Record:
         return " ".join(map(quote, words))
 
 
-def read(path: Path) -> Record:
+def read(path: Path, picture: Image.Image | None = None) -> Record:
     """What a sidecar (``.json``) or an image says.
 
     An image that sdgen drew gets the details of its sidecar where that is beside it and tells the same.
+
+    Args:
+        path: the file.
+        picture: the image, where the caller has decoded it.
 
     Raises:
         InputError: the file cannot be read, is no sidecar, or says nothing that is understood.
     """
     if path.suffix.lower() == ".json":
         return _read_sidecar(path)
-    found = pictures.texts(pictures.open_picture(path))
+    found = pictures.texts(picture or pictures.open_picture(path))
     beside = _sidecar_of(path)
     record = _read_texts(path, found)
     if beside is not None and (record is None or record.settings == beside.settings):

@@ -18,7 +18,7 @@ from sdgen.networks.unet import Stage, UNet
 from sdgen.networks.vae import Decoder
 
 
-def unet_flops(unet: UNet, height: int, width: int, length: int = 77) -> int:
+def unet_flops(unet: UNet, height: int, width: int, length: int = 77, guided: bool = False) -> int:
     """Of one evaluation for one image.
 
     Projections of the text and of the timesteps are left out: they run once a picture.
@@ -27,6 +27,7 @@ def unet_flops(unet: UNet, height: int, width: int, length: int = 77) -> int:
         unet: the network.
         height, width: of the latents.
         length: of the text encoding.
+        guided: for both halves of the guidance, which share what comes before the first cross-attention.
     """
     positions = height * width
 
@@ -45,7 +46,7 @@ def unet_flops(unet: UNet, height: int, width: int, length: int = 77) -> int:
         if part.resample:
             positions *= 4
             total += _flops(part.resample, positions)
-    return total
+    return 2 * total - _shared_flops(unet, height * width) if guided else total
 
 
 def decoder_flops(decoder: Decoder, height: int, width: int) -> int:
@@ -64,6 +65,21 @@ def decoder_flops(decoder: Decoder, height: int, width: int) -> int:
 def text_encoder_flops(encoder: TextEncoder, length: int = 77) -> int:
     """Of encoding one row of tokens."""
     return sum(_flops(layer, length) for layer in encoder.layers)
+
+
+def _shared_flops(unet: UNet, positions: int) -> int:
+    """Of what comes before the first cross-attention (``UNet.denoise``)."""
+    total = _flops(unet.conv_in, positions)
+    for part in (*unet.down, unet.mid):
+        if part.attentions:
+            transformer = part.attentions[0]
+            shared = (part.resnets[0], transformer.proj_in, transformer.blocks[0].attn1)
+            return total + sum(_flops(layer, positions) for layer in shared)
+        total += sum(_flops(layer, positions) for layer in part.resnets)
+        if part.resample:
+            positions //= 4
+            total += _flops(part.resample, positions)
+    return total
 
 
 def _flops(layer: Layer, positions: int, length: int = 0) -> int:

@@ -186,19 +186,19 @@ def _draw(pipeline: Pipeline, requests: Sequence[Request]) -> list[Image]:
 
 
 def _flops(pipeline: Pipeline, request: Request, size: int, guided: bool) -> int:
-    """Of a batch; what the two halves of the guidance share (``UNet.denoise``) counts for each."""
+    """Of a batch."""
     from sdgen.benchmark.flops import decoder_flops, text_encoder_flops, unet_flops
     from sdgen.sampling import request_table
 
     assert request.height and request.width
     networks = pipeline.networks
-    shape = [side // networks.vae_config.downsampling for side in (request.height, request.width)]
+    downsampling = networks.vae_config.downsampling
+    height, width = request.height // downsampling, request.width // downsampling
     # Some samplers evaluate the network more often than once a step.
     rows = len(request_table(pipeline.checkpoint.scheduler, request).timesteps)
-    evaluation = unet_flops(networks.diffusion_model.network, *shape)
     return size * (
-        rows * evaluation * (2 if guided else 1)
-        + decoder_flops(networks.decoder.network, *shape)
+        rows * unet_flops(networks.diffusion_model.network, height, width, guided=guided)
+        + decoder_flops(networks.decoder.network, height, width)
         + text_encoder_flops(networks.text_encoder.network)
     )
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
         return ExitCode.USAGE
     if not items and not entries.elsewhere:
-        raise InputError(f"there is no prompt in {', '.join(values['prompts'])}", "prompts")
+        raise _no_prompt(values)
     if entries.repeats:
         display.say(f"{entries.repeats} entries repeat others and are drawn once")
     if values["dry_run"]:
@@ -210,11 +211,17 @@ class BatchRun(Run):
         return super().__call__(feed, store)
 
     def counted(self, entries: Entries) -> Any:
-        """The entries of a stream, counted as they come."""
+        """The entries of a stream, counted as they come.
+
+        Raises:
+            InputError: it ends, and there was none.
+        """
         for item in entries:
             self.report.planned += 1
             self.display.planned(self.report.planned)
             yield item
+        if not self.report.planned and not entries.elsewhere:
+            raise _no_prompt(self.values)
 
     def rejected(self, rejected: Rejected) -> None:
         """Say what is wrong with an entry."""
@@ -241,7 +248,8 @@ class BatchRun(Run):
     def summarise(self) -> None:
         """Say what became of everything, what failed, and how to go on."""
         report, display = self.report, self.display
-        display.say(report.summary(self.seconds()))
+        if report.planned or report.ended is None:  # What ended the run before an entry came is said.
+            display.say(report.summary(self.seconds()))
         if self._failures:
             display.say("failed:")
             for failure in self._failures:
@@ -298,6 +306,11 @@ def _entries(values: dict[str, Any]) -> Entries:
     )
     defaults = plan.given(values, values["model"] or models.DEFAULT)
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])
+
+
+def _no_prompt(values: Mapping[str, Any]) -> InputError:
+    files = ["stdin" if file == STDIN else file for file in values["prompts"]]
+    return InputError(f"there is no prompt in {', '.join(files)}", "prompts")
 
 
 def _sheet(values: dict[str, Any], images: int | None) -> Sheet | None:
