@@ -105,11 +105,7 @@ def plan(args: argparse.Namespace) -> str:
     }
     parts = ", ".join(f"{name} {gib(size)}" for name, size in sizes.items())
     held, most = sizes["UNet"] + sizes["decoder"], max(loop, decoding)
-    total = f"{pipeline.dtype}: {parts}), so at most {gib(held + most)}"
-    if pipeline.dtype == "float32":
-        # XLA's CPU compiler computes bfloat16 in float32 and would set aside all weights for that.
-        total += f", and {gib(held / 2 + most)} with the weights in half precision"
-    return total
+    return f"{pipeline.dtype}: {parts}), so at most {gib(held + most)}"
 
 
 def plan_decode(args: argparse.Namespace) -> str:
