@@ -30,6 +30,7 @@ BACKENDS = ("tensorflow", "jax")
 DTYPES = ("float32", "bfloat16", "float16")
 
 _WIDTH = ("bfloat16", "float16", "float32", "float64")
+"""Dtypes from the narrowest on."""
 
 
 def choose(name: str | None = None) -> str:
@@ -219,10 +220,11 @@ def peak_memory(device: str) -> int | None:
 
 
 def default_dtype(device: str) -> str:
-    """The widest dtype that is fast on a device.
+    """What a device computes in if nobody says.
 
-    CPUs compute in float32. bfloat16 has float32's range and is native from NVIDIA's Ampere on
-    (compute capability 8.0) and on TPUs; float16 serves what came before.
+    On a CPU that is float32, the reference's, though many are faster in bfloat16. That has float32's
+    range and is native from NVIDIA's Ampere on (compute capability 8.0) and on TPUs; float16 serves what
+    came before.
     """
     kind, index = device.split(":")
     if kind == "cpu":

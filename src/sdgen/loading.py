@@ -113,8 +113,8 @@ def load(
             small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
         low_memory: take less memory, in more time: the text encoder stays out of an accelerator's memory and,
             on a CPU, is read whenever there is a new prompt; weights are in half precision unless a dtype is
-            given (on a CPU under TensorFlow alone); pictures of more than 512x512 are decoded by rows; one
-            image at a time unless another batch size is asked for.
+            given; pictures of more than 512x512 are decoded by rows; one image at a time unless another
+            batch size is asked for.
 
     Raises:
         ModelUnavailable: the model is unknown or not on this machine.

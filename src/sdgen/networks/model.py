@@ -30,7 +30,7 @@ class Networks:
     Args:
         checkpoint: the weights and configurations.
         dtype: "float32", "bfloat16" or "float16". In float16 the VAE computes in float32, since its
-            activations exceed float16's range.
+            activations exceed float16's range, and on a CPU under JAX, which convolves in nothing else.
         device: a name of ``backend.devices()``.
         text_device: the text encoder's; on another device than the rest, it computes in float32.
         executor: loads the weights, so that a network is there before they are; without one it brings them.
@@ -76,7 +76,7 @@ class Networks:
         # XLA multiplies matrices in bfloat16 and convolves in float32. What is not compiled does both in it.
         if not small_maps:
             return "direct"
-        # Winograd's filters are larger, and JAX's XLA has no bfloat16 for products by transposed matrices.
+        # Winograd's filters are larger, and JAX multiplies by transposed matrices, as they are, in float32.
         return "gathered" if jax or self.low_memory else "all winograd"
 
     @property
