@@ -120,7 +120,7 @@ def test_low_memory_means_half_precision_on_a_cpu_under_tensorflow(mini):
 
 @pytest.mark.slow
 def test_bfloat16_is_within_30_db_of_float32(mini):
-    half = sdgen.load("mini", backend="tensorflow", device="cpu", dtype="bfloat16", jit=False)
+    half = sdgen.load("mini", backend="tensorflow", device="cpu", dtype="bfloat16", jit=True)
     request = sdgen.Request(prompt="a red heart", seed=7, steps=10)
     assert psnr(draw(half, request)[0], draw(mini, request)[0]) > 30
 
