@@ -66,8 +66,8 @@ class TimeProjections(Layer):
     def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
         """(..., width) -> (..., sum of the blocks' channels)."""
         biases = ops.concatenate([weights[f"{name}.conv1.bias"] for name, _ in self.blocks])
-        projected = backend.matmul(silu(embedding), weights["time_projections.weight"])
-        return projected + ops.cast(weights["time_projections.bias"] + biases, projected.dtype)
+        y = backend.matmul(silu(embedding), weights["time_projections.weight"])
+        return y + ops.cast(weights["time_projections.bias"], y.dtype) + ops.cast(biases, y.dtype)
 
     def split(self, shifts: Tensor) -> Iterator[Tensor]:
         """(batch, sum of channels) -> one (batch, channels) a block, in the order of use."""
