@@ -28,8 +28,13 @@ def record(request: Request = REQUEST, **changes: Any) -> dict[str, Any]:
     return metadata.sidecar(request, draw(request), **{**options, **changes})
 
 
+_kept: list[Image.Image] = []
+
+
 def parsed(data: bytes) -> PromptInfo:
-    found = ParserManager().parse(Image.open(io.BytesIO(data)))
+    # sd_parsers remembers the last image by its address, which a new one may have once that is gone.
+    _kept.append(Image.open(io.BytesIO(data)))
+    found = ParserManager().parse(_kept[-1])
     assert found is not None
     return found
 
