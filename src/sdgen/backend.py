@@ -222,9 +222,9 @@ def peak_memory(device: str) -> int | None:
 def default_dtype(device: str) -> str:
     """What a device computes in if nobody says.
 
-    On a CPU that is float32, the reference's, though many are faster in bfloat16. That has float32's
-    range and is native from NVIDIA's Ampere on (compute capability 8.0) and on TPUs; float16 serves what
-    came before.
+    On a CPU that is float32, the reference's, though one that has bfloat16 is faster in it. That has
+    float32's range and is native from NVIDIA's Ampere on (compute capability 8.0) and on TPUs; float16
+    serves what came before.
     """
     kind, index = device.split(":")
     if kind == "cpu":
@@ -363,6 +363,15 @@ def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:
 
     It is computed in the narrower dtype of the two; the result is in the wider one, or in ``dtype``. XLA
     then sums in that and rounds nothing in between; asked so, it uses a CPU's instructions for bfloat16.
+
+    Args:
+        a: (..., n, k), float32 or half precision.
+        b: (..., k, m) with a's leading axes, or (k, m); with ``transposed``, (..., m, k) or (m, k).
+        transposed: multiply by b's transpose.
+        dtype: of the result.
+
+    Returns:
+        (..., n, m).
     """
     import keras
     from keras import ops

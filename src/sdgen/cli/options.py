@@ -192,7 +192,7 @@ COMPUTING = (
         "--dtype",
         type=Name(DTYPES),
         default="auto",
-        help="auto, float32, bfloat16 or float16. A CPU's auto is float32; many are faster in bfloat16.",
+        help="auto, float32, bfloat16 or float16. auto: float32 on a CPU, for the exact picture.",
     ),
     _option(
         "Computing",

@@ -69,7 +69,10 @@ class Conv3x3(Layer):
         yield vector(name + ".bias", outputs)
 
     def __call__(self, weights: Weights, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place."""
+        """Convolves x and adds the bias, or ``shift`` (batch, outputs) in its place.
+
+        x is (batch, height, width, inputs); the result has its dtype, and x's size over the stride.
+        """
         if self.winograd:
             y = _winograd(x, weights[self.name + ".winograd"])
         else:
@@ -87,7 +90,10 @@ def _direct(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def _gathered(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """One product of each position's nine neighbours with the filters."""
+    """One product of each position's nine neighbours with the filters.
+
+    x (n, height, width, channels) is padded already, as in ``_direct``; the product sums in its dtype.
+    """
     _, height, width, channels = x.shape
     height, width = (height - 3) // stride + 1, (width - 3) // stride + 1
     narrow = ops.cast(x, weight.dtype)
