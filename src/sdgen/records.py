@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sdgen import foreign_text, pictures
 from sdgen.errors import InputError
 from sdgen.metadata import SIDECAR_SCHEMA
+from sdgen.printable import printable
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -178,21 +179,13 @@ def quote(text: str) -> str:
     return f"$'{''.join(map(_escaped, text))}'"
 
 
-def printable(text: str, kept: str = "\n") -> str:
-    """Text that may come from anywhere, with control characters but those ``kept`` shown as escapes."""
-    return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
-        for char in text
-    )
-
-
 def _escaped(char: str) -> str:
     r"""A character within $'...', where \xa0 is a byte and \u00a0 the character."""
     if char in "\\'":
         return f"\\{char}"
     if "\x80" <= char <= "\xff" and not char.isprintable():
         return f"\\u{ord(char):04x}"
-    return printable(char, kept="")
+    return printable(char)
 
 
 def _read_sidecar(path: Path) -> Record:

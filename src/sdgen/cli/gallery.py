@@ -12,7 +12,7 @@ from sdgen import gallery, pictures, whole_files
 from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
-from sdgen.records import printable
+from sdgen.printable import printable
 
 EXAMPLES = """\
 sdgen gallery outputs/
@@ -53,11 +53,11 @@ def command(folders: tuple[Path, ...], target: str | None, title: str | None) ->
             items.append(gallery.item(file, path.parent))
         except InputError as error:
             failed += 1
-            streams.tell(f"error: {printable(str(error), kept='')}")
+            streams.tell(f"error: {printable(str(error))}")
     if not items:
         raise InputError(f"there is no image below {', '.join(map(str, folders))}")
     title = title or folders[0].absolute().name or "Images"
-    whole_files.write(path, gallery.page(items, printable(title)).encode(), replace=True)
+    whole_files.write(path, gallery.page(items, printable(title, kept="\n")).encode(), replace=True)
     with streams.results() as results:
         results.line(path)
     return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -22,7 +22,8 @@ from sdgen.cli.run import space
 from sdgen.cli.session import Session
 from sdgen.cli.types import Field
 from sdgen.errors import ExitCode, ImageError, InputError, SdgenError
-from sdgen.records import Record, printable
+from sdgen.printable import printable
+from sdgen.records import Record
 
 if TYPE_CHECKING:
     from sdgen.comparison import Comparison
@@ -233,13 +234,13 @@ class Replay(Session):
                 self.results.line(_sentence(record, found, saved.path if saved else None))
         if not self.as_json:
             for note in notes:
-                self.display.say(printable(f"note: {record.file}: {note}", kept=""))
+                self.display.say(printable(f"note: {record.file}: {note}"))
 
     def _fail(self, file: Path, error: SdgenError) -> None:
         self.report.failed += 1
         # The first gives the status where nothing could be drawn.
         self.report.ended = self.report.ended or error.exit_code
-        text = printable(str(error), kept="")
+        text = printable(str(error))
         self.display.error(text if str(file) in str(error) else f"{file}: {text}")
         if self.as_json:
             self.results.line(json.dumps({"file": os.fspath(file), "verdict": None, "error": text}))

@@ -13,7 +13,8 @@ from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
 from sdgen.metadata import DETAILS
-from sdgen.records import FIELDS, Record, printable
+from sdgen.printable import printable
+from sdgen.records import FIELDS, Record
 from sdgen.request import Request
 
 EXAMPLES = """\
@@ -49,7 +50,7 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
                 record = records.read(file)
                 unchanged = records.unchanged(record)
             except InputError as error:
-                streams.tell(f"error: {printable(str(error), kept='')}")
+                streams.tell(f"error: {printable(str(error))}")
                 continue
             if as_json:
                 results.line(json.dumps(_object(record, unchanged)))
@@ -96,10 +97,10 @@ def _text(record: Record, unchanged: bool | None) -> str:
     if command := record.command():
         rows.append(("again", command))
     width = max(len(name) for name, _ in rows)
-    lines = [printable(str(record.file), kept="")]
+    lines = [printable(str(record.file))]
     for name, value in rows:
-        text = printable("; ".join(map(str, value)) if isinstance(value, list) else str(value))
-        lines.append(f"  {printable(name, kept=''):<{width}}  {text}".replace("\n", f"\n{'':{width + 4}}"))
+        text = printable("; ".join(map(str, value)) if isinstance(value, list) else str(value), kept="\n")
+        lines.append(f"  {printable(name):<{width}}  {text}".replace("\n", f"\n{'':{width + 4}}"))
     return "\n".join(lines)
 
 
