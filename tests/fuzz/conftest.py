@@ -1,0 +1,40 @@
+"""Fixtures of the fuzzers; the options are in tests/conftest.py, where pytest finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fuzz import runner
+
+
+def _report(findings: list[runner.Finding]) -> None:
+    lines = [f"{finding.kind} with {finding.folder}:\n{finding.detail}" for finding in findings]
+    assert not findings, "\n\n".join(lines)
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, runner.Maker], None]:
+    """Runs a target ("module:function") on what a maker writes for ``--fuzz-seconds``; fails on findings."""
+    seconds, seed = (request.config.getoption(name) for name in ("--fuzz-seconds", "--fuzz-seed"))
+    return lambda target, make: _report(runner.fuzz(target, make, tmp_path, seconds, seed))
+
+
+@pytest.fixture
+def try_out(tmp_path: Path) -> Callable[[str, Callable[[Path], object]], str]:
+    """Runs a target on the one input that a function writes into a folder; fails on a finding.
+
+    The answer is "read", or the error's class and message.
+    """
+
+    def run(target: str, write: Callable[[Path], object]) -> str:
+        folder = tmp_path / "input"
+        folder.mkdir()
+        write(folder)
+        with runner.Target(target) as process:
+            finding, answer = process(folder)
+        _report([finding] if finding else [])
+        return answer
+
+    return run

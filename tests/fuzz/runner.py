@@ -1,0 +1,104 @@
+"""Runs targets in bounds and gathers findings.
+
+A finding is an exception that is not sdgen's own, an answer after more than ``MAX_SECONDS`` of processor time
+(or ``MAX_WALL_SECONDS`` of waiting), more than ``MAX_BYTES`` of memory beyond what the process had at first,
+a crash, or a file outside the input's folder that was changed, or that was read in the folder around it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SECONDS = 5
+MAX_WALL_SECONDS = 60
+"""On a machine that does much else; what waits for ever uses no processor time."""
+MAX_BYTES = 1 << 30
+
+Maker = Callable[[random.Random, Path], None]
+"""Writes an input into an empty folder."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a target should not have done.
+
+    Attributes:
+        kind: "exception", "time", "memory", "crash" or "outside".
+        detail: the traceback, or what else is known.
+        folder: the input, kept.
+    """
+
+    kind: str
+    detail: str
+    folder: Path
+
+
+class Target:
+    """A target in a process of its own; a context manager.
+
+    Args:
+        name: "module:function", importable from tests/.
+        seconds: of processor time that an answer may take.
+        wall_seconds: how long it may take in all.
+    """
+
+    def __init__(
+        self, name: str, seconds: float = MAX_SECONDS, wall_seconds: float = MAX_WALL_SECONDS
+    ) -> None:
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fuzz.worker", name, str(seconds), str(wall_seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def __call__(self, folder: Path) -> tuple[Finding | None, str]:
+        """What is wrong with the answer to one input, if anything, and the answer."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(str(folder)) + "\n")
+        self._process.stdin.flush()
+        outcome = json.loads(self._process.stdout.readline())
+        detail = outcome["detail"]
+        return (None if outcome["kind"] == "fine" else Finding(outcome["kind"], detail, folder)), detail
+
+
+def fuzz(name: str, make: Maker, work: Path, seconds: float, seed: int, most: int = 5) -> list[Finding]:
+    """Findings, the first ``most``, among the inputs that ``make`` writes within ``seconds``; at least one.
+
+    Input ``n`` depends on the seed and ``n`` alone: the same seed gives the same inputs, and a slower machine
+    fewer of them. Inputs of findings stay in ``work``, which is named in them.
+    """
+    findings: list[Finding] = []
+    end, number = time.monotonic() + seconds, 0
+    with Target(name) as target:
+        while number == 0 or (time.monotonic() < end and len(findings) < most):
+            folder = work / f"input-{seed}-{number}"
+            folder.mkdir(parents=True)
+            make(random.Random(f"{seed} {number}"), folder)
+            finding, _ = target(folder)
+            if finding:
+                findings.append(finding)
+            else:
+                shutil.rmtree(folder)
+            number += 1
+    return findings
