@@ -1,7 +1,7 @@
 """Calls a target with one folder after another, each in a forked process of its own with limits.
 
-Run as ``python -m fuzz.worker MODULE:FUNCTION SECONDS WALL_SECONDS``; folders come as lines of JSON on stdin, outcomes go as lines
-of JSON to stdout.
+Run as ``python -m fuzz.worker MODULE:FUNCTION SECONDS WALL_SECONDS``; folders come as lines of
+JSON on stdin, outcomes go as lines of JSON to stdout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.runner import MAX_BYTES
-
 from sdgen.errors import SdgenError
 
 _CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
