@@ -14,7 +14,7 @@ import click
 
 from sdgen import batch_size, models, output
 from sdgen.batch_folder import DEFAULT_NAME, BatchFolder
-from sdgen.cli import batch_plan, edge, plan
+from sdgen.cli import batch_plan, edge, plan, streams
 from sdgen.cli.command import Command, Option
 from sdgen.cli.entries import STDIN, Entries
 from sdgen.cli.options import drawing_options
@@ -232,7 +232,7 @@ class BatchRun(Run):
             if self._feed is not None:
                 self.results.line(line)
             else:
-                click.echo(line)
+                streams.show(line)
         if self._feed is not None and self.values["strict"] and self.report.ended is None:
             self.report.ended = ExitCode.USAGE
             for item in self._feed.end():

@@ -65,7 +65,7 @@ def command(
     )
     streams.drop_library_noise()
     with streams.results() as results:
-        report = run(settings, lambda text: click.echo(text, err=True))
+        report = run(settings, streams.tell)
         results.line(json.dumps(report) if as_json else _text(report))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
+from sdgen.cli import streams
 from sdgen.cli.command import Command
 
 SHELLS = ("bash", "zsh", "fish")
@@ -24,4 +25,4 @@ def command(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     # ShellComplete.source is called past BashComplete's own, which runs bash to see whether it is old.
-    click.echo(ShellComplete.source(kind(root, {}, "sdgen", "_SDGEN_COMPLETE")))
+    streams.show(ShellComplete.source(kind(root, {}, "sdgen", "_SDGEN_COMPLETE")))

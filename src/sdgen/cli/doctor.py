@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sdgen import models
-from sdgen.cli import checks
+from sdgen.cli import checks, streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode
 
@@ -35,9 +35,9 @@ def command(as_json: bool) -> int:
     usable = not any(problem.blocks for problem in problems)
     if as_json:
         report["problems"] = [dataclasses.asdict(problem) for problem in problems]
-        click.echo(json.dumps({"usable": usable, **report}))
+        streams.show(json.dumps({"usable": usable, **report}))
     else:
-        click.echo(_text(report, problems))
+        streams.show(_text(report, problems))
     return ExitCode.OK if usable else ExitCode.NONE_DRAWN
 
 

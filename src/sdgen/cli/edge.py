@@ -40,7 +40,7 @@ def set_verbose(verbose: bool) -> None:
 
 class _Echo(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        streams.tell(self.format(record))
+        streams.tell(self.format(record), lines=True)
 
 
 def _line(text: str) -> str:

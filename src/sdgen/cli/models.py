@@ -6,16 +6,19 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from sdgen import models
+from sdgen.cli import streams
 from sdgen.cli.command import WIDTH, Command
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, store
 from sdgen.models.catalogue import PREDICTIONS, Entry, Source
+from sdgen.printable import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -47,12 +50,12 @@ class DownloadBar(models.Progress):
             return
         if not sys.stderr.isatty():
             rest = f", {models.size_text(total - done)}" if total else ""
-            click.echo(f"{'resuming' if done else 'fetching'} {name}{rest}", err=True)
+            streams.tell(f"{'resuming' if done else 'fetching'} {name}{rest}")
             return
         from tqdm import tqdm
 
         self._bar = tqdm(
-            desc=name,
+            desc=printable(name),
             total=total,
             initial=done,
             unit="B",
@@ -72,7 +75,7 @@ class DownloadBar(models.Progress):
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            click.echo(text, err=True)
+            streams.tell(text)
 
 
 @click.group("models", context_settings={"max_content_width": WIDTH})
@@ -115,9 +118,9 @@ def convert(
         model, vae=vae, loras=lora, variant=variant, prediction_type=prediction, task=None
     )
     for warning in checkpoint.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        streams.tell(f"warning: {warning}")
     (write_single_file if output.endswith(".safetensors") else write_folder)(checkpoint, output, dtype)
-    click.echo(output)
+    streams.show(Path(output))
 
 
 @command.command("list", cls=Command, notes=(("Examples", EXAMPLES),))
@@ -128,7 +131,7 @@ def list_models(as_json: bool) -> None:
     entries += [models.find(name) for name in store.repositories()]
     if as_json:
         for entry in entries:
-            click.echo(json.dumps({"name": entry.name, "state": store.state(entry), **_facts(entry)}))
+            streams.show(json.dumps({"name": entry.name, "state": store.state(entry), **_facts(entry)}))
         return
     rows = [("NAME", "HERE", "DOWNLOAD", "FOR", "WHAT IT IS")]
     rows += [
@@ -144,7 +147,7 @@ def list_models(as_json: bool) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[4]]))
+        streams.show("  ".join([*cells, row[4]]))
 
 
 @command.command("show", cls=Command)
@@ -162,16 +165,16 @@ def show_model(model: str, as_json: bool) -> None:
         "sources": [_source_facts(source) for source in entry.sources],
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        streams.show(json.dumps(facts, indent=1))
         return
     for key, value in facts.items():
         if key != "sources" and value is not None:
-            click.echo(f"{key:<12} {value}")
+            streams.show(f"{key:<12} {value}")
     for source in entry.sources:
-        click.echo(f"{'source':<12} {source.name}: {_origin(source)}, {_download(source)}")
+        streams.show(f"{'source':<12} {source.name}: {_origin(source)}, {_download(source)}")
         for file in source.files:
             size = f", {models.size_text(file.size)}" if file.size else ""
-            click.echo(f"{'':<12}   {file.name}{size}, sha256 {file.sha256 or 'not known'}")
+            streams.show(f"{'':<12}   {file.name}{size}, sha256 {file.sha256 or 'not known'}")
 
 
 @command.command("pull", cls=Command)
@@ -187,7 +190,7 @@ def pull_models(names: Sequence[str], source: str | None, offline: bool, quiet: 
     for name in names:
         say_licence(models.find(name))
         path = models.pull(name, source=source, offline=offline, progress=DownloadBar(quiet))
-        click.echo(path)
+        streams.show(path)
 
 
 @command.command("verify", cls=Command)
@@ -202,12 +205,12 @@ def verify_models(names: Sequence[str], as_json: bool) -> None:
     for name in names:
         checked = models.verify(name)
         if not checked:
-            click.echo(f"{name} has no published digests to compare with", err=True)
+            streams.tell(f"{name} has no published digests to compare with")
         for path, fault in checked:
             if as_json:
-                click.echo(json.dumps({"model": name, "path": str(path), "fault": fault}))
+                streams.show(json.dumps({"model": name, "path": str(path), "fault": fault}))
             else:
-                click.echo(f"{path} {fault or 'is right'}")
+                streams.show(f"{path} {fault or 'is right'}")
             if fault and name not in damaged:
                 damaged.append(name)
     if damaged:
@@ -220,7 +223,7 @@ def verify_models(names: Sequence[str], as_json: bool) -> None:
 @_model_argument
 def print_path(model: str) -> None:
     """Print where a model is; exit status 4 if it is not on this machine."""
-    click.echo(models.locate(model, task=None))
+    streams.show(models.locate(model, task=None))
 
 
 @command.command("rm", cls=Command)
@@ -232,17 +235,17 @@ def remove_models(names: Sequence[str], yes: bool, quiet: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise InputError("there is no terminal to ask on; --yes removes without asking", "yes")
     for name in names:
-        if yes or click.confirm(f"Remove {name}?", err=True):
+        if yes or streams.agrees(f"Remove {name}?"):
             freed = models.remove(name, DownloadBar(quiet))
             if not quiet:
-                click.echo(f"{name} removed, {models.size_text(freed)} freed", err=True)
+                streams.tell(f"{name} removed, {models.size_text(freed)} freed")
 
 
 def say_licence(entry: Entry) -> None:
     """Say on stderr, once for each model, what licence its weights are under."""
     notice = models.licence_notice(entry)
     if notice:
-        click.echo(notice, err=True)
+        streams.tell(notice)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

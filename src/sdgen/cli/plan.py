@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from sdgen import naming, output
+from sdgen.cli import streams
 from sdgen.errors import InputError
 from sdgen.request import MAX_PROMPT, MAX_SEED, Request
 
@@ -236,7 +237,7 @@ def _strength(ctx: click.Context, name: str) -> int:
 
 def _stdin() -> str:
     if sys.stdin.isatty():
-        click.echo("type the prompt; Ctrl-D ends it", err=True)
+        streams.tell("type the prompt; Ctrl-D ends it")
     try:
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:

@@ -91,7 +91,7 @@ class Root(click.Group):
         try:
             status = super().main(args, prog_name or "sdgen", **extra)
         except click.exceptions.NoArgsIsHelpError as error:
-            streams.tell(error.format_message())
+            streams.tell(error.format_message(), lines=True)
             status = ExitCode.USAGE
         except streams.ClosedPipe:
             status = streams.CLOSED_PIPE
@@ -105,7 +105,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from sdgen import __version__
 
-        click.echo(f"sdgen {__version__}")
+        streams.show(f"sdgen {__version__}")
         ctx.exit()
 
 

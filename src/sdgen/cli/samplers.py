@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import click
 
+from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.request import SAMPLERS, SCHEDULES
 
@@ -16,9 +17,9 @@ from sdgen.request import SAMPLERS, SCHEDULES
 def command(as_json: bool) -> None:
     """List the samplers and noise schedules, with a line about each."""
     if as_json:
-        click.echo(json.dumps({"samplers": dict(SAMPLERS), "schedules": dict(SCHEDULES)}))
+        streams.show(json.dumps({"samplers": dict(SAMPLERS), "schedules": dict(SCHEDULES)}))
         return
-    click.echo("\n".join([*_list("Samplers", SAMPLERS), "", *_list("Schedules", SCHEDULES)]))
+    streams.show("\n".join([*_list("Samplers", SAMPLERS), "", *_list("Schedules", SCHEDULES)]))
 
 
 def _list(heading: str, table: Mapping[str, str]) -> list[str]:

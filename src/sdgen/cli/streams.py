@@ -1,4 +1,8 @@
-"""stdout for results alone, stderr for messages; what libraries write goes to neither unasked."""
+"""stdout for results alone, stderr for messages; what libraries write goes to neither unasked.
+
+Everything that sdgen shows passes through here and is escaped: text of a file, a model or a prompt may hold
+what a terminal would obey.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from typing import BinaryIO
 import click
 
 from sdgen.errors import OutputError
+from sdgen.printable import printable
 
 CLOSED_PIPE = 141
 """The status that a shell gives for a command ended by SIGPIPE; ours when stdout's reader has gone."""
@@ -27,6 +32,9 @@ _NOISE = re.compile(
 )
 """Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones. TF_CPP_MIN_LOG_LEVEL does not reach
 those that TensorFlow 2.21 writes while it is imported."""
+
+_LAYOUT = "\n\t"
+"""What text of several lines may have beside what is printable."""
 
 
 def open_closed_descriptors() -> None:
@@ -45,13 +53,29 @@ def open_closed_descriptors() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-def tell(text: str) -> None:
-    """Write a line to stderr. Once nobody takes it, on a full disk for example, work goes on without."""
+def tell(text: str, lines: bool = False) -> None:
+    """Write to stderr. Once nobody takes it, on a full disk for example, work goes on without.
+
+    Args:
+        text: one line; its line ends are escaped, too.
+        lines: it may have several lines.
+    """
     try:
-        click.echo(text, err=True)
+        click.echo(printable(text, kept=_LAYOUT if lines else ""), err=True)
     except OSError:
         # The old stream keeps the line, and Python would end with status 120 for it.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def show(text: str | os.PathLike[str]) -> None:
+    """Write lines to stdout, for a command that keeps it for nothing else. Errors as ``Results.line``."""
+    with contextlib.ExitStack() as stack:
+        Results(_stdout(stack)).line(text)
+
+
+def agrees(question: str) -> bool:
+    """Whether whoever sits at the terminal says yes; no is what Return says."""
+    return click.confirm(printable(question), err=True)
 
 
 class ClosedPipe(Exception):
@@ -63,14 +87,24 @@ class Results:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._terminal = stream.isatty()
 
     def line(self, text: str | os.PathLike[str]) -> None:
-        """Write one line, at once; a path goes out as the bytes that it is on the file system.
+        """Write text that may have several lines, or a path; at once.
+
+        A program gets a path as the bytes that it is on the file system, a terminal gets it escaped. What
+        stdout's encoding lacks is escaped, too.
 
         Raises:
             ClosedPipe, OutputError: as ``data``.
         """
-        self.data(os.fsencode(text) + b"\n")
+        if not isinstance(text, str):
+            if not self._terminal:
+                self.data(os.fsencode(text) + b"\n")
+                return
+            text = printable(os.fspath(text))
+        encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+        self.data(f"{printable(text, kept=_LAYOUT)}\n".encode(encoding, "backslashreplace"))
 
     def data(self, data: bytes) -> None:
         """Write bytes, at once.
@@ -98,16 +132,20 @@ def results() -> Iterator[Results]:
     exits.
     """
     with contextlib.ExitStack() as stack:
-        stream: BinaryIO
-        try:
-            sys.stdout.flush()
-            number = sys.stdout.fileno()
-            stream = stack.enter_context(os.fdopen(os.dup(number), "wb", buffering=0))
-            os.dup2(2, number)
-        except (io.UnsupportedOperation, ValueError):
-            stream = sys.stdout.buffer
+        stream = _stdout(stack)
+        with contextlib.suppress(io.UnsupportedOperation, ValueError):
+            os.dup2(2, sys.stdout.fileno())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield Results(stream)
+
+
+def _stdout(stack: contextlib.ExitStack) -> BinaryIO:
+    """Stdout without a buffer, which would be written again at the end if it fails now."""
+    sys.stdout.flush()
+    try:
+        return stack.enter_context(os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0))
+    except (io.UnsupportedOperation, ValueError):
+        return sys.stdout.buffer
 
 
 def drop_library_noise() -> None:
