@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 from command import Command
+from limits import within
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -96,3 +98,60 @@ def test_an_unforeseen_error_advises_no_option_that_is_not_there(
     monkeypatch.setattr(edge.LOG, "handlers", [])
     result = sdgen.run("show", "a.png")
     assert (result.exit_code, result.stderr) == (1, "error: RuntimeError: this should not happen\n")
+
+
+def test_json_has_no_numbers_that_json_lacks(sdgen: Command) -> None:
+    sidecar = {"schema": "sdgen-sidecar-1", "prompt": "x", "seconds": float("nan"), "peak": [float("inf")]}
+    Path("a.json").write_text(json.dumps(sidecar))
+    info = PngInfo()
+    info.add_text("invokeai_metadata", '{"positive_prompt": "x", "seed": 1, "a": NaN, "b": 1e999}')
+    Image.new("RGB", (8, 8)).save("b.png", pnginfo=info)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    lines = sdgen.run("show", "a.json", "b.png", "--json").stdout.splitlines()
+    first, second = (json.loads(line, parse_constant=refuse) for line in lines)
+    assert (first["details"]["seconds"], first["details"]["peak"]) == (None, [None])
+    assert second["other"] == {"a": None, "b": None}
+
+
+def test_a_sidecar_of_deep_json_is_refused_in_a_sentence(sdgen: Command) -> None:
+    deep = "[" * 500 + "]" * 500
+    Path("a.json").write_text(f'{{"schema": "sdgen-sidecar-1", "prompt": "x", "changes": {deep}}}')
+    for command in (["show", "a.json"], ["show", "a.json", "--json"], ["replay", "a.json"]):
+        result = sdgen.run(*command)
+        assert "a.json is damaged: its JSON is nested deeper than 64 levels" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *((command, "a.png") for command in ("show", "replay", "grid", "gallery")),
+        *((command, "a.json") for command in ("show", "replay")),
+    ],
+)
+def test_what_would_block_is_refused_at_once(sdgen: Command, command: str, name: str) -> None:
+    Path("in").mkdir()
+    os.mkfifo(Path("in", name))
+    arguments = {"grid": ["-o", "sheet.png"], "gallery": []}.get(command, [])
+    named = "in" if command == "gallery" else f"in/{name}"
+    result = within(20, lambda: sdgen.run(command, named, *arguments))
+    assert result.exit_code != ExitCode.OK
+    assert f"in/{name} is a named pipe" in result.stderr
+
+
+def test_a_pipe_beside_the_images_of_a_folder_hides_none(sdgen: Command) -> None:
+    sdgen.drawn("a red fox", "--seed", "7")
+    os.mkfifo("outputs/0001-a-red-fox-8.png")
+    assert within(20, lambda: sdgen.run("gallery", "outputs")).exit_code == ExitCode.SOME_FAILED
+    assert "0001-a-red-fox-7.png" in Path("outputs/gallery.html").read_text("utf-8")
+
+
+def test_a_pipe_in_a_sidecars_place_counts_as_none(sdgen: Command) -> None:
+    sdgen.drawn("a red fox", "--seed", "7")
+    Path("outputs/0001-a-red-fox-7.json").unlink()
+    os.mkfifo("outputs/0001-a-red-fox-7.json")
+    shown = within(20, lambda: sdgen.run("show", "outputs/0001-a-red-fox-7.png", "--json"))
+    assert json.loads(shown.stdout)["sidecar"] is None

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -115,6 +116,13 @@ def test_an_image_is_decoded_once(sdgen: Command, folder: Path, monkeypatch: pyt
     monkeypatch.setattr(pictures, "open_picture", lambda path: opened.append(path) or original(path))
     items = made(sdgen, "images").items
     assert len(opened) == len(set(opened)) == len(items)
+
+
+def test_a_time_beyond_the_calendar_does_no_harm(sdgen: Command, folder: Path) -> None:
+    Image.new("RGB", (8, 8)).save(folder / "far.png")
+    os.utime(folder / "far.png", (10**12, 10**12))
+    (item,) = [item for item in made(sdgen, str(folder)).items if item["name"] == "far.png"]
+    assert item["created"] == ""
 
 
 def test_links_are_relative_and_lead_to_the_files(sdgen: Command, folder: Path) -> None:

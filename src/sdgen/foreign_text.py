@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdgen import json_text
 from sdgen.errors import InputError
 from sdgen.metadata import SAMPLER_TITLES, SCHEDULE_TITLES
 from sdgen.request import Request
@@ -132,10 +133,9 @@ def _json_object(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
         return {}
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        return json_text.parse_object(text)
+    except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _whole(text: str) -> int | None:

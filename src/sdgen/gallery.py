@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import html
 import io
-import json
 import os
 import string
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sdgen import metadata, pictures, records
+from sdgen import json_text, metadata, pictures, records
 from sdgen.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -50,13 +49,13 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
     Returns:
         ``name``, ``link``, ``thumbnail`` (base64 of a WebP), ``width``, ``height``, ``prompt``, ``fields``
         (name and text), ``model``, ``sampler``, ``seed`` (text: JavaScript's numbers end at 2**53),
-        ``created`` (ISO 8601) and ``command``.
+        ``created`` (ISO 8601, or empty) and ``command``.
 
     Raises:
         InputError: the image cannot be read.
     """
     picture = pictures.open_picture(path)
-    created = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+    created = _modified(path)
     found: dict[str, Any] = {
         "name": _relative(path, folder),
         "link": link(path, folder),
@@ -148,7 +147,7 @@ def _thumbnail(picture: Image.Image) -> str:
 
 def _safe_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in, whatever the texts say."""
-    text = json.dumps(value, separators=(",", ":"))
+    text = json_text.write(value)
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
@@ -172,6 +171,14 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _modified(path: Path) -> str:
+    """When a file was changed; empty where its time is beyond the calendar, or it has gone."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+    except (OSError, ValueError, OverflowError):
+        return ""
 
 
 def _time(value: Any) -> str | None:

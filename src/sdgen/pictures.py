@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sdgen import user_files
 from sdgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,21 +36,20 @@ def open_picture(path: Path) -> Image.Image:
     Raises:
         InputError: the file is not there, too large, damaged or no such image.
     """
-    check_file(path, MOST_BYTES)
+    file = open_file(path, MOST_BYTES)
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
+        with file, warnings.catch_warnings():
             # Pillow warns of sizes above its own limit; ours is below it.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as stored:
-                picture: Image.Image = stored
-                width, height = picture.size
-                if width * height <= MOST_PIXELS:
-                    picture.load()
-                    # PNG's text may come after the pixels, and is read here, while the file is open.
-                    getattr(picture, "text", None)
-                    return picture
+            picture: Image.Image = Image.open(file, formats=_FORMATS)
+            width, height = picture.size
+            if width * height <= MOST_PIXELS:
+                picture.load()
+                # PNG's text may come after the pixels, and is read here, while the file is open.
+                getattr(picture, "text", None)
+                return picture
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         if isinstance(error, UnidentifiedImageError):
             raise InputError(f"{path} is not a PNG, WebP or JPEG image") from None
@@ -85,10 +84,9 @@ def is_sheet(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
+        with open_file(path, MOST_BYTES) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
-                return bool(picture.getexif().get(SOFTWARE) == SHEET)
+            return bool(Image.open(file, formats=_FORMATS).getexif().get(SOFTWARE) == SHEET)
     except Exception:  # As in open_picture.
         return False
 
@@ -103,7 +101,7 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if not os.path.isdir(path):
-            check_file(path, MOST_BYTES)
+            open_file(path, MOST_BYTES).close()
             yield path
             continue
         for folder, below, files in os.walk(path, onerror=_refuse):
@@ -114,25 +112,27 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
                     yield file
 
 
-def check_file(path: Path, most_bytes: int) -> None:
-    """Refuse what is no readable file of a bearable size.
+def open_file(path: Path, most: int) -> BinaryIO:
+    """A file that a user named, opened for reading in binary; it is never waited for.
+
+    Args:
+        path: links are followed.
+        most: bytes that it may have.
 
     Raises:
-        InputError: it is not there, a folder, a device or larger than ``most_bytes``.
+        InputError: it is not there, no regular file, larger than ``most`` or cannot be read.
     """
     try:
-        found = path.stat()
+        if os.path.isdir(path):
+            raise InputError(f"{path} is a folder; name the files in it")
+        return user_files.open_regular(path, most)
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there") from None
+    except PermissionError:
+        raise InputError(f"{path} cannot be read: permission denied") from None
     except (OSError, ValueError) as error:
-        reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise InputError(f"{path} {reason}") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise InputError(f"{path} is a folder; name the files in it")
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path} is not a file")
-    if found.st_size > most_bytes:
-        raise InputError(f"{path} has {found.st_size} bytes; the most is {most_bytes}")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path} cannot be read: permission denied")
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read: {reason}") from None
 
 
 def _decoded(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdgen import foreign_text, pictures
+from sdgen import foreign_text, json_text, pictures
 from sdgen.errors import InputError
 from sdgen.metadata import SIDECAR_SCHEMA
 from sdgen.printable import printable
@@ -189,13 +188,12 @@ def _escaped(char: str) -> str:
 
 
 def _read_sidecar(path: Path) -> Record:
-    pictures.check_file(path, MOST_SIDECAR_BYTES)
+    with pictures.open_file(path, MOST_SIDECAR_BYTES) as file:
+        text = file.read(MOST_SIDECAR_BYTES)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is damaged: it is not JSON text") from None
+        values = json_text.parse(text)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     if not isinstance(values, dict) or not str(values.get("schema")).startswith(_SCHEMA_NAME):
         raise InputError(f"{path} is not a sidecar of sdgen")
     settings = {name: values.pop(name) for name in FIELDS if name in values}
@@ -223,8 +221,8 @@ def _read_texts(path: Path, found: Mapping[str, str]) -> Record | None:
     others = foreign_text.read(found)
     if "sdgen" in found:
         try:
-            request = Request.from_dict(json.loads(found["sdgen"]))
-        except (ValueError, TypeError, RecursionError, InputError):
+            request = Request.from_dict(json_text.parse_object(found["sdgen"]))
+        except (ValueError, InputError):
             request = None
         if request is not None:
             kept = {name: others.other[name] for name in ("Model hash",) if others and name in others.other}

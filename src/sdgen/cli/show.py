@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sdgen import records
+from sdgen import json_text, records
 from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.errors import ExitCode, InputError
@@ -53,7 +52,7 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
                 streams.tell(f"error: {printable(str(error))}")
                 continue
             if as_json:
-                results.line(json.dumps(_object(record, unchanged)))
+                results.line(json_text.write(_object(record, unchanged)))
             else:
                 results.line(("\n" if shown else "") + _text(record, unchanged))
             shown += 1
