@@ -75,6 +75,23 @@ def test_options_reach_the_request(sdgen: Command) -> None:
     assert {name: record[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings", "schedule"),
+    [
+        (["--sampler", "dpmpp_2m_k"], "", "karras"),
+        (["--sampler", "DPM++ 2M Karras", "--schedule", "Exponential"], "", "exponential"),
+        (["--sampler", "DPM++ 2M Karras"], 'schedule = "normal"', "karras"),
+        (["--schedule", "sgm_uniform"], 'sampler = "DPM++ 2M Karras"', "sgm-uniform"),
+    ],
+)
+def test_a_sampler_under_another_tools_name_brings_its_schedule(
+    sdgen: Command, arguments: list[str], settings: str, schedule: str
+) -> None:
+    (sdgen.config / "config.toml").write_text(settings)
+    (sidecar,) = sdgen.drawn("a fox", *arguments)
+    assert (sidecar["sampler"], sidecar["schedule"]) == ("dpmpp-2m", schedule)
+
+
 def test_every_field_of_a_request_has_an_option() -> None:
     fields = {field.name for field in dataclasses.fields(Request)}
     options = {"prompt", "model", *(str(option.name) for option in DRAWING)} - {"negative"}

@@ -15,7 +15,7 @@ import sdgen as package
 from sdgen.cli.options import DRAWING
 from sdgen.cli.root import COMMANDS
 from sdgen.errors import ExitCode
-from sdgen.request import SCHEDULES
+from sdgen.sampler_names import SCHEDULES
 
 HEAVY = ("tensorflow", "jax", "keras", "keras_cv", "numpy", "PIL", "h5py", "huggingface_hub", "tqdm")
 

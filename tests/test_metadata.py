@@ -16,7 +16,7 @@ from sd_parsers.data import PromptInfo
 from stand_in import DETAILS, REQUEST, draw
 
 from sdgen import metadata
-from sdgen.request import SAMPLERS, SCHEDULES, Request
+from sdgen.request import Request
 
 
 def schema() -> dict[str, Any]:
@@ -114,11 +114,6 @@ def test_parameters_are_in_the_form_of_automatic1111() -> None:
 
 def test_a_model_path_with_a_comma_is_quoted() -> None:
     assert 'Model: "a, b: c"' in metadata.parameters(REQUEST, {"model": "a, b: c"})
-
-
-def test_every_sampler_and_schedule_has_a_title() -> None:
-    assert list(metadata.SAMPLER_TITLES) == list(SAMPLERS)
-    assert list(metadata.SCHEDULE_TITLES) == list(SCHEDULES)
 
 
 @pytest.mark.parametrize("prompt", ["a red fox", "富士山"])

@@ -19,6 +19,7 @@ from stand_in import DETAILS, REQUEST, draw
 from sdgen import foreign_text, metadata, output, pictures, pipeline, records
 from sdgen.errors import InputError
 from sdgen.request import Request
+from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 A1111 = """a castle (on a hill:1.2), <lora:x:0.5>
 second line
@@ -127,8 +128,8 @@ def test_a_long_line_takes_no_long_time(text: str) -> None:
 
 
 def test_what_is_written_as_parameters_is_read_back() -> None:
-    for sampler in metadata.SAMPLER_TITLES:
-        for schedule in metadata.SCHEDULE_TITLES:
+    for sampler in SAMPLERS:
+        for schedule in SCHEDULES:
             request = REQUEST.replace(sampler=sampler, schedule=schedule)
             found = foreign_text.from_parameters(metadata.parameters(request, DETAILS))
             assert found is not None

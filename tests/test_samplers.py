@@ -14,7 +14,7 @@ from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.schedule import NoiseSchedule
 from sdgen.diffusion.table import SamplerTable
 from sdgen.errors import InputError
-from sdgen.request import SAMPLERS, SCHEDULES
+from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 GOLDEN = np.load(Path(__file__).parent / "golden/samplers.npz")
 CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))

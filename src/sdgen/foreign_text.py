@@ -14,8 +14,8 @@ from typing import Any
 
 from sdgen import json_text
 from sdgen.errors import InputError
-from sdgen.metadata import SAMPLER_TITLES, SCHEDULE_TITLES
 from sdgen.request import Request
+from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,15 +106,8 @@ def from_json(tool: str, texts: Mapping[str, Any]) -> Found:
 
 def sampler(title: str) -> dict[str, str] | None:
     """The sampler, and the schedule where the title names it, of a title such as "DPM++ 2M Karras"."""
-    plain = re.sub(r"[^a-z0-9]", "", title.lower().replace("++", "pp").removeprefix("k_"))
-    found: dict[str, str] = {}
-    if title.endswith("_k"):
-        plain, found = plain[:-1], {"schedule": "karras"}
-    for schedule in ("karras", "exponential"):
-        if plain.endswith(schedule):
-            plain, found = plain.removesuffix(schedule), {"schedule": schedule}
-    name = _SAMPLERS.get(plain)
-    return None if name is None else {"sampler": name, **found}
+    found = read_sampler(title)
+    return found and {name: value for name, value in found._asdict().items() if value is not None}
 
 
 def _checked(tool: str, values: Mapping[str, Any], other: dict[str, Any]) -> Found:
@@ -175,8 +168,8 @@ def _size(text: str) -> dict[str, Any] | None:
 
 
 def _schedule(text: str) -> dict[str, Any] | None:
-    name = {title.lower(): name for name, title in SCHEDULE_TITLES.items()}.get(text.lower())
-    return {} if text == "Automatic" else {"schedule": name} if name else None
+    name = read_schedule(text)
+    return {} if is_automatic(text) else {"schedule": name} if name else None
 
 
 _NEGATIVE = "Negative prompt:"
@@ -217,11 +210,4 @@ _JSON_FIELDS = {
     "sampler": "sampler",
     "scheduler": "sampler",
     "base_model": "model",
-}
-
-_SAMPLERS = {
-    **{re.sub(r"[^a-z0-9]", "", name): name for name in SAMPLER_TITLES},
-    **{re.sub(r"[^a-z0-9]", "", title.lower().replace("++", "pp")): n for n, title in SAMPLER_TITLES.items()},
-    "eulerancestral": "euler-a",
-    "dpmpp2msdegpu": "dpmpp-2m-sde",
 }

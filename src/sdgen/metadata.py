@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sdgen.request import Request
+from sdgen.sampler_names import a1111_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,28 +26,6 @@ QUALITY = 95
 
 SIDECAR_SCHEMA = "sdgen-sidecar-1"
 """Says which version of data/sidecar.schema.json a sidecar follows."""
-
-SAMPLER_TITLES: Mapping[str, str] = {
-    "ddim": "DDIM",
-    "ddpm": "DDPM",
-    "euler": "Euler",
-    "euler-a": "Euler a",
-    "heun": "Heun",
-    "dpmpp-2m": "DPM++ 2M",
-    "dpmpp-2m-sde": "DPM++ 2M SDE",
-    "plms": "PLMS",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-}
-"""Sampler names as AUTOMATIC1111 spells them."""
-
-SCHEDULE_TITLES: Mapping[str, str] = {
-    "normal": "Normal",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm-uniform": "SGM Uniform",
-}
-"""Schedule names as AUTOMATIC1111 spells them."""
 
 DETAILS = (
     "weights_sha256",
@@ -158,10 +137,11 @@ def parameters(request: Request, details: Mapping[str, Any] | None = None) -> st
         details: ``model`` and ``weights_sha256``, where known.
     """
     details = details or {}
+    sampler, schedule = a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)
     pairs: dict[str, Any] = {
         "Steps": request.steps,
-        "Sampler": SAMPLER_TITLES.get(request.sampler or ""),
-        "Schedule type": SCHEDULE_TITLES.get(request.schedule or "", "Automatic"),
+        "Sampler": sampler,
+        "Schedule type": schedule,
         "CFG scale": f"{request.guidance:g}" if request.guidance is not None else None,
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}" if request.width and request.height else None,

@@ -9,28 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdgen.errors import InputError
-
-SAMPLERS: Mapping[str, str] = {
-    "ddim": "DDIM (Song et al. 2021); --eta 0 is deterministic, --eta 1 is DDPM-like",
-    "ddpm": "DDPM ancestral sampling (Ho et al. 2020)",
-    "euler": "Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1, first order)",
-    "euler-a": "Euler ancestral: Euler steps with fresh noise after each",
-    "heun": "Heun's second-order method: two evaluations a step (Karras et al. 2022, algorithm 1)",
-    "dpmpp-2m": "DPM-Solver++ (2M): second order, one evaluation a step (Lu et al. 2022)",
-    "dpmpp-2m-sde": "DPM-Solver++ (2M) on the reverse SDE: fresh noise at each step",
-    "plms": "Pseudo linear multistep, fourth order (Liu et al. 2022)",
-    "unipc": "UniPC: predictor and corrector, second order (Zhao et al. 2023)",
-    "lcm": "Latent consistency sampling, for distilled models, 1 to 8 steps (Luo et al. 2023)",
-}
-"""Sampler names with a line about each."""
-
-SCHEDULES: Mapping[str, str] = {
-    "normal": "the model's own timesteps",
-    "karras": "noise levels of Karras et al. 2022, equation 5, with rho 7",
-    "exponential": "noise levels evenly spaced in log sigma",
-    "sgm-uniform": "trailing timesteps, as Stability's generative-models spaces them",
-}
-"""Schedule names (how noise levels are spaced) with a line about each."""
+from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
@@ -61,8 +40,8 @@ class Request:
         seed: 0 to 2**63 - 1; with ``rng`` it fixes the initial latents and all step noise.
         steps: sampling steps, 1 to 1000.
         guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 (off) to 100.
-        sampler: a name of ``SAMPLERS``.
-        schedule: a name of ``SCHEDULES``.
+        sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
+        schedule: a name of ``sdgen.sampler_names.SCHEDULES``.
         eta: DDIM's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16).
         width, height: pixels, multiples of 8, up to 4096; the model may ask for more.
         model: a name, folder, file or repository that ``sdgen.load`` takes.

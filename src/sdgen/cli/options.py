@@ -11,9 +11,10 @@ import click
 from sdgen import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
-from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Size, Whole
+from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Sampler, Schedule, Size, Whole
 from sdgen.models.catalogue import PREDICTIONS
-from sdgen.request import PROMPT_SYNTAXES, RNGS, SAMPLERS, SCHEDULES, SPACINGS
+from sdgen.request import PROMPT_SYNTAXES, RNGS, SPACINGS
+from sdgen.sampler_names import SCHEDULES
 
 ENGINES: Mapping[str, str] = {
     "sdgen": "networks with the reference's numerics, one compiled program",
@@ -113,10 +114,10 @@ SAMPLING = (
     _option(
         "Sampling",
         "--sampler",
-        type=Name(SAMPLERS),
+        type=Sampler(),
         help="One that `sdgen samplers` lists. Default: the model's.",
     ),
-    _option("Sampling", "--schedule", type=Name(SCHEDULES), help=f"{', '.join(SCHEDULES)}."),
+    _option("Sampling", "--schedule", type=Schedule(), help=f"{', '.join(SCHEDULES)}."),
     _option(
         "Sampling",
         "--spacing",

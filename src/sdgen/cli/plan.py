@@ -143,12 +143,18 @@ def settle(ctx: click.Context) -> dict[str, Any]:
     """The options' values, without those that a stronger source's option excludes.
 
     ``--width 256`` puts aside a ``size`` of the settings file; ``--width`` and ``--size`` together are
-    refused.
+    refused. A schedule in the sampler's name, "DPM++ 2M Karras", gives way to ``--schedule`` of the same
+    source.
 
     Raises:
         click.UsageError: two options of one source contradict each other.
     """
     values = dict(ctx.params)
+    if values["sampler"] is not None:
+        values["sampler"], schedule = values["sampler"]
+        stronger = _strength(ctx, "sampler") > _strength(ctx, "schedule")
+        if schedule and (stronger or values["schedule"] is None):
+            values["schedule"] = schedule
     for conflict in CONFLICTS:
         if not conflict.clash(values):
             continue

@@ -9,7 +9,7 @@ import click
 
 from sdgen.cli import streams
 from sdgen.cli.command import Command
-from sdgen.request import SAMPLERS, SCHEDULES
+from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 
 @click.command("samplers", cls=Command)

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from sdgen.errors import InputError, SdgenError
 from sdgen.request import Request
+from sdgen.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 
 _KINDS: Mapping[Callable[[str], Any], str] = {int: "a whole number", float: "a number", str: "text"}
 
@@ -100,6 +101,27 @@ class Name(click.Choice):
     ) -> list[CompletionItem]:
         names = [name for name in self.table if name.startswith(incomplete)]
         return [CompletionItem(name, help=self.table[name]) for name in names]
+
+
+class Sampler(Name):
+    """A sampler under any tool's name, read to it and the schedule that the name says."""
+
+    def __init__(self) -> None:
+        super().__init__(SAMPLERS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Named:
+        found = value if isinstance(value, Named) else read_sampler(str(value))
+        return found or Named(super().convert(value, param, ctx), None)
+
+
+class Schedule(Name):
+    """A noise schedule under any tool's name."""
+
+    def __init__(self) -> None:
+        super().__init__(SCHEDULES)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return read_schedule(str(value)) or super().convert(value, param, ctx)
 
 
 class Size(click.ParamType):

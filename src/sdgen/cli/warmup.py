@@ -11,9 +11,10 @@ from sdgen import models, program_cache
 from sdgen.cli import streams
 from sdgen.cli.command import Command
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
-from sdgen.cli.types import Bytes, Model, Name, Size, Wholes
+from sdgen.cli.types import Bytes, Model, Name, Sampler, Size, Wholes
 from sdgen.models import size_text
-from sdgen.request import SAMPLERS, Request
+from sdgen.request import Request
+from sdgen.sampler_names import Named
 
 EXAMPLES = """\
 sdgen warmup --model mini
@@ -35,7 +36,7 @@ STEPS = 2
 @click.option("--guided/--unguided", default=True, help="With classifier-free guidance, or without.")
 @click.option(
     "--sampler",
-    type=Name(SAMPLERS),
+    type=Sampler(),
     help="Samplers that draw fresh noise have programs of their own. Default: the model's.",
 )
 @click.option("--backend", type=Name(BACKENDS), help="tensorflow, jax or auto.")
@@ -54,7 +55,7 @@ def command(
     size: tuple[tuple[int, int], ...],
     batch_size: tuple[int, ...],
     guided: bool,
-    sampler: str | None,
+    sampler: Named | None,
     backend: str | None,
     dtype: str | None,
     device: str | None,
@@ -81,7 +82,7 @@ def command(
                     height=height,
                     steps=STEPS,
                     guidance=None if guided else 1.0,
-                    sampler=sampler,
+                    sampler=sampler and sampler.sampler,
                     seed=0,
                 )
             )

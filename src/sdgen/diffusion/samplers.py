@@ -74,9 +74,9 @@ def sampler_table(
 
     Args:
         config: a diffusers ``scheduler_config.json`` as a mapping, of any scheduler class.
-        sampler: a name of ``sdgen.request.SAMPLERS``.
+        sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
         steps: 1 to the number of training timesteps; fewer for some samplers.
-        schedule: a name of ``sdgen.request.SCHEDULES``, or None for what the config says.
+        schedule: a name of ``sdgen.sampler_names.SCHEDULES``, or None for what the config says.
         eta: share of fresh noise, 0 to 1; for 'ddim' alone.
 
     Raises:

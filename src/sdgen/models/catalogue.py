@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from sdgen import folders
 from sdgen.errors import InputError
-from sdgen.request import MAX_SIZE, MAX_STEPS, SAMPLERS, SCHEDULES
+from sdgen.request import MAX_SIZE, MAX_STEPS
+from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdgen.errors import InputError
-from sdgen.metadata import SAMPLER_TITLES
 from sdgen.prompts.entries import Entry, Line, Problem, Unusable
-from sdgen.request import SAMPLERS, SCHEDULES, Request
+from sdgen.request import Request
+from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
 
 MAX_COUNT = 100_000
 """Most images that one entry may ask for."""
@@ -55,8 +55,6 @@ _FOREIGN = (
 """What AUTOMATIC1111's prompts files may set and nothing here corresponds to."""
 
 _NAMES: Mapping[str, str] = {**{name: name for name in _FIELDS}, **_ALIASES}
-_SCHEDULE_TITLES: Mapping[str, str] = {name.replace("-", " "): name for name in SCHEDULES}
-_SAMPLER_TITLES: Mapping[str, str] = {title.casefold(): name for name, title in SAMPLER_TITLES.items()}
 _INTEGER = re.compile(r"([+-]?[0-9]{1,20})(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,3})?")
 _SIZE = re.compile(r"([0-9]{1,5})\s*[x×]\s*([0-9]{1,5})", re.IGNORECASE)
@@ -102,8 +100,7 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
     elif field == "sampler" and isinstance(value, str):
         values = _sampler(value)
     elif field == "schedule" and isinstance(value, str):
-        name = value.strip().casefold().replace("_", " ").replace("-", " ")
-        values = {} if name == "automatic" else {field: _SCHEDULE_TITLES.get(name, value)}
+        values = {} if is_automatic(value) else {field: read_schedule(value) or value}
     else:
         values = {field: value if typed else _from_text(field, value)}
         if field == "seed" and values[field] == -1:
@@ -191,13 +188,7 @@ def _size(value: Any) -> dict[str, Any]:
 
 
 def _sampler(text: str) -> dict[str, Any]:
-    """A name of ``SAMPLERS`` or AUTOMATIC1111's, which may end in a schedule's."""
-    title = text.strip().casefold().replace("_", " ")
-    if (name := title.replace(" ", "-")) in SAMPLERS:
-        return {"sampler": name}
-    if title in _SAMPLER_TITLES:
-        return {"sampler": _SAMPLER_TITLES[title]}
-    for ending, schedule in _SCHEDULE_TITLES.items():
-        if title.endswith(f" {ending}") and (name := title[: -len(ending) - 1]) in _SAMPLER_TITLES:
-            return {"sampler": _SAMPLER_TITLES[name], "schedule": schedule}
-    return {"sampler": text}
+    """The sampler of any tool's name for it, and the schedule where that names one."""
+    if (found := read_sampler(text)) is None:
+        return {"sampler": text}
+    return {name: value for name, value in found._asdict().items() if value is not None}
