@@ -95,8 +95,8 @@ def test_another_file_can_be_named(sdgen: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("stepps = 5", "unknown key 'stepps'; did you mean 'steps'?"),
-        ("batch_size = 5", "unknown key 'batch_size'; did you mean 'batch-size'?"),
+        ("stepps = 5", "unknown key 'stepps'; did you mean steps?"),
+        ("batch_size = 5", "unknown key 'batch_size'; did you mean batch-size?"),
         ("colour = 5", "unknown key 'colour'; the keys are negative, size, width"),
         ("steps = 0", "steps: steps must be 1 to 1000, not 0"),
         ("steps = 2.5", "steps: '2.5' is not a whole number"),

@@ -37,13 +37,14 @@ EXAMPLES = """\
 sdgen batch prompts/mini.txt --model mini -o out/
 sdgen batch prompts/samplers.csv --seeds 1,2,5-9 --sweep steps=10,20,50
 sdgen batch p.txt --sweep steps=10,20 --sweep guidance=3,5,7 --grid sheet.png
-sdgen batch prompts/templates.txt --dynamic random -n 100 --wildcards prompts/wildcards
+sdgen batch prompts/templates.txt --dynamic random -n 100 --wildcards cards/
 cat prompts.txt | sdgen batch - --json | jq -r .path
 sdgen batch prompts.jsonl --shard 2/4"""
 
 RESUMING = """\
-The same command goes on where it was stopped: images that are there and whole are kept, the others are
-drawn, with the same pixels. Several processes may draw one batch into one folder."""
+The same command goes on where it was stopped: images that are there and
+whole are kept, the others are drawn, with the same pixels. Several processes
+may draw one batch into one folder."""
 
 EXIT_STATUS = """\
 0    every image is there

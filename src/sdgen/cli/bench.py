@@ -16,13 +16,14 @@ from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
 from sdgen.cli.types import Field, Model, Name, Size, Whole, Wholes
 
 EXAMPLES = """\
-sdgen bench                                        the bundled model
-sdgen bench --model random-sd2.1 --batch-size 1,8  SD 2.1's shapes, random weights, no download
+sdgen bench                       the bundled model
+sdgen bench --model random-sd2.1  SD 2.1's shapes with random weights
 sdgen bench --model sd2.1-base --steps 50 --json"""
 
 
 @click.command("bench", cls=Command, notes=(("Examples", EXAMPLES),))
 @click.option(
+    "-m",
     "--model",
     type=Model(),
     default="mini",

@@ -8,7 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-WIDTH = 100
+from sdgen.cli import guesses
+
+WIDTH = 80
 """Widest line of the help texts, in characters."""
 
 HELP = ("-h", "--help")
@@ -53,6 +55,19 @@ class Command(click.Command):
         attributes.setdefault("context_settings", CONTEXT)
         super().__init__(*args, **attributes)
         self.notes = notes
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            names = [
+                name
+                for parameter in self.get_params(ctx)
+                for name in (*parameter.opts, *parameter.secondary_opts)
+            ]
+            known = [name[2:] for name in names if name.startswith("--")]
+            advice = guesses.option(error.option_name, known) or f"{ctx.command_path} --help lists them"
+            raise click.UsageError(f"there is no option {error.option_name}; {advice}", ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self.get_params(ctx), ctx, formatter)

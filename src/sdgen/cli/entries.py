@@ -65,6 +65,9 @@ class Entries:
             for line in reader:
                 requests, problems = expand_line(line, self._expansion)
                 yield from (Rejected(str(problem)) for problem in problems)
+                if any(not request.prompt.strip() for request in requests):
+                    yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
+                    continue
                 for request in requests:
                     number = self._number(request, seen)
                     if number and number % shards == share % shards:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 EXAMPLES = """\
-sdgen models list                                what there is, and what is here
-sdgen models pull sd2.1-base                     keras_cv's own files
-sdgen models pull sd2.1-base --source hub        the Hub's fp16 files, half the download
-sdgen models pull user/repo@revision             any diffusers repository with safetensors
+sdgen models list                          what there is, and what is here
+sdgen models pull sd2.1-base               keras_cv's own files
+sdgen models pull sd2.1-base --source hub  the Hub's, half the download
+sdgen models pull user/repo@revision       diffusers' safetensors on the Hub
 sdgen models convert sd2.1-base sd21.safetensors --dtype float16
 sdgen "a fox" --model "$(sdgen models path sd-turbo)\""""
 

@@ -54,8 +54,8 @@ PICTURE = (
         help="What the picture should not show.",
     ),
     _option("Picture", "--size", type=Size(), metavar="WxH", help="Pixels. Default: the model's."),
-    _option("Picture", "--width", type=Field("width", int, "PIXELS"), help="Width alone."),
-    _option("Picture", "--height", type=Field("height", int, "PIXELS"), help="Height alone."),
+    _option("Picture", "-W", "--width", type=Field("width", int, "PIXELS"), help="Width alone."),
+    _option("Picture", "-H", "--height", type=Field("height", int, "PIXELS"), help="Height alone."),
     _option(
         "Picture",
         "--prompt-syntax",
@@ -73,6 +73,7 @@ PICTURE = (
 SEEDS = (
     _option(
         "Seeds",
+        "-s",
         "--seed",
         type=Field("seed", int, "N"),
         help="Seed of the (first) image. Default: a random one, which is reported.",
@@ -147,6 +148,7 @@ SAMPLING = (
 MODEL = (
     _option(
         "Model",
+        "-m",
         "--model",
         type=Model(),
         help="A name, folder or file. Default: sd2.1-base. The bundled 'mini' needs no download.",

@@ -206,8 +206,12 @@ def read_prompts(prompts: Sequence[str]) -> list[str]:
     """The prompts, with ``-`` replaced by the whole of stdin.
 
     Raises:
-        InputError: stdin is empty, is not UTF-8, or is asked for twice.
+        InputError: a prompt is blank, or stdin is empty, is not UTF-8, or is asked for twice.
     """
+    for number, prompt in enumerate(prompts, 1):
+        if not prompt.strip():
+            which = "the prompt" if len(prompts) == 1 else f"prompt {number} of {len(prompts)}"
+            raise InputError(f"{which} is blank; say what the picture is to show", "prompt")
     if prompts.count(STDOUT) > 1:
         raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
     return [_stdin() if prompt == STDOUT else prompt for prompt in prompts]

@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 sdgen replay outputs/0001-a-red-fox-7.json
-sdgen replay outputs/*.json --json | jq -r 'select(.verdict != "identical") | .file'
+sdgen replay outputs/*.json --json | jq 'select(.verdict == "different")'
 sdgen replay fox.png --steps 100 -o sharper/"""
 
 EXIT_STATUS = """\
 0    every image came out identical or close (40 dB or more)
-1    one came out different, also where options asked for that; or none could be drawn
+1    one came out different, also where options asked for that; or none
+     could be drawn
 2    the command line or a file is wrong
 3    some could be drawn again, some not
 4    the model or its weights are not available

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sdgen.cli import edge, streams
+from sdgen.cli import edge, guesses, streams
 from sdgen.cli.command import CONTEXT, HELP, write_notes, write_options
 from sdgen.errors import ExitCode
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "warmup": ("sdgen.cli.warmup", "Compile a model's programs ahead of the first picture."),
     "bench": ("sdgen.cli.bench", "Measure how fast this machine draws."),
     "doctor": ("sdgen.cli.doctor", "Say what is installed and what is wrong with it."),
+    "help": ("sdgen.cli.help", "Show this help, or that of a command."),
     "completion": ("sdgen.cli.completion", "Print a script that completes sdgen's options in a shell."),
 }
 """Every command: the module whose ``command`` it is, imported when needed, and a line about it."""
@@ -48,6 +49,9 @@ class Root(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in COMMANDS and args[0] not in (*HELP, "--version"):
+            question = None if args[0].startswith("-") else guesses.command(args, COMMANDS)
+            if question:
+                raise click.UsageError(question, ctx)
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 

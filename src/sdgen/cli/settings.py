@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from sdgen import folders
+from sdgen.cli import guesses
 from sdgen.errors import InputError
 
 
@@ -91,5 +91,4 @@ def _text(option: click.Option, value: Any) -> str:
 
 
 def _suggestion(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key.replace("_", "-"), known, n=1, cutoff=0.7)
-    return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+    return guesses.option(key, known) or f"the keys are {', '.join(known)}"

@@ -27,7 +27,7 @@ STEPS = 2
 
 @click.command("warmup", cls=Command, notes=(("Examples", EXAMPLES),))
 @click.option(
-    "--model", type=Model(), default=models.DEFAULT, show_default=True, help="A name, folder or file."
+    "-m", "--model", type=Model(), default=models.DEFAULT, show_default=True, help="A name, folder or file."
 )
 @click.option(
     "--size", type=Size(), metavar="WxH", multiple=True, help="Pixels. Repeatable. Default: the model's."
