@@ -193,7 +193,7 @@ def test_network_without_weights_is_an_error(model: Path) -> None:
 def test_truncated_weights_are_an_error(model: Path, kept: int) -> None:
     path = model / "unet" / f"{UNET}.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=r"truncated or altered .* fetch or copy it again"):
+    with pytest.raises(CheckpointError, match=r"truncated or altered.* fetch or copy it again"):
         open_checkpoint(model)
 
 
@@ -222,9 +222,9 @@ def test_header_that_claims_a_huge_length_is_an_error(model: Path) -> None:
 
 
 def test_unsupported_dtype_is_named(model: Path) -> None:
-    array = np.ones(4, ml_dtypes.float8_e4m3fn)
-    save_file({"conv_in.weight": array}, model / "unet" / f"{UNET}.safetensors")
-    with pytest.raises(CheckpointError, match=r"conv_in.weight as F8_E4M3.* fp16"):
+    path = model / "unet" / f"{UNET}.safetensors"
+    save_file({"conv_in.weight": np.ones(4, np.uint16)}, path)
+    with pytest.raises(CheckpointError, match=r"conv_in.weight as U16.* fp16"):
         open_checkpoint(model)
 
 

@@ -280,6 +280,6 @@ def test_vae_that_is_none(single_files, tmp_path: Path) -> None:
 def test_vae_in_a_file_of_another_kind_is_not_called_damaged(
     single_files, tmp_path: Path, name: str, message: str
 ) -> None:
-    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    (tmp_path / name).write_bytes(b"PK\x03\x04" if name.endswith(".ckpt") else b"\x89PNG")
     with pytest.raises(CheckpointError, match=message):
         with_vae(open_checkpoint(single_files["sd1"]), tmp_path / name)

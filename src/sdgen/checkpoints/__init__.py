@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
-from sdgen.checkpoints.tensors import PICKLES
+from sdgen.checkpoints.foreign_files import PICKLES
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
 
 __all__ = ["Checkpoint", "Component", "check_shapes", "file_sha256", "open_checkpoint"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.json_files import read_json
-from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name, read_safetensors
+from sdgen.checkpoints.safetensors_file import read_safetensors
+from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name
 from sdgen.errors import CheckpointError
 from sdgen.tokenizer import ClipTokenizer
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.tensors import LazyTensor, mapped
 from sdgen.errors import CheckpointError
 
@@ -26,6 +27,7 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
 
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder where a .h5 file belongs; put the file in its place")
+    refuse_foreign(path)
     try:
         with h5py.File(path, "r") as file:
             root = _member(path, file, "model_weights", h5py.Group) if "model_weights" in file else file

@@ -24,7 +24,8 @@ import numpy as np
 from sdgen.checkpoints import names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.json_files import read_json
-from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors, read_metadata, read_safetensors
+from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
+from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors
 from sdgen.errors import CheckpointError, ModelUnavailable
 
 Parts = dict[str, LazyTensor]

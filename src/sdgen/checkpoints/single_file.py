@@ -16,7 +16,8 @@ import numpy as np
 
 from sdgen.checkpoints import families, names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
-from sdgen.checkpoints.tensors import LazyTensor, Tensors, read_metadata, read_safetensors
+from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
+from sdgen.checkpoints.tensors import LazyTensor, Tensors
 from sdgen.errors import CheckpointError
 from sdgen.tokenizer import ClipTokenizer
 

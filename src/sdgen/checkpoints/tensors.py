@@ -1,8 +1,7 @@
-"""Tensors by name that are read when they are asked for, and the safetensors files they come from."""
+"""Tensors by name that are read when they are asked for."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 
 from sdgen.errors import CheckpointError
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-"""Endings of weights that are Python pickles."""
-
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
+
+MAX_DIMENSIONS = 8
+"""Of a tensor; those of Stable Diffusion have up to four."""
 
 
 @dataclass(frozen=True)
@@ -113,98 +112,6 @@ def merge(parts: Iterable[Tensors]) -> Tensors:
     return Tensors(entries)
 
 
-def read_safetensors(path: Path) -> Tensors:
-    """The tensors of a ``.safetensors`` file, memory-mapped.
-
-    The safetensors library checks the header (its size, its JSON, offsets that cover the file without
-    overlap). Each tensor is then mapped by itself, read-only and without a copy, so loading needs little
-    memory beyond the network's own.
-
-    Raises:
-        CheckpointError: the file is missing, a pickle or of another kind, truncated or altered, or holds a
-            dtype that NumPy lacks.
-    """
-    header, data_start = _header(path)
-    entries = {}
-    for name, info in header.items():
-        dtype = _dtype(path, name, info["dtype"])
-        shape = tuple(info["shape"])
-        offset = data_start + info["data_offsets"][0]
-        entries[name] = mapped(path, dtype, shape, offset)
-    return Tensors(entries)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The free text of a ``.safetensors`` file's header (``__metadata__``).
-
-    Raises:
-        CheckpointError: as ``read_safetensors`` does.
-    """
-    return _validated(path) or {}
-
-
-def _validated(path: Path) -> dict[str, str] | None:
-    from safetensors import SafetensorError, safe_open
-
-    if path.suffix.lower() in PICKLES:
-        raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is read; take its .safetensors version, or "
-            "convert it on a machine you can spare: load it with torch.load(weights_only=True) and store its "
-            "state_dict with safetensors.torch.save_file"
-        )
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the .safetensors file in it")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] | None = file.metadata()
-            return metadata
-    except SafetensorError as error:
-        if path.suffix.lower() != ".safetensors":
-            raise CheckpointError(f"{path} is not a .safetensors file, which is needed here") from None
-        reason = str(error).removeprefix("Error while deserializing header: ")
-        raise CheckpointError(
-            f"{path} is truncated or altered ({reason}); delete it and fetch or copy it again"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """Name -> {dtype, shape, data_offsets}, and where the data starts; see the safetensors format."""
-    _validated(path)
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header, 8 + length
-
-
-_DTYPES: Mapping[str, str] = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
-
-
-def _dtype(path: Path, name: str, code: str) -> np.dtype[Any]:
-    if code == "BF16":
-        import ml_dtypes
-
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
-    if code not in _DTYPES:
-        raise CheckpointError(
-            f"{path} stores {name} as {code}, which is not supported; take the fp16, bf16 or fp32 file"
-        )
-    return np.dtype(_DTYPES[code])
-
-
 def mapped(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> LazyTensor:
     """A tensor that lies in a file, row-major, from byte ``offset`` on; mapped when it is read.
 
@@ -218,7 +125,7 @@ def _map(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> Array:
         return np.empty(shape, dtype)
     try:
         return np.asarray(np.memmap(path, dtype, "r", offset, shape))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{path} does not hold what its header says: {error}; fetch it again") from None
 
 

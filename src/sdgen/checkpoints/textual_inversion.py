@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdgen.checkpoints.tensors import read_safetensors
+from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.errors import CheckpointError, ModelUnavailable
 
 MAX_VECTORS = 75

@@ -8,8 +8,8 @@ from pathlib import Path
 from sdgen.checkpoints import families
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.diffusers_folder import RENAMES, WEIGHTS_NAMES, choose_weights, read_component
+from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.single_file import VAE, vae_tensors
-from sdgen.checkpoints.tensors import read_safetensors
 from sdgen.errors import CheckpointError, ModelUnavailable
 
 
