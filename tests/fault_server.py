@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -193,6 +194,37 @@ def web_page(handler: Handler, data: bytes) -> None:
     page = b"<html>please log in</html>"
     handler.head(200, len(page), {"Content-Type": "text/html"})
     handler.wfile.write(page)
+
+
+def dripping(handler: Handler, data: bytes) -> None:
+    """Send the headers, then a space every hundredth of a second, for as long as somebody reads."""
+    handler.head(200, 10**6)
+    for _ in range(10_000):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.01)
+
+
+def dripping_headers(handler: Handler, data: bytes) -> None:
+    """A header every hundredth of a second, and never the last one."""
+    handler.send_response(200)
+    for number in range(10_000):
+        handler.send_header(f"X-{number % 50}", "y")
+        handler.flush_headers()
+        time.sleep(0.01)
+
+
+def bomb(handler: Handler, data: bytes) -> None:
+    """400 MB of spaces, compressed; 400 kB on the way."""
+    packed = zlib.compressobj(9, wbits=31)
+    body = b"".join(packed.compress(bytes(2**20)) for _ in range(400)) + packed.flush()
+    handler.head(200, len(body), {"Content-Encoding": "gzip", "Content-Type": "application/json"})
+    handler.wfile.write(body)
+
+
+def redirect(location: str) -> Fault:
+    """Lead to another address."""
+    return lambda handler, data: handler.head(302, 0, {"Location": location})
 
 
 class FaultServer:

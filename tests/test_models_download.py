@@ -375,4 +375,4 @@ def test_headers_that_are_no_numbers_are_passed_over(text: str) -> None:
     answer.status_code = 503
     answer.headers.update({"Content-Length": text, "Retry-After": text})
     assert connection.total_size(answer, 0) is None
-    assert connection._retry_after(answer) in (None, 0.0)
+    assert connection.retry_after(answer) in (None, 0.0)

@@ -7,6 +7,15 @@ from pathlib import Path
 
 import platformdirs
 
+from sdgen.errors import InputError
+from sdgen.user_files import read_regular
+
+MOST_SETTINGS = 4 * 2**20
+"""Bytes that a file of the config folder may have."""
+
+_NO_HOME = "/nonexistent"
+"""The home folder, by Debian's custom, of a user that has none. What is written there fails by this name."""
+
 
 def config() -> Path:
     """config.toml and the user's catalog.toml. ``SDGEN_CONFIG_DIR`` overrides it."""
@@ -28,6 +37,31 @@ def state() -> Path:
     return _folder("SDGEN_STATE_DIR", platformdirs.user_state_dir("sdgen", appauthor=False))
 
 
+def expand(path: str) -> Path:
+    """A path in which ``~`` is the home folder: one that is not there, for a user without any."""
+    expanded = os.path.expanduser(path)
+    return Path(_NO_HOME + expanded[1:]) if expanded == "~" or expanded.startswith("~/") else Path(expanded)
+
+
+def read_settings(file: Path) -> bytes | None:
+    """The bytes of a file in the config folder; None where it is not there.
+
+    A folder that is not there, is no folder, or that this user may not look into holds no settings: a
+    container's user often has the home folder of another, or /dev/null.
+
+    Raises:
+        InputError: the file is there and cannot be read, or is no regular file of at most MOST_SETTINGS.
+    """
+    try:
+        os.lstat(file)
+    except OSError:
+        return None
+    try:
+        return read_regular(file, MOST_SETTINGS)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+
+
 def _folder(variable: str, default: str, below: str = "") -> Path:
     chosen = os.environ.get(variable)
-    return Path(os.path.expanduser(chosen)).absolute() if chosen else Path(default, below)
+    return expand(chosen).absolute() if chosen else expand(default).absolute() / below

@@ -17,6 +17,7 @@ import difflib
 import os
 from pathlib import Path
 
+from sdgen import folders
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, fetch, store
 from sdgen.models.catalogue import DEFAULT, Entry, RemoteFile, Source
@@ -69,7 +70,7 @@ def find(spec: str | os.PathLike[str]) -> Entry:
     rows = catalogue.load()
     if text in rows:
         return rows[text]
-    path = Path(os.path.expanduser(text))
+    path = folders.expand(text)
     if text and os.path.exists(path):
         return Entry(text, path=path)
     source = catalogue.repository(text)
@@ -161,12 +162,13 @@ def remove(spec: str | os.PathLike[str], progress: Progress | None = None) -> in
         ModelUnavailable: it is unknown, or cannot be deleted.
     """
     entry = find(spec)
-    if entry.path is None and store.folder_of(entry).exists():
+    if entry.path is None and os.path.lexists(store.folder_of(entry)):
         try:
             with fetch.locked(entry, progress or Progress()):
                 return store.remove(entry)
         except OSError as error:
-            fault = f"{error.filename} cannot be removed or written: {error.strerror}"
+            what = error.filename or store.folder_of(entry)
+            fault = f"{what} cannot be removed or written: {error.strerror or error}"
             raise ModelUnavailable(f"{entry.name} is still here, whole or in part: {fault}") from None
     place = next(store.found(entry), None)
     where = f"it is at {place.path}, which sdgen does not manage" if place else "it is not on this machine"

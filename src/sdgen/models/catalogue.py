@@ -7,7 +7,6 @@ single keys. Both are checked in full, so that a mistake is reported with its fi
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from sdgen import folders
 from sdgen.errors import InputError
+from sdgen.models import file_names
 from sdgen.request import MAX_SIZE, MAX_STEPS
 from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
@@ -31,9 +31,6 @@ DEFAULT = "sd2.1-base"
 TASKS = ("text-to-image", "inpainting", "upscaling")
 FAMILIES = ("sd1", "sd2", "ldm-sr")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-
-FILE_NAME = r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*"
-"""Pattern of a file's name within a model's folder: no '..', nothing absolute."""
 
 PACKAGED = Path(__file__).parent.parent / "catalog.toml"
 """The catalogue that comes with sdgen."""
@@ -146,7 +143,7 @@ def load() -> dict[str, Entry]:
         for name, row in _read(file).items():
             _check_row(file, name, row)
             if "path" in row:
-                row["path"] = str(file.parent / os.path.expanduser(row["path"]))
+                row["path"] = str(file.parent / folders.expand(row["path"]))
             inherited = dict(rows.get(name, {}))
             if "path" in row or "sources" in row:
                 inherited.pop("path", None)
@@ -175,16 +172,12 @@ def allowed(url: str) -> bool:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    data = folders.read_settings(file)
     try:
-        with file.open("rb") as stream:
-            rows: dict[str, Any] = tomllib.load(stream)
-            return rows
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        rows: dict[str, Any] = tomllib.loads((data or b"").decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets out beside it
         raise InputError(f"{file} is not valid TOML: {error}") from None
+    return rows
 
 
 def _entry(file: Path, name: str, row: Mapping[str, Any]) -> Entry:
@@ -265,6 +258,11 @@ def _number(kind: type, low: float, high: float, what: str) -> Callable[[Any], s
     return check
 
 
+def _file_name(value: Any) -> str | None:
+    fault = file_names.fault(value) if isinstance(value, str) else ""
+    return None if fault is None else "a file name" + (fault and f" ({fault})")
+
+
 def _urls(value: Any) -> str | None:
     fine = isinstance(value, list) and value and all(isinstance(url, str) and allowed(url) for url in value)
     return None if fine else "a list of https:// or hf://user/repo/path addresses"
@@ -298,7 +296,7 @@ _SOURCE_KEYS: Mapping[str, Callable[[Any], str | None]] = {
     "download": _number(int, 1, 2**60, "a number of bytes"),
 }
 _FILE_KEYS: Mapping[str, Callable[[Any], str | None]] = {
-    "name": _matching(FILE_NAME, "a file name"),
+    "name": _file_name,
     "urls": _urls,
     "sha256": _matching(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits"),
     "size": _number(int, 1, 2**60, "a number of bytes"),

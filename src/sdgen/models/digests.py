@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
+import re
 from pathlib import Path
 
-from sdgen import folders
+from sdgen import folders, notes
 from sdgen.errors import CheckpointError
-from sdgen.whole_files import temporary
 
 WEIGHTS = (".safetensors", ".h5")
 """Endings of the files that hold weights."""
+
+_BLOCK = 2**20
 
 
 def file_sha256(path: Path, *, again: bool = False) -> str:
@@ -25,7 +26,7 @@ def file_sha256(path: Path, *, again: bool = False) -> str:
         CheckpointError: the file cannot be read.
     """
     try:
-        real = path.resolve(strict=True)
+        real = Path(os.path.realpath(path, strict=True))
         before = real.stat()
         known = None if again else recall(real)
         if known is not None:
@@ -63,45 +64,36 @@ def weights_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def git_blob(path: Path) -> str:
-    """The git object id of a small file: the sha1 of its bytes after a header, 40 hexadecimal digits."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    """The git object id of a file: the sha1 of its bytes after a header, 40 hexadecimal digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def recall(path: Path) -> str | None:
     """The remembered digest of a file that has not changed since, or None."""
-    real = path.resolve()
-    try:
-        note = json.loads(_note(real).read_text(encoding="utf-8"))
-        status = real.stat()
-        same = note["size"] == status.st_size and note["mtime_ns"] == status.st_mtime_ns
-        return str(note["sha256"]) if same and note["path"] == str(real) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    real = Path(os.path.realpath(path))
+    note = notes.read(_note(real))
+    sha256 = note.pop("sha256", None)
+    with contextlib.suppress(OSError):
+        if note == _state(real) and isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256):
+            return sha256
+    return None
 
 
 def remember(path: Path, sha256: str) -> None:
     """Note the digest of a file as it is now. A cache folder that cannot be written is no error."""
-    real = path.resolve()
-    status = real.stat()
-    note = {"path": str(real), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+    real = Path(os.path.realpath(path))
     with contextlib.suppress(OSError):
-        write_whole(_note(real), json.dumps(note))
+        notes.write(_note(real), {**_state(real), "sha256": sha256})
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Replace a small text file in one step, making its folder.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    waiting = temporary(file.parent)
-    try:
-        waiting.write_text(text, encoding="utf-8")
-        os.replace(waiting, file)
-    finally:
-        waiting.unlink(missing_ok=True)
+def _state(real: Path) -> dict[str, str | int]:
+    """What tells that a file has changed."""
+    status = real.stat()
+    return {"path": str(real), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _note(real: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,14 +112,14 @@ def _fetch_source(entry: Entry, source: Source, progress: Progress) -> None:
 
 
 def _have(source: Source, file: RemoteFile, target: Path, progress: Progress) -> bool:
-    if target.exists():
+    if os.path.lexists(target):
         fault = store.wrong(target, file)
         if fault is None:
             return True
         progress.note(f"{target} {fault}; fetching it again")
     target.unlink(missing_ok=True)
     if store.adopt(source, file, target):
-        progress.note(f"{file.name} is in {target.resolve().parent} already; linked")
+        progress.note(f"{file.name} is in {Path(os.path.realpath(target)).parent} already; linked")
         return True
     return False
 

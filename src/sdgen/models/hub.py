@@ -8,19 +8,24 @@ checks the length of what it received, not the digest that the Hub publishes.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from sdgen.errors import ModelUnavailable
+from sdgen import folders, notes
+from sdgen.errors import InputError, ModelUnavailable, SdgenError
 from sdgen.models.catalogue import RemoteFile, Source
+from sdgen.user_files import read_regular
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 _COMPONENTS = ("unet", "vae", "vqvae", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler")
+_MOST_REF = 1000
+"""Bytes of the file that says at which commit a branch is."""
+
 _TEXT = (".json", ".txt")
 _PICKLES = (".bin", ".ckpt", ".pt", ".msgpack")
 _WEIGHTS = re.compile(
@@ -31,8 +36,19 @@ _INDEX = re.compile(r"(?:diffusion_pytorch_)?model\.safetensors\.index(?:\.(?P<v
 
 
 def endpoint() -> str:
-    """Where the Hub is: ``HF_ENDPOINT``, or huggingface.co."""
-    return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
+    """Where the Hub is: ``HF_ENDPOINT``, or huggingface.co.
+
+    Raises:
+        InputError: ``HF_ENDPOINT`` is no web address.
+    """
+    chosen = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/")
+    try:
+        parts = urlsplit(chosen or DEFAULT_ENDPOINT)
+        if parts.scheme in ("http", "https") and parts.hostname and chosen.isprintable():
+            return chosen or DEFAULT_ENDPOINT
+    except ValueError:  # half an IPv6 address
+        pass
+    raise InputError(f"HF_ENDPOINT is {chosen!r}, not a web address such as {DEFAULT_ENDPOINT}; mend it")
 
 
 def choose(names: Iterable[str], variant: str | None) -> list[str]:
@@ -52,12 +68,12 @@ def choose(names: Iterable[str], variant: str | None) -> list[str]:
     if "model_index.json" not in names:
         raise ModelUnavailable("there is no model_index.json in it, so it is not a diffusers model")
     chosen = ["model_index.json"]
-    folders: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for name in names:
         folder, slash, file = name.partition("/")
         if slash and "/" not in file and folder in _COMPONENTS:
-            folders.setdefault(folder, []).append(file)
-    for folder, files in folders.items():
+            found.setdefault(folder, []).append(file)
+    for folder, files in found.items():
         settings = [file for file in files if file.endswith(_TEXT) and not _INDEX.fullmatch(file)]
         chosen += [f"{folder}/{file}" for file in settings + _weights(folder, files, variant)]
     if not any(name.startswith("unet/") and name.endswith(".safetensors") for name in chosen):
@@ -69,28 +85,27 @@ def cache_folder() -> Path:
     """The Hub cache that huggingface_hub and diffusers use on this machine."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(variable):
-            return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "huggingface" / "hub"
+            return folders.expand(os.path.expandvars(os.environ[variable])) / below
+    return folders.expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
 
 
 def cached_blob(repo: str, digest: str) -> Path | None:
     """A file of a repository in the Hub cache by its sha256 or git object id, or None."""
     blob = _cached_repository(repo) / "blobs" / digest
-    return blob if blob.is_file() else None
+    return blob if os.path.isfile(blob) else None
 
 
 def cached_snapshot(source: Source) -> tuple[Path, tuple[RemoteFile, ...]] | None:
     """A whole model in the Hub cache, with the digests that its files should have, or None."""
     folder = _cached_repository(source.repo or "")
-    try:
-        commit = (folder / "refs" / source.revision).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        commit = source.revision
+    commit = source.revision
+    with contextlib.suppress(OSError, SdgenError, UnicodeDecodeError):
+        noted = read_regular(folder / "refs" / source.revision, _MOST_REF).decode("ascii").strip()
+        commit = noted if re.fullmatch(r"[0-9a-f]{40}", noted) else commit
     snapshot = folder / "snapshots" / commit
-    if not snapshot.is_dir():
+    if not os.path.isdir(snapshot):
         return None
-    there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+    there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if os.path.isfile(path)]
     names: set[str] = set()
     for variant in {source.variant, None}:  # whichever of them is read later, its digest is to be checked
         with contextlib.suppress(ModelUnavailable):
@@ -139,9 +154,8 @@ def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
 
 def _whole(index: Path, names: Iterable[str]) -> bool:
     """Whether every component that model_index.json lists has its files: a snapshot may be partial."""
-    try:
-        components = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    components = notes.read(index)
+    if not components:
         return False
     for component in _COMPONENTS:
         if component not in components:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 
-from sdgen import folders
+from sdgen import folders, notes
 from sdgen.models.catalogue import Entry
-from sdgen.models.digests import write_whole
 
 
 def licence_notice(entry: Entry) -> str | None:
@@ -19,14 +17,10 @@ def licence_notice(entry: Entry) -> str | None:
     if entry.licence is None or not entry.sources:
         return None
     file = folders.state() / "licences.json"
-    try:
-        shown = json.loads(file.read_text(encoding="utf-8"))
-        shown = shown if isinstance(shown, dict) else {}
-    except (OSError, ValueError):
-        shown = {}
+    shown = notes.read(file)
     if shown.get(entry.name) == entry.licence:
         return None
     with contextlib.suppress(OSError):
-        write_whole(file, json.dumps({**shown, entry.name: entry.licence}, indent=1))
+        notes.write(file, {**shown, entry.name: entry.licence}, indent=1)
     where = f": {entry.licence_url}" if entry.licence_url else ""
     return f"the weights of {entry.name} are under the {entry.licence}{where}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from sdgen.errors import ModelUnavailable
-from sdgen.models import hub
-from sdgen.models.catalogue import FILE_NAME, RemoteFile, Source
+from sdgen.models import answers, connection, hub
+from sdgen.models.answers import WrongAnswer
+from sdgen.models.catalogue import RemoteFile, Source
 from sdgen.models.patience import NextMirror, Patience, Policy, TryAgain
 from sdgen.models.progress import Progress
 
@@ -22,58 +23,67 @@ def list_files(source: Source, progress: Progress, policy: Policy) -> tuple[Remo
         NextMirror: the Hub cannot be reached, refuses, or has no usable files there.
     """
     repo = source.repo or ""
+    _check_name(repo)
     patience = Patience(policy, repo, progress)
     while True:
         try:
-            commit, siblings = _ask(repo, source.revision, policy.timeout)
+            data = _ask(repo, source.revision, policy.timeout)
             break
         except TryAgain as fault:
             patience.wait(fault)
     try:
-        names = hub.choose(siblings, source.variant)
+        commit, said = answers.listing(data)
+        return _chosen(repo, commit, said, source.variant)
+    except WrongAnswer as fault:
+        raise NextMirror(f"cannot be used: {hub.endpoint()} {fault}") from None
     except ModelUnavailable as error:
         raise NextMirror(f"cannot be used: {error}") from None
-    return tuple(_remote_file(repo, commit, siblings[name]) for name in names)
 
 
-def _ask(repo: str, revision: str, timeout: float) -> tuple[str, Mapping[str, Any]]:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+def _chosen(repo: str, commit: str, said: Mapping[str, Any], variant: str | None) -> tuple[RemoteFile, ...]:
+    files = tuple(answers.sibling(repo, commit, said[name]) for name in hub.choose(said, variant))
+    answers.distinct(files)
+    return files
 
-    api = HfApi(endpoint=hub.endpoint(), library_name="sdgen")
+
+def _check_name(repo: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in __all__
+
     try:
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
-    except GatedRepoError:
-        terms = f"{hub.endpoint()}/{repo}"
-        raise NextMirror(f"asks you to accept its terms: do so at {terms} and set HF_TOKEN") from None
-    except RevisionNotFoundError:
-        raise NextMirror(f"has no revision {revision!r} at {hub.endpoint()}") from None
-    except RepositoryNotFoundError:
-        raise NextMirror(f"is not at {hub.endpoint()}, or is private and needs HF_TOKEN") from None
+        validate_repo_id(repo)
     except HFValidationError:
         raise NextMirror("is not a name that a repository on the Hub can have") from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (408, 429) or status >= 500:
-            raise TryAgain(f"cannot be listed: {hub.endpoint()} answered with status {status}") from None
-        raise NextMirror(f"cannot be listed: {hub.endpoint()} answered with status {status}") from None
-    except Exception:  # connection faults have other classes in each major version of huggingface_hub
-        raise TryAgain(f"cannot be listed: {hub.endpoint()} cannot be reached", weight=2) from None
-    if not info.sha:
-        raise NextMirror(f"cannot be listed: {hub.endpoint()} names no commit")
-    return info.sha, {sibling.rfilename: sibling for sibling in info.siblings or ()}
 
 
-def _remote_file(repo: str, commit: str, sibling: Any) -> RemoteFile:
-    name = sibling.rfilename
-    if not re.fullmatch(FILE_NAME, name, re.ASCII):
-        raise NextMirror(f"has a file of the strange name {name!r}")
-    digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or ""
-    size = sibling.lfs.size if sibling.lfs else sibling.size
-    return RemoteFile(name, (f"hf://{repo}@{commit}/{name}",), size=size, **hub.digest_of(digest))
+def _ask(repo: str, revision: str, timeout: float) -> bytes:
+    """The JSON that describes a repository.
+
+    huggingface_hub has a call for this, which reads an answer of any length for any time.
+    """
+    address = f"{hub.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+    with connection.session() as opened:
+        try:
+            with connection.ask(opened, address, connection.token_header(), timeout) as answer:
+                if answer.status_code == 200:
+                    return connection.whole_body(answer, answers.MOST_LISTING, timeout)
+        except (TryAgain, NextMirror) as fault:
+            fault.args = (f"cannot be listed: {hub.endpoint()} {fault}",)
+            raise
+    raise _refusal(answer, repo, revision)
+
+
+def _refusal(answer: Any, repo: str, revision: str) -> Exception:
+    code = answer.headers.get("X-Error-Code", "")
+    if code == "GatedRepo":
+        terms = f"{hub.endpoint()}/{repo}"
+        return NextMirror(f"asks you to accept its terms: do so at {terms} and set HF_TOKEN")
+    if code == "RevisionNotFound":
+        return NextMirror(f"has no revision {revision!r} at {hub.endpoint()}")
+    # To somebody without a token, the Hub answers 401 for what does not exist.
+    if code == "RepoNotFound" or (not code and answer.status_code == 401):
+        return NextMirror(f"is not at {hub.endpoint()}, or is private and needs HF_TOKEN")
+    said = f"cannot be listed: {hub.endpoint()} answered with status {answer.status_code}"
+    if answer.status_code in (408, 429) or answer.status_code >= 500:
+        return TryAgain(said, after=connection.retry_after(answer))
+    return NextMirror(said)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+from sdgen import notes
 
 _BLOCK = 4 * 2**20
 
@@ -36,11 +37,9 @@ class Part:
 
     def tag(self, url: str) -> str | None:
         """The ETag under which the bytes came, if they came from this address."""
-        try:
-            origin = json.loads(self._origin.read_text(encoding="utf-8"))
-            return str(origin["etag"]) if origin["url"] == url and origin["etag"] else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        origin = notes.read(self._origin)
+        tag = origin.get("etag")
+        return tag if origin.get("url") == url and isinstance(tag, str) and tag else None
 
     def write(self, pieces: Iterable[bytes], start: int, url: str, tag: str | None) -> Iterable[int]:
         """Write pieces after the first ``start`` bytes, yielding the size after each.
@@ -48,7 +47,7 @@ class Part:
         Raises:
             OSError: the disk is full or not writable.
         """
-        self._origin.write_text(json.dumps({"url": url, "etag": tag}), encoding="utf-8")
+        notes.write(self._origin, {"url": url, "etag": tag})
         self._hash_up_to(start)
         with self.path.open("r+b" if start else "wb") as file:
             if start:

@@ -21,7 +21,7 @@ class Policy:
             an address is given up.
         delay: seconds before the second attempt; doubled for each further one.
         longest: the longest wait in seconds, also where a server asks for more.
-        timeout: seconds without a byte after which a connection is given up.
+        timeout: seconds without a byte, or with hardly any, after which a connection is given up.
     """
 
     attempts: int = 5
@@ -49,12 +49,16 @@ class TryAgain(Exception):
         message: what happened, to be put after the server's name.
         after: seconds to wait, where the server said so or no wait is needed.
         weight: how many attempts it counts for.
+        crawling: whether the server sends so little that what came is no sign of better times.
     """
 
-    def __init__(self, message: str, after: float | None = None, weight: int = 1) -> None:
+    def __init__(
+        self, message: str, after: float | None = None, weight: int = 1, crawling: bool = False
+    ) -> None:
         super().__init__(message)
         self.after = after
         self.weight = weight
+        self.crawling = crawling
 
 
 class NextMirror(Exception):
@@ -92,7 +96,7 @@ class Patience:
         Raises:
             NextMirror: it has been enough.
         """
-        if advanced:
+        if advanced and not fault.crawling:
             self._failures = self._waits = 0
         self._failures += fault.weight
         if self._failures >= self._policy.attempts:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from sdgen import folders
+from sdgen import folders, notes
 from sdgen.errors import ModelUnavailable
-from sdgen.models import hub
+from sdgen.models import answers, hub
 from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source, repository
-from sdgen.models.digests import file_sha256, git_blob, write_whole
+from sdgen.models.digests import file_sha256, git_blob
 
 MANIFEST = "manifest.json"
 """In a model's folder: which files belong to it, with digests and addresses."""
@@ -38,12 +37,12 @@ class Found:
 
 def found(entry: Entry) -> Iterator[Found]:
     """The places where a model is, in the order of its sources. Files of other caches become links."""
-    if entry.path is not None and entry.path.exists():
+    if entry.path is not None and os.path.exists(entry.path):
         yield Found(entry.path, (), ours=False)
     for source in entry.sources:
         folder = folder_of(entry, source)
         pairs = tuple((folder / file.name, file) for file in wanted(entry, source) or ())
-        here = [path.exists() or adopt(source, file, path) for path, file in pairs]
+        here = [os.path.isfile(path) or adopt(source, file, path) for path, file in pairs]
         if pairs and all(here):
             yield Found(pairs[0][0] if len(pairs) == 1 else folder, pairs, ours=True)
         elif source.repo and (cached := hub.cached_snapshot(source)):
@@ -91,10 +90,10 @@ def wanted(entry: Entry, source: Source) -> tuple[RemoteFile, ...] | None:
 def state(entry: Entry) -> str:
     """Whether a model is here, judged by names alone: "packaged", "here", "partly" or "no"."""
     if entry.path is not None:
-        return ("packaged" if entry.catalogue == PACKAGED else "here") if entry.path.exists() else "no"
+        return ("packaged" if entry.catalogue == PACKAGED else "here") if os.path.exists(entry.path) else "no"
     for source in entry.sources:
         pairs = [(folder_of(entry, source) / file.name, file) for file in wanted(entry, source) or ()]
-        if pairs and all(path.exists() or any(_elsewhere(source, file)) for path, file in pairs):
+        if pairs and all(os.path.isfile(path) or any(_elsewhere(source, file)) for path, file in pairs):
             return "here"
         if source.repo and hub.cached_snapshot(source):
             return "here"
@@ -104,7 +103,9 @@ def state(entry: Entry) -> str:
 def repositories() -> list[str]:
     """``user/repo@revision`` of every repository that was pulled by that name."""
     root = folders.models()
-    names = [path.name for path in root.iterdir() if "@" in path.name] if root.is_dir() else []
+    names = []
+    with contextlib.suppress(OSError):  # none there, or not to be read
+        names = [name for name in os.listdir(root) if "@" in name]
     specs = (unquote(name.replace("--", "/", 1)) for name in names)
     return sorted(spec for spec in specs if repository(spec))
 
@@ -112,7 +113,7 @@ def repositories() -> list[str]:
 def missing(entry: Entry, source: Source) -> list[RemoteFile]:
     """The files of a source that are not in its folder."""
     files = wanted(entry, source) or ()
-    return [file for file in files if not (folder_of(entry, source) / file.name).exists()]
+    return [file for file in files if not os.path.isfile(folder_of(entry, source) / file.name)]
 
 
 def wrong(path: Path, file: RemoteFile, *, again: bool = False) -> str | None:
@@ -123,9 +124,9 @@ def wrong(path: Path, file: RemoteFile, *, again: bool = False) -> str | None:
         file: what it should be.
         again: read it even if its digest is remembered.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "is missing"
-    size = path.stat().st_size
+    size = os.path.getsize(path)
     if file.size is not None and size != file.size:
         return f"has {size} bytes instead of {file.size}"
     if file.sha256 is not None:
@@ -143,7 +144,7 @@ def adopt(source: Source, file: RemoteFile, target: Path) -> bool:
         if (file.sha256 or file.git_blob) and wrong(candidate, file) is None:
             with contextlib.suppress(OSError):  # a folder that cannot be written, or another disk
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _link(candidate.resolve(), target)
+                _link(Path(os.path.realpath(candidate)), target)
                 return True
     return False
 
@@ -155,16 +156,21 @@ def write_manifest(folder: Path, files: Iterable[RemoteFile]) -> None:
         OSError: the folder cannot be written.
     """
     rows = [dataclasses.asdict(file) for file in files]
-    write_whole(folder / MANIFEST, json.dumps({"files": rows}, indent=1))
+    notes.write(folder / MANIFEST, {"files": rows}, indent=1)
 
 
 def remove(entry: Entry) -> int:
     """Delete what sdgen holds of a model and return the bytes freed. Other programs' caches stay.
 
+    Where the folder is a link, it alone goes: what it points at was put there by somebody else.
+
     Raises:
         OSError: something cannot be deleted.
     """
     own = folder_of(entry)
+    if own.is_symlink() or not own.is_dir():
+        own.unlink()
+        return 0
     freed = sum(path.lstat().st_size for path in _files(own))
     shutil.rmtree(own)
     return freed
@@ -191,17 +197,16 @@ def _elsewhere(source: Source, file: RemoteFile) -> Iterator[Path]:
         if blob:
             yield blob
     if file.name.endswith(".h5"):
-        home = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
+        home = folders.expand(os.environ.get("KERAS_HOME") or "~/.keras")
         for below in ("datasets", "models"):  # keras_cv's get_file calls leave the default, datasets
-            if (home / below / file.name).is_file():
+            if os.path.isfile(home / below / file.name):
                 yield home / below / file.name
 
 
 def _read_manifest(folder: Path) -> tuple[RemoteFile, ...] | None:
     try:
-        rows = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return tuple(RemoteFile(**{**row, "urls": tuple(row["urls"])}) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError):
+        return answers.remote_files(notes.read(folder / MANIFEST).get("files"))
+    except answers.WrongAnswer:  # another program wrote it, or it is damaged
         return None
 
 

@@ -145,7 +145,9 @@ class _Download:
         limit = self.file.size or total
         self.progress.begin(self.file.name, limit, start)
         here = start
-        for here in self.part.write(connection.body(answer), start, self.url, connection.strong_tag(answer)):
+        for here in self.part.write(
+            connection.body(answer, self.policy.timeout), start, self.url, connection.strong_tag(answer)
+        ):
             if limit is not None and here > limit:
                 break
             self.progress.move(here)
