@@ -24,8 +24,15 @@ def records(result: Result) -> list[dict[str, Any]]:
 
 
 def statuses(result: Result) -> list[str]:
-    """What ``--json`` printed of each image, without the summary."""
-    return [record["status"] for record in records(result)[:-1]]
+    """What ``--json`` printed of each image."""
+    return [record["status"] for record in records(result)]
+
+
+def summary(messages: str | bytes) -> dict[str, Any]:
+    """What ``--json`` wrote to stderr at the end."""
+    found: dict[str, Any] = json.loads(messages.splitlines()[-1])
+    assert found.pop("status") == "summary"
+    return found
 
 
 def files(folder: str = "outputs") -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_command import files, images, records, run
+from batch_command import files, images, records, run, summary
 from command import Command
 from safetensors.numpy import save_file
 
@@ -39,8 +39,8 @@ def test_all_that_is_wrong_is_said_before_anything_is_loaded(sdgen: Command) -> 
 def test_skip_invalid_draws_the_rest_and_counts(sdgen: Command) -> None:
     result = run(sdgen, "--skip-invalid", "--json", text="a fox\n--steps 0 --prompt x\n")
     assert result.exit_code == ExitCode.SOME_FAILED
-    assert [record["status"] for record in records(result)] == ["invalid", "drawn", "summary"]
-    assert records(result)[-1]["invalid"] == 1
+    assert [record["status"] for record in records(result)] == ["invalid", "drawn"]
+    assert summary(result.stderr)["invalid"] == 1
     assert "1 of 2 images drawn, 1 invalid" in result.stderr
 
 
@@ -74,11 +74,12 @@ def test_all_problems_that_have_come_of_a_stream_are_said(sdgen: Command) -> Non
     lines = ["a fox", "--steps 0 --prompt x", "a cat", *["--size 3x3 --prompt y"] * 40, "a dog"]
     result = sdgen.run("batch", "-", "--model", "mini", "--json", input="\n".join(lines))
     assert (result.exit_code, len(images())) == (ExitCode.SOME_FAILED, 1)
-    *invalid, summary = (record for record in records(result) if record["status"] != "drawn")
+    invalid = [record for record in records(result) if record["status"] != "drawn"]
     assert [record["error"].split(": ")[0] for record in invalid] == [
         f"stdin:{line}" for line in (2, *range(4, 44))
     ]
-    assert (summary["invalid"], summary["planned"]) == (41, 44)
+    counts = summary(result.stderr)
+    assert (counts["invalid"], counts["planned"]) == (41, 44)
 
 
 def test_a_stream_that_stays_open_does_not_hold_up_the_end(sdgen: Command) -> None:
@@ -118,8 +119,20 @@ def test_a_stream_without_a_prompt_is_an_error(sdgen: Command, text: str, argume
 def test_programs_get_the_summary_of_a_stream_without_a_prompt(sdgen: Command) -> None:
     result = sdgen.run("batch", "-", "--model", "mini", "--json", input="")
     assert result.exit_code == ExitCode.USAGE
-    (summary,) = records(result)
-    assert (summary["status"], summary["planned"], summary["exit_code"]) == ("summary", 0, 2)
+    assert result.stdout == ""
+    counts = summary(result.stderr)
+    assert (counts["planned"], counts["exit_code"]) == (0, 2)
+
+
+def test_stdout_has_images_alone(sdgen: Command) -> None:
+    result = sdgen.run("batch", "-", "--model", "mini", "--json", input="a fox\na cat\n")
+    assert [os.path.exists(record["path"]) for record in records(result)] == [True, True]
+
+
+def test_the_summary_is_an_event_among_others(sdgen: Command) -> None:
+    result = run(sdgen, "--progress", "json")
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert (last["event"], last["drawn"], last["exit_code"]) == ("summary", 2, 0)
 
 
 def test_a_prompt_of_a_stream_is_enough(sdgen: Command) -> None:
@@ -134,7 +147,7 @@ def test_expansion(sdgen: Command) -> None:
         sdgen, "--seeds", "1,5-6", "--sweep", "steps=2,3", "--dynamic", "combinatorial", "--json",
         text="a {red|green} fox\n",
     )  # fmt: skip
-    drawn = records(result)[:-1]
+    drawn = records(result)
     assert len(drawn) == 12
     assert {(record["prompt"], record["seed"], record["steps"]) for record in drawn} == {
         (f"a {colour} fox", seed, steps)

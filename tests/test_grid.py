@@ -206,7 +206,7 @@ def test_batch_puts_a_sweep_on_a_sheet_and_makes_it_again(sdgen: Command) -> Non
     def batch(*more: str) -> tuple[int, dict[str, Any]]:
         sweeps = ("--sweep", "steps=3,5,7", "--sweep", "guidance=2,4")
         result = sdgen.run("batch", "p.txt", "--model", "mini", *sweeps, "--grid", "s.png", "--json", *more)
-        return result.exit_code, json.loads(result.stdout.splitlines()[-1])
+        return result.exit_code, json.loads(result.stderr.splitlines()[-1])
 
     Path("p.txt").write_text("a fox\n")
     status, summary = batch()

@@ -38,7 +38,7 @@ sdgen batch prompts/mini.txt --model mini -o out/
 sdgen batch prompts/samplers.csv --seeds 1,2,5-9 --sweep steps=10,20,50
 sdgen batch p.txt --sweep steps=10,20 --sweep guidance=3,5,7 --grid sheet.png
 sdgen batch prompts/templates.txt --dynamic random -n 100 --wildcards cards/
-cat prompts.txt | sdgen batch - --json | jq -r .path
+cat prompts.txt | sdgen batch - --json | jq -r '.path // empty'
 sdgen batch prompts.jsonl --shard 2/4"""
 
 RESUMING = """\
@@ -260,14 +260,13 @@ class BatchRun(Run):
             again = shlex.join(["sdgen", *sys.argv[1:]])
             same = "with the same input again" if STDIN in self.values["prompts"] else "with"
             display.say(f"go on {same}: {again}")
-        if self.values["json"] and hasattr(self, "results"):
+        if self.values["json"] or self.values["progress"] == "json":
             sheet = {"grid": str(self.sheet.path)} if self.sheet is not None and self.sheet.written else {}
-            self.results.line(json.dumps({**_summary(report, self.seconds()), **sheet}))
+            display.summary({**_summary(report, self.seconds()), **sheet})
 
 
 def _summary(report: Report, seconds: float) -> dict[str, Any]:
     return {
-        "status": "summary",
         "planned": report.planned,
         "drawn": report.drawn,
         "kept": report.kept,

@@ -27,7 +27,7 @@ sdgen "a lighthouse" "a harbour at night" -n 4 --size 768x512 -o sea/
 sdgen "a blue fish" --model mini -o fish.png
 sdgen "a star" "a heart" -n 3 --model mini --grid sheet.png
 echo "a panda" | sdgen - --model mini -o - > panda.png
-sdgen "an owl" --sampler dpmpp-2m --schedule karras --json | jq -r .path"""
+sdgen "an owl" --sampler dpmpp-2m --json | jq -r '.path // empty'"""
 
 ENVIRONMENT = """\
 Every option can be set as SDGEN_<OPTION> (SDGEN_BATCH_SIZE=4, SDGEN_JSON=1)

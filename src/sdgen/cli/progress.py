@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sdgen.cli import streams
@@ -104,6 +104,10 @@ class Display:
         """Something that went wrong; shown even with --quiet."""
         self._line(f"error: {text}")
 
+    def summary(self, counts: Mapping[str, object]) -> None:
+        """What became of a run, for programs: a JSON object on a line of its own."""
+        self.say(json.dumps({"status": "summary", **counts}))
+
     def _show(self, steps: int) -> None:
         if self._bar is not None:
             self._bar.n = steps
@@ -142,6 +146,10 @@ class JsonDisplay(Display):
     def error(self, text: str) -> None:
         """Something that went wrong."""
         self._emit("error", text=text)
+
+    def summary(self, counts: Mapping[str, object]) -> None:
+        """What became of a run."""
+        self._emit("summary", **counts)
 
     def _line(self, text: str) -> None:
         self._emit("message", text=text)
