@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen import foreign_text, metadata, output, pictures, pipeline, records
+from sdgen import metadata, output, parameters_text, pictures, pipeline, records
 from sdgen.errors import InputError
 from sdgen.request import Request
 from sdgen.sampler_names import SAMPLERS, SCHEDULES
@@ -92,7 +92,7 @@ def test_a_sidecar_names_no_image_elsewhere(tmp_path: Path, image: object) -> No
 
 
 def test_automatic1111() -> None:
-    found = foreign_text.from_parameters(A1111)
+    found = parameters_text.read(A1111)
     assert found is not None
     assert found.tool == "AUTOMATIC1111"
     assert found.settings == {
@@ -114,7 +114,7 @@ def test_automatic1111() -> None:
 
 def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
     text = "x\nSteps: 9999999999999999999999, Sampler: LMS, CFG scale: 0, Seed: -1, Size: 513x512"
-    found = foreign_text.from_parameters(text)
+    found = parameters_text.read(text)
     assert found is not None
     assert found.settings == {"prompt": "x", "negative_prompt": "", "height": 512}
     assert set(found.other) == {"Steps", "Sampler", "guidance", "seed", "width"}
@@ -123,7 +123,7 @@ def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("text", ["a " * 250_000, f"Steps: 1, {'a' * 500_000}", f"Steps: 1,{' ' * 500_000}"])
 def test_a_long_line_takes_no_long_time(text: str) -> None:
     began = time.process_time()
-    assert foreign_text.from_parameters(f"a fox\n{text}") is None
+    assert parameters_text.read(f"a fox\n{text}") is None
     assert time.process_time() - began < 10
 
 
@@ -131,7 +131,7 @@ def test_what_is_written_as_parameters_is_read_back() -> None:
     for sampler in SAMPLERS:
         for schedule in SCHEDULES:
             request = REQUEST.replace(sampler=sampler, schedule=schedule)
-            found = foreign_text.from_parameters(metadata.parameters(request, DETAILS))
+            found = parameters_text.read(metadata.parameters(request, DETAILS))
             assert found is not None
             assert found.settings | {"prompt": request.prompt} == {
                 name: value

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdgen import pictures
+from sdgen import exif, pictures
 from sdgen.errors import InputError
 from sdgen.grid import Entry, Layout, text_of, value_of
 
@@ -113,10 +113,10 @@ def draw_fitting(layout: Layout) -> Image.Image:
 
 def encode(sheet: Image.Image, format: str) -> bytes:
     """A sheet's file, which says that it is one; ``format`` is a name of ``metadata.FORMATS``."""
-    exif = sheet.getexif()
-    exif[pictures.SOFTWARE] = pictures.SHEET
+    fields = sheet.getexif()
+    fields[exif.SOFTWARE] = pictures.SHEET
     stream = io.BytesIO()
-    sheet.save(stream, format.upper(), exif=exif, **_FORMATS[format])
+    sheet.save(stream, format.upper(), exif=fields, **_FORMATS[format])
     return stream.getvalue()
 
 

@@ -1,125 +1,129 @@
 """What other tools write into images about how they were drawn, in the words of ``Request``.
 
-Read are AUTOMATIC1111's ``parameters`` text, which many tools write, and the flat JSON of InvokeAI, SwarmUI,
-Fooocus and NovelAI. ComfyUI's graphs are named and not read: what a graph draws depends on its nodes.
+Read are AUTOMATIC1111's ``parameters`` text, which many tools write (``parameters_text``), and what InvokeAI,
+SwarmUI, Fooocus, NovelAI and Easy Diffusion write. ComfyUI's graphs are named and not read: what a graph
+draws depends on its nodes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdgen import json_text
-from sdgen.errors import InputError
-from sdgen.request import Request
-from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What a text says.
-
-    Attributes:
-        tool: who wrote it, as far as the text tells.
-        settings: fields of ``Request`` with values that it takes.
-        other: everything else that is plain, under the tool's own names.
-    """
-
-    tool: str
-    settings: dict[str, Any]
-    other: dict[str, Any]
+from sdgen import json_text, parameters_text
+from sdgen.foreign_settings import Found, collect, whole
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
     """What the text of an image says, by chunk name; None where no tool is recognised."""
-    for name, tool, inner in _JSON_CHUNKS:
+    for reader in _TOOLS:
+        if (found := reader(texts)) is not None:
+            return found
+    return None
+
+
+def _invokeai(texts: Mapping[str, str]) -> Found | None:
+    """InvokeAI from 3.0 on: invokeai/app/invocations/metadata.py, ``CoreMetadataInvocation``."""
+    values = _json_object(texts.get("invokeai_metadata", ""))
+    return collect("InvokeAI", values, {"clipskip": whole("clip_skip")}) if values else None
+
+
+def _invokeai_2(texts: Mapping[str, str]) -> Found | None:
+    """InvokeAI 2: ``sd-metadata``, whose ``image`` has the settings (ldm/invoke/pngwriter.py)."""
+    values = _json_object(texts.get("sd-metadata", ""))
+    image = values.pop("image", None)
+    if not isinstance(image, dict):
+        return None
+    prompt = image.pop("prompt", None)
+    if isinstance(prompt, list):
+        parts = [part.get("prompt") for part in prompt if isinstance(part, dict)]
+        prompt = " ".join(part for part in parts if isinstance(part, str))
+    texts = _without_negative(prompt) if isinstance(prompt, str) else {}
+    name = values.pop("model_weights", None)
+    return collect("InvokeAI", {**values, **image, "model": name, **texts})
+
+
+def _dream(texts: Mapping[str, str]) -> Found | None:
+    """InvokeAI 1 and 2: ``Dream``, a command such as ``"a fox [blurry]" -s 50 -S 7 -W 512 -A ddim``."""
+    prompt, quote, options = texts.get("Dream", "").rpartition('"')
+    if not quote:
+        return None
+    values: dict[str, str] = dict(
+        re.findall(r"(?:^|\s)-([A-Za-z_]{1,20})\s+([^\s-]\S{0,200})", options[:4000])
+    )
+    named: dict[str, Any] = {_DREAM_OPTIONS.get(name, name): value for name, value in values.items()}
+    return collect("InvokeAI", {**named, **_without_negative(prompt.strip().removeprefix('"'))})
+
+
+def _swarmui(texts: Mapping[str, str]) -> Found | None:
+    """SwarmUI: src/Text2Image/T2IParamInput.cs, ``GenRawMetadata``."""
+    values = _json_object(texts.get("parameters", "")).get("sui_image_params")
+    if not isinstance(values, dict):
+        return None
+    # ComfyUI's count, from the end: -1 leaves no layer out.
+    return collect("SwarmUI", values, {"clipstopatlayer": _layers_from_the_end})
+
+
+def _fooocus(texts: Mapping[str, str]) -> Found | None:
+    """Fooocus: modules/meta_parser.py, ``FooocusMetadataParser``; earlier versions and forks wrote a comment.
+
+    What it writes on request in AUTOMATIC1111's form, ``_automatic1111`` reads.
+    """
+    for name in ("parameters", "Comment"):
         values = _json_object(texts.get(name, ""))
-        if inner is not None:
-            values = values.get(inner, {})
-        if isinstance(values, dict) and values:
-            return from_json(tool, values)
-    if texts.get("Software") == "NovelAI":
-        values = _json_object(texts.get("Comment", ""))
-        return from_json("NovelAI", {"prompt": texts.get("Description", ""), **values})
-    if "parameters" in texts:
-        if "fooocus_scheme" in texts:
-            return from_json("Fooocus", _json_object(texts["parameters"]))
-        return from_parameters(texts["parameters"])
+        if values and ("fooocus_scheme" in texts or _FOOOCUS_KEYS & values.keys()):
+            return collect("Fooocus", values, {"clipskip": whole("clip_skip", less=1)})
+    return None
+
+
+def _novelai(texts: Mapping[str, str]) -> Found | None:
+    """NovelAI: the chunks ``Description`` and ``Comment``, whose JSON has the settings."""
+    if texts.get("Software") != "NovelAI":
+        return None
+    values = _json_object(texts.get("Comment", ""))
+    return collect("NovelAI", {"prompt": texts.get("Description", ""), **values})
+
+
+def _easy_diffusion(texts: Mapping[str, str]) -> Found | None:
+    """Easy Diffusion: ui/easydiffusion/utils/save_utils.py, the keys or the titles of TASK_TEXT_MAPPING.
+
+    Its PNGs have a chunk for each setting, its WebP and JPEG files JSON. Its clip skip is yes or no: one
+    layer, or none.
+    """
+    values = _json_object(texts.get("parameters", "")) or texts
+    if "num_inference_steps" not in values and not {"Stable Diffusion model", "Steps"} <= values.keys():
+        return None
+    known = {name: value for name, value in values.items() if value not in ("None", "")}
+    return collect("Easy Diffusion", known, {"clipskip": _yes_or_no})
+
+
+def _comfyui(texts: Mapping[str, str]) -> Found | None:
     if any('"class_type"' in texts.get(name, "") for name in ("prompt", "workflow")) or "workflow" in texts:
         return Found("ComfyUI", {}, {})
     return None
 
 
-def from_parameters(text: str) -> Found | None:
-    """Settings in AUTOMATIC1111's form: a prompt, ``Negative prompt: ...`` and a line ``Steps: 20, ...``.
-
-    None where there is no such line: a camera's comment, for example, is no prompt.
-    """
-    lines = text.strip().splitlines()
-    for index in range(len(lines) - 1, -1, -1):
-        if not lines[index].lstrip().startswith(_FIRST_KEYS):
-            continue
-        matches = _PAIR.findall(lines[index])
-        if len(matches) >= _LEAST_PAIRS:
-            pairs = {key.strip(): _unquoted(value) for key, value in matches}
-            lines = lines[:index]
-            break
-    else:
-        return None
-    prompt, _, negative = ("\n" + "\n".join(lines)).partition(f"\n{_NEGATIVE}")
-    values: dict[str, Any] = {"prompt": prompt[1:], "negative_prompt": negative.lstrip()}
-    other: dict[str, Any] = {}
-    for key, value in pairs.items():
-        found = _PARAMETERS[key](value) if key in _PARAMETERS else None
-        if found is None:
-            other[key] = value
-        else:
-            values |= found
-    tool = "sdgen" if pairs.get("Version", "").startswith("sdgen ") else pairs.get("App", "AUTOMATIC1111")
-    return _checked(tool, values, other)
+def _automatic1111(texts: Mapping[str, str]) -> Found | None:
+    return parameters_text.read(texts.get("parameters", ""))
 
 
-def from_json(tool: str, texts: Mapping[str, Any]) -> Found:
-    """Settings in a flat JSON object whose keys are any of those that tools use."""
-    values: dict[str, Any] = {}
-    other: dict[str, Any] = {}
-    for key, value in texts.items():
-        field = _JSON_FIELDS.get(key.lower().replace(" ", "_"))
-        if field == "model" and isinstance(value, Mapping):
-            value = value.get("name") or value.get("model_name")
-        if field == "sampler" and isinstance(value, str):
-            if (found := sampler(value)) is None:
-                other[key] = value
-            else:
-                values |= found
-        elif field is not None and value is not None:
-            if field in ("steps", "seed", "width", "height") and isinstance(value, str):
-                value = _whole(value)
-            values.setdefault(field, value)
-        elif isinstance(value, (str, int, float, bool)):
-            other[key] = value
-    return _checked(tool, values, other)
+def _without_negative(prompt: str) -> dict[str, str]:
+    """InvokeAI 2's prompt, in which what stands in square brackets is the negative prompt."""
+    negative = re.findall(r"\[([^\[\]]*)\]", prompt)
+    positive = re.sub(r"\[[^\[\]]*\]", " ", prompt)
+    return {"prompt": positive.strip(), "negative_prompt": " ".join(map(str.strip, negative))}
 
 
-def sampler(title: str) -> dict[str, str] | None:
-    """The sampler, and the schedule where the title names it, of a title such as "DPM++ 2M Karras"."""
-    found = read_sampler(title)
-    return found and {name: value for name, value in found._asdict().items() if value is not None}
+def _layers_from_the_end(value: Any) -> dict[str, Any] | None:
+    found = whole("clip_skip")(value)
+    return found and {"clip_skip": -found["clip_skip"] - 1}
 
 
-def _checked(tool: str, values: Mapping[str, Any], other: dict[str, Any]) -> Found:
-    """Values that a request does not take are no settings of ours, but are still shown."""
-    settings: dict[str, Any] = {}
-    for name, value in values.items():
-        try:
-            settings[name] = getattr(Request(**{"prompt": "", name: value}), name)
-        except InputError:
-            if isinstance(value, (str, int, float)):
-                other = {name: value, **other}
-    return Found(tool, settings, other)
+def _yes_or_no(value: Any) -> dict[str, Any] | None:
+    answers = {"true": 1, "false": 0}
+    skipped = answers.get(str(value).lower())
+    return None if skipped is None else {"clip_skip": skipped}
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -131,83 +135,11 @@ def _json_object(text: str) -> dict[str, Any]:
         return {}
 
 
-def _whole(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
+_DREAM_OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "A": "sampler"}
+_FOOOCUS_KEYS = {"base_model", "base_model_name", "fooocus_scheme", "sharpness"}
 
-
-def _unquoted(value: str) -> str:
-    if value.startswith('"'):
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            return value
-    return value.strip()
-
-
-def _number(field: str) -> Callable[[str], dict[str, Any] | None]:
-    def read(text: str) -> dict[str, Any] | None:
-        try:
-            return {field: float(text)}
-        except ValueError:
-            return None
-
-    return read
-
-
-def _count(field: str, less: int = 0) -> Callable[[str], dict[str, Any] | None]:
-    def read(text: str) -> dict[str, Any] | None:
-        number = _whole(text)
-        return None if number is None else {field: number - less}
-
-    return read
-
-
-def _size(text: str) -> dict[str, Any] | None:
-    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
-    return {"width": int(match[1]), "height": int(match[2])} if match else None
-
-
-def _schedule(text: str) -> dict[str, Any] | None:
-    name = read_schedule(text)
-    return {} if is_automatic(text) else {"schedule": name} if name else None
-
-
-_NEGATIVE = "Negative prompt:"
-_FIRST_KEYS = ("Steps:", "Size:", "Seed:", "Sampler:")
-_LEAST_PAIRS = 3
-_PAIR = re.compile(r'(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
-"""A key and its value. Keys are bounded so that a text without an end of one takes no quadratic time."""
-
-_PARAMETERS: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
-    "Steps": _count("steps"),
-    "Sampler": sampler,
-    "Schedule type": _schedule,
-    "CFG scale": _number("guidance"),
-    "Seed": _count("seed"),
-    "Size": _size,
-    "Model": lambda text: {"model": text},
-    # AUTOMATIC1111 counts from 1, which leaves no layer out.
-    "Clip skip": _count("clip_skip", less=1),
-    "Eta": _number("eta"),
-    "RNG": lambda text: {"rng": "torch"} if text == "CPU" else None,
-}
-"""Keys of the settings line with what reads them; None for a value that has no meaning here."""
-
-_JSON_CHUNKS = (
-    ("invokeai_metadata", "InvokeAI", None),
-    ("parameters", "SwarmUI", "sui_image_params"),
+_TOOLS: tuple[Callable[[Mapping[str, str]], Found | None], ...] = (
+    *(_invokeai, _invokeai_2, _dream, _swarmui, _fooocus, _novelai, _easy_diffusion),
+    *(_automatic1111, _comfyui),
 )
-
-_JSON_FIELDS = {
-    **{name: name for name in ("prompt", "negative_prompt", "seed", "steps", "width", "height", "model")},
-    "positive_prompt": "prompt",
-    "negativeprompt": "negative_prompt",
-    "uc": "negative_prompt",
-    "cfg_scale": "guidance",
-    "cfgscale": "guidance",
-    "guidance_scale": "guidance",
-    "scale": "guidance",
-    "sampler": "sampler",
-    "scheduler": "sampler",
-    "base_model": "model",
-}
+"""The most telling first: texts of one may have parts that are another's form."""

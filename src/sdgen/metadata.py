@@ -149,7 +149,10 @@ def parameters(request: Request, details: Mapping[str, Any] | None = None) -> st
         "Model": details.get("model") or request.model,
         # AUTOMATIC1111 counts from 1, which leaves no layer out.
         "Clip skip": request.clip_skip + 1 if request.clip_skip else None,
-        "Eta": f"{request.eta:g}" if request.eta else None,
+        # Its "Eta" is of the ancestral samplers.
+        "Eta DDIM": f"{request.eta:g}" if request.eta else None,
+        "RNG": "CPU" if request.rng == "torch" else None,
+        "Noise Schedule": "Zero Terminal SNR" if request.zero_snr else None,
         "Version": f"sdgen {sdgen_version()}",
     }
     lines = [request.prompt]

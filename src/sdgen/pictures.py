@@ -6,9 +6,9 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from sdgen import user_files
+from sdgen import exif, user_files
 from sdgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ MOST_PIXELS = 8192 * 8192
 MOST_BYTES = 256_000_000
 """Of a file that is read."""
 
-SOFTWARE, SHEET = 0x0131, "sdgen grid"
-"""The EXIF field, and what it says in a contact sheet of sdgen's."""
+SHEET = "sdgen grid"
+"""What EXIF's Software says in a contact sheet of sdgen's."""
 
 _FORMATS = ("PNG", "WEBP", "JPEG")
-_EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
+_FOOOCUS_SCHEMES = ("fooocus", "a1111")
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -62,18 +62,21 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def texts(picture: Image.Image) -> dict[str, str]:
-    """The text inside a picture, by name: PNG's text chunks; EXIF's UserComment as ``parameters`` and
-    MakerNote as ``sdgen``, which is how sdgen and AUTOMATIC1111 write WebP and JPEG.
+    """The text inside a picture, by name.
+
+    PNG's text chunks; a JPEG's comment as ``Comment``; EXIF's UserComment as ``parameters`` and MakerNote as
+    ``sdgen``, which is how sdgen and AUTOMATIC1111 write WebP and JPEG. Fooocus' MakerNote, which names the
+    form of its UserComment, is ``fooocus_scheme``, as in its PNGs.
     """
-    found = {str(name): str(text) for name, text in getattr(picture, "text", {}).items()}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif = picture.getexif().get_ifd(_EXIF_IFD)
-    except Exception:  # As above; a damaged EXIF block takes nothing from the rest.
-        return found
-    for tag, name in ((_USER_COMMENT, "parameters"), (_MAKER_NOTE, "sdgen")):
-        text = _decoded(exif.get(tag))
+    found = {str(name): _as_utf8(text) for name, text in getattr(picture, "text", {}).items()}
+    if isinstance(comment := picture.info.get("comment"), bytes):
+        found["Comment"] = comment.decode("utf-8", errors="replace")
+    fields = _exif(picture)
+    note = fields.get(exif.MAKER_NOTE, "")
+    for name, text in (
+        ("parameters", fields.get(exif.USER_COMMENT)),
+        ("fooocus_scheme" if note in _FOOOCUS_SCHEMES else "sdgen", note),
+    ):
         if text:
             found.setdefault(name, text)
     return found
@@ -86,7 +89,7 @@ def is_sheet(path: Path) -> bool:
     try:
         with open_file(path, MOST_BYTES) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return bool(Image.open(file, formats=_FORMATS).getexif().get(SOFTWARE) == SHEET)
+            return _exif(Image.open(file, formats=_FORMATS)).get(exif.SOFTWARE) == SHEET
     except Exception:  # As in open_picture.
         return False
 
@@ -135,18 +138,19 @@ def open_file(path: Path, most: int) -> BinaryIO:
         raise InputError(f"{path} cannot be read: {reason}") from None
 
 
-def _decoded(value: Any) -> str:
-    """EXIF text. UserComment begins with eight bytes that name its encoding."""
-    if not isinstance(value, bytes):
-        return value if isinstance(value, str) else ""
-    encoding, text = "utf-8", value
-    if value[:8] == b"UNICODE\0":
-        text = value[8:]
-        # Writers disagree on the byte order; in either, the high byte of most characters is 0.
-        encoding = "utf-16-le" if text[1::2].count(0) > text[0::2].count(0) else "utf-16-be"
-    elif value[:8] in (b"ASCII\0\0\0", bytes(8)):
-        text = value[8:]
-    return text.decode(encoding, errors="replace").strip("\0\ufeff")
+def _exif(picture: Image.Image) -> dict[int, str]:
+    block = picture.info.get("exif")
+    return exif.fields(block) if isinstance(block, bytes) else {}
+
+
+def _as_utf8(text: str) -> str:
+    """The text of a PNG chunk. A tEXt chunk is Latin-1, as which Pillow reads it, but tools put UTF-8 there;
+    what is UTF-8 and not ASCII is hardly ever meant otherwise.
+    """
+    try:
+        return str(text).encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return str(text)
 
 
 def _refuse(error: OSError) -> None:

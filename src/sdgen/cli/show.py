@@ -39,8 +39,8 @@ _SHOWN = (
 def command(files: tuple[Path, ...], as_json: bool) -> int:
     """Show how images were drawn: prompt, seed and settings, and the command that draws them again.
 
-    PNG, WebP and JPEG images of sdgen, AUTOMATIC1111, InvokeAI, SwarmUI, Fooocus and NovelAI are read,
-    and sdgen's sidecars.
+    PNG, WebP and JPEG images of sdgen, AUTOMATIC1111, InvokeAI, SwarmUI, Fooocus, NovelAI, Easy Diffusion
+    and stable-diffusion.cpp are read, and sdgen's sidecars.
     """
     shown = 0
     with streams.results() as results:

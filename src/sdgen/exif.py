@@ -1,0 +1,67 @@
+"""The few EXIF fields that say how an image was drawn, read from a block that may be anything.
+
+Pillow reads every entry that a block announces, and many entries may claim the same bytes: a block of one
+megabyte can ask for more than the machine has. Here a field is looked up, and nothing else is read.
+"""
+
+from __future__ import annotations
+
+import struct
+
+SOFTWARE, USER_COMMENT, MAKER_NOTE = 0x0131, 0x9286, 0x927C
+"""Tags of the fields that are read."""
+
+_EXIF_FOLDER = 0x8769
+_TEXT_TYPES = (1, 2, 7)
+_TYPES = dict.fromkeys((SOFTWARE, USER_COMMENT, MAKER_NOTE), _TEXT_TYPES) | {_EXIF_FOLDER: (4, 13)}
+"""Types of values (TIFF 6.0, section 2) that a tag may have: bytes, ASCII and undefined; LONG and IFD."""
+
+
+def fields(block: bytes) -> dict[int, str]:
+    """The texts of an EXIF block by tag, of those that it has.
+
+    They are looked for in the folder where they belong and in the first one, where Fooocus puts them.
+
+    Args:
+        block: a TIFF file, with or without "Exif" before it.
+    """
+    block = block.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return {}
+    first = _folder(block, _number(block[4:8], order), order)
+    inner = _folder(block, _number(first.get(_EXIF_FOLDER, b""), order), order)
+    return {tag: _decoded(value) for tag, value in {**first, **inner}.items() if tag != _EXIF_FOLDER}
+
+
+def _folder(block: bytes, at: int, order: str) -> dict[int, bytes]:
+    """The values in a folder of the tags that are read, the first of each; none where it is outside."""
+    found: dict[int, bytes] = {}
+    count = _number(block[at : at + 2], order) if at else 0
+    for place in range(at + 2, min(at + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind, size = struct.unpack_from(f"{order}HHI", block, place)
+        if tag in found or _TYPES.get(tag) is None or kind not in _TYPES[tag]:
+            continue
+        start = place + 8
+        if tag == _EXIF_FOLDER:
+            size = 4
+        elif size > 4:
+            start = _number(block[start : start + 4], order)
+        found[tag] = block[start : start + size]
+    return found
+
+
+def _number(data: bytes, order: str) -> int:
+    return int.from_bytes(data, "little" if order == "<" else "big")
+
+
+def _decoded(value: bytes) -> str:
+    """The text of a value. A UserComment begins with eight bytes that name its encoding."""
+    encoding, text = "utf-8", value
+    if value[:8] == b"UNICODE\0":
+        text = value[8:]
+        # Writers disagree on the byte order; in either, the high byte of most characters is 0.
+        encoding = "utf-16-le" if text[1::2].count(0) > text[0::2].count(0) else "utf-16-be"
+    elif value[:8] in (b"ASCII\0\0\0", bytes(8)):
+        text = value[8:]
+    return text.decode(encoding, errors="replace").strip("\0\ufeff")
