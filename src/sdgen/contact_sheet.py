@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdgen import exif, pictures
+from sdgen import exif, origin, pictures
 from sdgen.errors import InputError
 from sdgen.grid import Entry, Layout, text_of, value_of
 
@@ -111,12 +111,21 @@ def draw_fitting(layout: Layout) -> Image.Image:
     return draw(layout, CELLS[-1])
 
 
-def encode(sheet: Image.Image, format: str) -> bytes:
-    """A sheet's file, which says that it is one; ``format`` is a name of ``metadata.FORMATS``."""
+def encode(sheet: Image.Image, format: str, source_type: str | None) -> bytes:
+    """A sheet's file, which says that it is one.
+
+    Args:
+        sheet: as ``draw`` gives it.
+        format: a name of ``metadata.FORMATS``.
+        source_type: how its images came to be, as ``grid.source_type`` tells; None writes no mark.
+    """
     fields = sheet.getexif()
     fields[exif.SOFTWARE] = pictures.SHEET
+    options = {**_FORMATS[format], "exif": fields}
+    if source_type is not None:
+        origin.mark(format, options, source_type)
     stream = io.BytesIO()
-    sheet.save(stream, format.upper(), exif=fields, **_FORMATS[format])
+    sheet.save(stream, format.upper(), **options)
     return stream.getvalue()
 
 

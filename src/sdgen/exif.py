@@ -11,9 +11,11 @@ import struct
 SOFTWARE, USER_COMMENT, MAKER_NOTE = 0x0131, 0x9286, 0x927C
 """Tags of the fields that are read."""
 
-_EXIF_FOLDER = 0x8769
+FOLDER = 0x8769
+"""Tag of the place of the folder where the last two belong."""
+
 _TEXT_TYPES = (1, 2, 7)
-_TYPES = dict.fromkeys((SOFTWARE, USER_COMMENT, MAKER_NOTE), _TEXT_TYPES) | {_EXIF_FOLDER: (4, 13)}
+_TYPES = dict.fromkeys((SOFTWARE, USER_COMMENT, MAKER_NOTE), _TEXT_TYPES) | {FOLDER: (4, 13)}
 """Types of values (TIFF 6.0, section 2) that a tag may have: bytes, ASCII and undefined; LONG and IFD."""
 
 
@@ -30,8 +32,8 @@ def fields(block: bytes) -> dict[int, str]:
     if order is None:
         return {}
     first = _folder(block, _number(block[4:8], order), order)
-    inner = _folder(block, _number(first.get(_EXIF_FOLDER, b""), order), order)
-    return {tag: _decoded(value) for tag, value in {**first, **inner}.items() if tag != _EXIF_FOLDER}
+    inner = _folder(block, _number(first.get(FOLDER, b""), order), order)
+    return {tag: _decoded(value) for tag, value in {**first, **inner}.items() if tag != FOLDER}
 
 
 def _folder(block: bytes, at: int, order: str) -> dict[int, bytes]:
@@ -43,7 +45,7 @@ def _folder(block: bytes, at: int, order: str) -> dict[int, bytes]:
         if tag in found or _TYPES.get(tag) is None or kind not in _TYPES[tag]:
             continue
         start = place + 8
-        if tag == _EXIF_FOLDER:
+        if tag == FOLDER:
             size = 4
         elif size > 4:
             start = _number(block[start : start + 4], order)

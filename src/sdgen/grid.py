@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdgen import records
+from sdgen import origin, records
 from sdgen.errors import InputError
 
 MOST_IMAGES = 4096
@@ -18,10 +18,17 @@ FIELDS = (*(name for name in records.FIELDS if name not in ("width", "height")),
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image of a sheet, with what is known of it by the names of ``FIELDS``."""
+    """An image of a sheet.
+
+    Attributes:
+        path: of the image.
+        values: what is known of it by the names of ``FIELDS``.
+        drawn: whether a tool says that it drew it.
+    """
 
     path: Path
     values: Mapping[str, Any]
+    drawn: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +67,15 @@ def entry(path: Path) -> Entry:
     values |= record.settings
     if "width" in values and "height" in values:
         values["size"] = f"{values['width']}x{values['height']}"
-    return Entry(record.image or path, values)
+    return Entry(record.image or path, values, drawn=True)
+
+
+def source_type(entries: Collection[Entry]) -> str | None:
+    """How a sheet of images came to be, a term of ``origin``; None where none says that it was drawn."""
+    drawn = sum(entry.drawn for entry in entries)
+    if not drawn:
+        return None
+    return origin.GENERATED if drawn == len(entries) else origin.COMPOSITE
 
 
 def axes(entries: Sequence[Entry], swept: Sequence[str] = ()) -> tuple[str | None, str | None]:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from sdgen import exif, origin
 from sdgen.request import Request
 from sdgen.sampler_names import a1111_names
 
@@ -45,7 +46,6 @@ DETAILS = (
 )
 """What a sidecar takes from ``sdgen.Image.details`` under the same name; null where it is not known."""
 
-_EXIF_IFD, _USER_COMMENT, _MAKER_NOTE, _SOFTWARE = 0x8769, 0x9286, 0x927C, 0x0131
 _EXIF_MOST = 65_500
 """Bytes that fit into the one segment that JPEG has for EXIF."""
 
@@ -168,12 +168,13 @@ def encode(
     """The bytes of an image file.
 
     PNG has the text chunks ``parameters`` and ``sdgen`` (the request's canonical JSON); WebP and JPEG
-    have the same in EXIF's UserComment and MakerNote. A text too long for JPEG's EXIF is left out.
+    have the same in EXIF's UserComment and MakerNote. A text too long for JPEG's EXIF is left out. Each has
+    the mark of ``origin``.
 
     Args:
         pixels: uint8 (height, width, 3).
         format: a name of ``FORMATS``.
-        request: what was drawn; None writes no text.
+        request: what was drawn; None writes neither text nor mark.
         details: as for ``parameters``.
     """
     from PIL import Image
@@ -181,18 +182,17 @@ def encode(
     picture = Image.fromarray(pixels)
     stream = io.BytesIO()
     options: dict[str, Any] = {}
-    if format == "png":
-        if request is not None:
-            options["pnginfo"] = _chunks(request, details)
-        picture.save(stream, "PNG", **options)
-        return stream.getvalue()
     if request is not None:
-        exif = _exif(request, details)
-        if format != "jpeg" or len(exif) <= _EXIF_MOST:
-            options["exif"] = exif
+        if format == "png":
+            options["pnginfo"] = _chunks(request, details)
+        elif len(fields := _exif(request, details)) <= _EXIF_MOST or format != "jpeg":
+            options["exif"] = fields
+        origin.mark(format, options)
+    if format != "png":
+        options["quality"] = QUALITY
     if format == "jpeg":
         options["subsampling"] = "4:4:4"
-    picture.save(stream, format.upper(), quality=QUALITY, **options)
+    picture.save(stream, format.upper(), **options)
     return stream.getvalue()
 
 
@@ -217,15 +217,15 @@ def _chunks(request: Request, details: Mapping[str, Any] | None) -> Any:
 def _exif(request: Request, details: Mapping[str, Any] | None) -> bytes:
     from PIL import Image
 
-    exif: Image.Exif = Image.Exif()
-    exif[_SOFTWARE] = f"sdgen {sdgen_version()}"
-    exif.get_ifd(_EXIF_IFD).update(
+    fields: Image.Exif = Image.Exif()
+    fields[exif.SOFTWARE] = f"sdgen {sdgen_version()}"
+    fields.get_ifd(exif.FOLDER).update(
         {
-            _USER_COMMENT: b"UNICODE\0" + parameters(request, details).encode("utf-16-be"),
-            _MAKER_NOTE: request.to_json().encode(),
+            exif.USER_COMMENT: b"UNICODE\0" + parameters(request, details).encode("utf-16-be"),
+            exif.MAKER_NOTE: request.to_json().encode(),
         }
     )
-    return exif.tobytes()
+    return fields.tobytes()
 
 
 def _quoted(value: Any) -> str:

@@ -320,7 +320,7 @@ def _sheet(values: dict[str, Any], images: int | None) -> Sheet | None:
     from sdgen.cli.sheet import Sheet
 
     swept = [sweep.field for sweep in parse_sweeps(values["sweep"])]
-    return Sheet(values["grid"], images, swept, replace=True)
+    return Sheet(values["grid"], images, swept, replace=True, metadata=not values["no_metadata"])
 
 
 def _missing(tasks: list[Task], store: BatchFolder) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if values["grid"]:
         from sdgen.cli.sheet import Sheet
 
-        sheet = Sheet(values["grid"], len(requests))
+        sheet = Sheet(values["grid"], len(requests), metadata=not values["no_metadata"])
 
     display = Display(quiet=values["quiet"])
     show_licence(model, display)
@@ -82,12 +83,12 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     policy = Policy(values["batch_size"], in_order=True, jit=False, unforeseen=0)
     run = Run(values, policy, output, display, sheet)
     run.report.planned = len(requests)
-    format = values["format"] or "png"
-    store = Sink(output.save if output is not None else lambda image: _write(run.results, image, format))
+    store = Sink(output.save if output is not None else lambda image: _write(run.results, image, values))
     return run(Feed([Task(request, number) for number, request in enumerate(requests, 1)]), store)
 
 
-def _write(results: streams.Results, image: Image, format: str) -> None:
-    """An image's bytes, to stdout."""
+def _write(results: streams.Results, image: Image, values: Mapping[str, Any]) -> None:
+    """An image's bytes, to stdout, with text in them unless --no-metadata is set."""
     assert image.pixels is not None
-    results.data(encode(image.pixels, format, image.request, image.details))
+    request = None if values["no_metadata"] else image.request
+    results.data(encode(image.pixels, values["format"] or "png", request, image.details))

@@ -58,8 +58,14 @@ class _FieldOrCount(click.ParamType):
     metavar="PIXELS",
     help="Longer side of an image on the sheet; smaller images keep their size.",
 )
+@click.option("--no-metadata", is_flag=True, help="Leave out the mark that the images were made by AI.")
 def command(
-    paths: tuple[Path, ...], target: str, rows: str | None, columns: str | int | None, cell: int
+    paths: tuple[Path, ...],
+    target: str,
+    rows: str | None,
+    columns: str | int | None,
+    cell: int,
+    no_metadata: bool,
 ) -> None:
     """Put images on one sheet, with captions that say in what they differ.
 
@@ -74,7 +80,9 @@ def command(
     if os.path.exists(path):
         raise OutputError(f"{path} is already there and is not overwritten; give another name with -o")
     files = itertools.islice(pictures.find(paths), grid.MOST_IMAGES + 1)
-    sheet = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files], rows, columns), cell)
-    whole_files.write(path, contact_sheet.encode(sheet, output.format_of(path.name)))
+    entries = [grid.entry(file) for file in files]
+    sheet = contact_sheet.draw(grid.arrange(entries, rows, columns), cell)
+    source_type = None if no_metadata else grid.source_type(entries)
+    whole_files.write(path, contact_sheet.encode(sheet, output.format_of(path.name), source_type))
     with streams.results() as results:
         results.line(path)

@@ -244,7 +244,7 @@ OUTPUT = (
         "no_metadata",
         "--no-metadata/--metadata",
         default=False,
-        help="Write no text into the image and no sidecar beside it.",
+        help="Write no text into the image, no mark that AI made it, and no sidecar beside it.",
     ),
     _option(
         "Output",

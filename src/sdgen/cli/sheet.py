@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdgen import contact_sheet, grid, output, pictures, whole_files
+from sdgen import contact_sheet, grid, origin, output, pictures, whole_files
 from sdgen.errors import InputError, OutputError
 from sdgen.outcomes import KEPT, Outcome
 
@@ -19,6 +19,7 @@ class Sheet:
         images: how many there will be; None for a stream.
         swept: fields that take several values.
         replace: whether an earlier sheet gives way; no other file does.
+        metadata: whether the sheet says that its images were made by AI.
 
     Attributes:
         path: the sheet's file.
@@ -30,10 +31,16 @@ class Sheet:
     """
 
     def __init__(
-        self, target: str, images: int | None, swept: Sequence[str] = (), replace: bool = False
+        self,
+        target: str,
+        images: int | None,
+        swept: Sequence[str] = (),
+        replace: bool = False,
+        metadata: bool = True,
     ) -> None:
         self.path = Path(target).expanduser()
         self._swept, self._replace = swept, replace
+        self._source_type = origin.GENERATED if metadata else None
         self.written = False
         self._entries: dict[int, grid.Entry] = {}
         if not output.is_file_name(str(self.path), "--grid"):
@@ -67,7 +74,7 @@ class Sheet:
         entries = [entry for _, entry in sorted(self._entries.items())]
         if entries:
             sheet = contact_sheet.draw_fitting(grid.arrange(entries, *grid.axes(entries, self._swept)))
-            data = contact_sheet.encode(sheet, output.format_of(self.path.name))
+            data = contact_sheet.encode(sheet, output.format_of(self.path.name), self._source_type)
             # Another file may have come since the run began.
             replace = self._replace and pictures.is_sheet(self.path)
             whole_files.write(self.path, data, replace, "--grid")

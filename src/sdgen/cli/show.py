@@ -84,7 +84,7 @@ def _text(record: Record, unchanged: bool | None) -> str:
         value = record.settings.get(name)
         if name in ("width", "height"):
             continue
-        if name in ("prompt", "seed") or value != usual[name]:
+        if name in ("prompt", "seed") or value not in (None, usual[name]):
             rows.append((name, "unknown" if value is None else value))
         if name == "eta" and record.settings.get("width"):
             rows.append(("size", f"{record.settings['width']}x{record.settings.get('height')}"))
