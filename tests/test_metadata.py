@@ -121,8 +121,8 @@ def test_png_holds_the_request(prompt: str) -> None:
     request = REQUEST.replace(prompt=prompt)
     chunks = Image.open(io.BytesIO(encoded("png", request))).text
     assert Request.from_dict(json.loads(chunks["sdgen"])) == request
-    # A chunk of that name would make sd-prompt-reader take the file for ComfyUI's.
-    assert set(chunks) == {"parameters", "sdgen"}
+    # A chunk named "prompt" would make sd-prompt-reader take the file for ComfyUI's.
+    assert set(chunks) == {"parameters", "sdgen", "XML:com.adobe.xmp"}
 
 
 @pytest.mark.parametrize("format", ["webp", "jpeg"])
