@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import Command
 
-from sdgen.cli import checks
+from sdgen.cli import checks, variables
 from sdgen.errors import ExitCode
 
 
@@ -121,7 +121,7 @@ def test_an_output_folder_in_the_way(sdgen: Command, quick: None) -> None:
 
 
 def test_every_folder_variable_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in checks.OTHER_VARIABLES:
+    for name in variables.OTHER:
         monkeypatch.setenv(name, "1")
     problems: list[checks.Problem] = []
     checks.environment(problems)

@@ -148,5 +148,5 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, where a file is needed"):
         settings.read(tmp_path, DRAWING)

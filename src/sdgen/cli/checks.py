@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import os
 import platform
@@ -12,14 +11,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sdgen import folders, metadata, models
 from sdgen.backend import BACKENDS
-from sdgen.cli import settings
+from sdgen.cli import settings, variables
 from sdgen.cli.batch import OPTIONS as BATCH
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.errors import SdgenError
@@ -39,15 +37,6 @@ FOREIGN_VARIABLES = (
     "JAX_PLATFORMS",
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
-)
-OTHER_VARIABLES = (
-    "SDGEN_CONFIG_DIR",
-    "SDGEN_MODELS_DIR",
-    "SDGEN_CACHE_DIR",
-    "SDGEN_STATE_DIR",
-    "SDGEN_OFFLINE",
-    "SDGEN_DOWNLOAD_TIMEOUT",
-    "SDGEN_RETRY_DELAY",
 )
 
 _LIST_DEVICES = """
@@ -143,11 +132,11 @@ def places(problems: list[Problem]) -> dict[str, dict[str, Any]]:
 
 def settings_in_force(problems: list[Problem]) -> dict[str, Any]:
     """The settings file and what it sets."""
-    chosen = os.environ.get("SDGEN_CONFIG")
-    file = Path(chosen) if chosen else settings.default_file()
+    chosen = settings.chosen_file()
+    file = chosen or settings.default_file()
     values: dict[str, Any] = {}
     try:
-        values = settings.read(Path(chosen) if chosen else None, DRAWING)
+        values = settings.read(chosen, DRAWING)
     except SdgenError as error:
         problems.append(Problem(str(error), "correct the file, or remove it"))
     return {"path": os.fspath(file), "exists": file.exists(), "values": values}
@@ -156,16 +145,13 @@ def settings_in_force(problems: list[Problem]) -> dict[str, Any]:
 def environment(problems: list[Problem]) -> dict[str, str]:
     """The environment variables in force that change what sdgen does."""
     options = {option.envvar: option for option in (*DRAWING, CONFIG, *BATCH)}
-    known = [*options, *OTHER_VARIABLES]
     found = {}
+    for name, remedy in variables.unknown().items():
+        problems.append(Problem(f"{name} is no variable of sdgen", remedy, blocks=False))
     for name, value in sorted(os.environ.items()):
         if not value or not (name.startswith("SDGEN_") or name in FOREIGN_VARIABLES):
             continue
         found[name] = value
-        if name.startswith("SDGEN_") and name not in known:
-            near = difflib.get_close_matches(name, [str(other) for other in known], n=1)
-            remedy = f"did you mean {near[0]}?" if near else "unset it"
-            problems.append(Problem(f"{name} is no variable of sdgen", remedy, blocks=False))
         option = options.get(name)
         if option is None:
             continue

@@ -13,6 +13,9 @@ from sdgen.cli import guesses
 WIDTH = 80
 """Widest line of the help texts, in characters."""
 
+PREFIX = "SDGEN_"
+"""Of the environment variables that options read."""
+
 HELP = ("-h", "--help")
 CONTEXT = {"max_content_width": WIDTH, "help_option_names": list(HELP)}
 """Context settings of every command."""
@@ -78,7 +81,7 @@ class Command(click.Command):
 
 def variable(name: str) -> str:
     """The environment variable of an option: ``batch_size`` reads ``SDGEN_BATCH_SIZE``."""
-    return f"SDGEN_{name.upper().replace('-', '_')}"
+    return f"{PREFIX}{name.upper().replace('-', '_')}"
 
 
 def write_options(

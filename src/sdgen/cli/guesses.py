@@ -60,7 +60,7 @@ _MEANT = {name: option for option, names in _OPTIONS.items() for name in names.s
 _ADVICE: Mapping[str, str] = {
     "prompt text p": 'the prompt needs no option: sdgen "a red fox"',
     "prompt-file prompts-file from-file prompts batch-prompts-file": "sdgen batch FILE draws those of a file",
-    "config-from-metadata metadata": "sdgen replay IMAGE draws an image again",
+    "config-from-metadata": "sdgen replay IMAGE draws an image again",
     "scheduler": "did you mean --sampler or --schedule?",
     "image image-path init-img init-image img2img strength denoising-strength image-strength "
     "mask mask-image masked-image-path": "sdgen draws from text alone",
@@ -92,6 +92,7 @@ _COMMANDS: Mapping[str, str] = {
     "convert": "models convert",
     "verify": "models verify",
     "info": "show",
+    "settings": "config",
     "metadata": "show",
     "benchmark": "bench",
     "version": "--version",
@@ -114,8 +115,8 @@ def command(arguments: Sequence[str], commands: Collection[str]) -> str | None:
     if end in (*_PROMPTS, *_PICTURES) and os.path.isfile(word):
         verb = "show" if end in _PICTURES else "batch"
         return f"{word} is a file; {_question(f'{verb} {shlex.quote(word)}', arguments)}"
-    meant = _COMMANDS.get(word.lower()) or _near(word.lower(), commands)
-    return f"there is no command {word}; {_question(meant, arguments)}" if meant else None
+    near = _COMMANDS.get(word.lower()) or _near(word.lower(), commands)
+    return f"there is no command {word}; {_question(near, arguments)}" if near else None
 
 
 def option(name: str, known: Collection[str]) -> str | None:
@@ -127,13 +128,24 @@ def option(name: str, known: Collection[str]) -> str | None:
     """
     written = name.lstrip("-")
     dashes = name[: -len(written) or None]
-    plain = written[:60].replace("_", "-").lower()
+    if (candidate := meant(written, known)) is not None:
+        return f"did you mean {dashes}{candidate}?"
+    return _INSTEAD.get(_plain(written))
+
+
+def meant(name: str, known: Collection[str]) -> str | None:
+    """The one of the ``known`` names, without dashes in front, that a name is likely to mean; or None."""
+    plain = _plain(name)
     if plain in _INSTEAD:
-        return _INSTEAD[plain]
+        return None
     for candidate in (plain, _MEANT.get(plain), *difflib.get_close_matches(plain, known, n=1, cutoff=0.7)):
-        if candidate in known and candidate != written:
-            return f"did you mean {dashes}{candidate}?"
+        if candidate in known and candidate != name:
+            return candidate
     return None
+
+
+def _plain(name: str) -> str:
+    return name[:60].replace("_", "-").lower()
 
 
 def _near(word: str, names: Collection[str]) -> str | None:
@@ -145,9 +157,9 @@ def _near(word: str, names: Collection[str]) -> str | None:
     return near[0] if near else None
 
 
-def _question(meant: str, arguments: Sequence[str]) -> str:
+def _question(command: str, arguments: Sequence[str]) -> str:
     # Drawing needs no command; what comes after the word is the prompt.
-    words = [shlex.quote(word) for word in arguments[1:]] if meant == "draw" else [meant]
+    words = [shlex.quote(word) for word in arguments[1:]] if command == "draw" else [command]
     return (
         f"did you mean {' '.join(['sdgen', *words])}? to draw it: {shlex.join(['sdgen', 'draw', *arguments])}"
     )

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from sdgen import models, records
-from sdgen.cli import edge, plan, redraw, streams
+from sdgen.cli import edge, plan, redraw, streams, variables
 from sdgen.cli.command import Command, Option
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.cli.progress import Display
@@ -144,6 +144,8 @@ class Replay(Session):
 
     def __call__(self, jobs: Sequence[Job]) -> int:
         """Draw and compare; the exit status."""
+        for sentence in variables.warnings():
+            self.display.warn(sentence)
         return self.carry_out(lambda: self._replay(jobs))
 
     def status(self) -> int:

@@ -25,6 +25,7 @@ COMMANDS = {
     "samplers": ("sdgen.cli.samplers", "List the samplers and noise schedules."),
     "warmup": ("sdgen.cli.warmup", "Compile a model's programs ahead of the first picture."),
     "bench": ("sdgen.cli.bench", "Measure how fast this machine draws."),
+    "config": ("sdgen.cli.config", "Show and change the settings file."),
     "doctor": ("sdgen.cli.doctor", "Say what is installed and what is wrong with it."),
     "help": ("sdgen.cli.help", "Show this help, or that of a command."),
     "completion": ("sdgen.cli.completion", "Print a script that completes sdgen's options in a shell."),

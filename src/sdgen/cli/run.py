@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sdgen import models, program_cache
-from sdgen.cli import edge, streams
+from sdgen.cli import edge, streams, variables
 from sdgen.cli.progress import Display
 from sdgen.cli.session import Session
 from sdgen.errors import ExitCode, InputError, OutputError, SdgenError
@@ -54,6 +54,8 @@ class Run(Session):
 
     def __call__(self, feed: Feed, store: Store) -> int:
         """Draw what the feed has; the exit status."""
+        for sentence in variables.warnings():
+            self.display.warn(sentence)
         if not self.values["verbose"]:
             streams.drop_library_noise()
         return self.carry_out(lambda: self._draw(feed, store))

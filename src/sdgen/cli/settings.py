@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ import click
 from sdgen import folders
 from sdgen.cli import guesses
 from sdgen.errors import InputError
+from sdgen.user_files import read_regular
 
 
 def default_file() -> Path:
     """Where the settings file is looked for when none is named."""
     return folders.config() / "config.toml"
+
+
+def chosen_file() -> Path | None:
+    """The file that ``SDGEN_CONFIG`` names, if it does."""
+    chosen = os.environ.get("SDGEN_CONFIG")
+    return Path(chosen) if chosen else None
 
 
 def read(file: Path | None, options: Iterable[click.Option]) -> dict[str, Any]:
@@ -31,18 +39,27 @@ def read(file: Path | None, options: Iterable[click.Option]) -> dict[str, Any]:
             key and what is allowed.
     """
     path = file or default_file()
-    table = _parse(path, missing_is_fine=file is None)
     known = {key_of(option): option for option in options}
     values = {}
-    for key, value in table.items():
-        option = known.get(key)
-        if option is None:
-            raise InputError(f"{path}: unknown key {key!r}; {_suggestion(key, list(known))}", key)
+    for key, value in parse(text_of(path, file is None), path).items():
+        option = find(key, known, path)
         try:
-            values[str(option.name)] = _checked(option, value)
+            values[str(option.name)] = checked(option, value)
         except click.BadParameter as error:
             raise InputError(f"{path}: {key}: {error.message}", key) from None
     return values
+
+
+def find(key: str, known: Mapping[str, click.Option], path: Path) -> click.Option:
+    """The option that a key of the file sets.
+
+    Raises:
+        InputError: there is none.
+    """
+    if key not in known:
+        advice = guesses.option(key, known) or f"the keys are {', '.join(known)}"
+        raise InputError(f"{path}: unknown key {key!r}; {advice}", key)
+    return known[key]
 
 
 def key_of(option: click.Option) -> str:
@@ -50,26 +67,46 @@ def key_of(option: click.Option) -> str:
     return next(name for name in option.opts if name.startswith("--"))[2:]
 
 
-def _parse(path: Path, missing_is_fine: bool) -> dict[str, Any]:
+def text_of(path: Path, missing_is_fine: bool) -> str:
+    """What the file says; nothing where it is not there and that is fine.
+
+    Raises:
+        InputError: it is missing or cannot be read.
+    """
+    if missing_is_fine:
+        data = folders.read_settings(path) or b""
+    else:
+        try:
+            data = read_regular(path, folders.MOST_SETTINGS)
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such settings file") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """The table that TOML text holds.
+
+    Raises:
+        InputError: it is no TOML; the message names ``path``.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
 
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        if missing_is_fine:
-            return {}
-        raise InputError(f"{path}: there is no such settings file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        table: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets out beside it.
         raise InputError(f"{path} is not valid TOML: {error}") from None
     return table
 
 
-def _checked(option: click.Option, value: Any) -> str | bool | list[str]:
+def checked(option: click.Option, value: Any) -> str | bool | list[str]:
     """The value as click takes it; ``click.BadParameter`` says what is wrong with it."""
     if option.is_flag:
         if not isinstance(value, bool):
@@ -88,7 +125,3 @@ def _text(option: click.Option, value: Any) -> str:
         raise click.BadParameter("it is empty; leave the line out instead")
     option.type.convert(text, option, None)
     return text
-
-
-def _suggestion(key: str, known: list[str]) -> str:
-    return guesses.option(key, known) or f"the keys are {', '.join(known)}"
