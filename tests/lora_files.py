@@ -116,3 +116,78 @@ def peft_adapter(folder: Path, modules: Mapping[str, tuple[int, ...]], prefix: s
 
 
 WRITERS = {"kohya": kohya, "peft": peft, "attention_processors": attention_processors}
+
+
+NORM = "down_blocks.0.resnets.0.norm1"
+LINEAR, CONVOLUTION = f"{_BLOCK}.attn1.to_q", "down_blocks.0.resnets.0.conv1"
+
+
+def _numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Small random numbers, fixed by a name."""
+    rng = np.random.Generator(np.random.Philox(key=sum(map(ord, name))))
+    return rng.standard_normal(shape, np.float32) * np.float32(0.1)
+
+
+def _glora(module: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    out, inputs, *kernel = shape
+    one = tuple(1 for _ in kernel)
+    shapes = {
+        "a1": (inputs, 4, *one),
+        "a2": (4, inputs, *one),
+        "b1": (out, 4, *one),
+        "b2": (4, inputs, *kernel),
+    }
+    parts = {f"{role}.weight": _numbers(module + role, shapes[role]) for role in shapes}
+    return parts | {"alpha": np.array(2, np.float32)}
+
+
+def _oft(module: str, shape: tuple[int, ...], blocks: tuple[int, ...], alpha: float, rescale: bool) -> dict:
+    parts = {"oft_blocks": _numbers(module, blocks), "alpha": np.array(alpha, np.float32)}
+    if rescale:
+        parts["rescale"] = 1 + _numbers(module + "rescale", (shape[0], *(1 for _ in shape[1:])))
+    return parts
+
+
+def _ia3(module: str, shape: tuple[int, ...], on_input: bool) -> dict[str, np.ndarray]:
+    size = shape[1 if on_input else 0]
+    wide = (1, size, 1, 1) if len(shape) == 4 else (size,)
+    return {"weight": _numbers(module, wide), "on_input": np.array(int(on_input), np.int64)}
+
+
+def _full(module: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    parts = {"diff": _numbers(module, shape)}
+    return parts | ({"diff_b": _numbers(module + "b", shape[:1])} if len(shape) == 4 else {})
+
+
+_SHAPES = {LINEAR: (96, 96), CONVOLUTION: (96, 96, 3, 3)}
+
+
+def lycoris_parts() -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """What LyCORIS stores for its kinds beside LoRA and LoHa: kind -> module -> role -> tensor."""
+    kinds = {
+        "glora": _glora,
+        "oft": lambda module, shape: _oft(module, shape, (12, 8, 8), 0.0, False),
+        "oft, bounded": lambda module, shape: _oft(module, shape, (24, 4, 4), 0.01, False),
+        "oft, rescaled": lambda module, shape: _oft(module, shape, (12, 8, 8), 0.0, True),
+        "boft": lambda module, shape: _oft(module, shape, (5, 16, 6, 6), 0.0, False),
+        "boft, rescaled": lambda module, shape: _oft(module, shape, (5, 16, 6, 6), 0.01, True),
+        "ia3": lambda module, shape: _ia3(module, shape, False),
+        "ia3, on input": lambda module, shape: _ia3(module, shape, True),
+        "full": _full,
+    }
+    parts = {
+        kind: {name: make(name, shape) for name, shape in _SHAPES.items()} for kind, make in kinds.items()
+    }
+    parts["norm"] = {NORM: {"w_norm": _numbers(NORM, (96,)), "b_norm": _numbers(NORM + "b", (96,))}}
+    return parts
+
+
+def lycoris(path: Path, kind: str) -> Path:
+    """As LyCORIS does, for some modules of the UNet."""
+    tensors = {
+        f"lora_unet_{module.replace('.', '_')}.{role}": tensor
+        for module, parts in lycoris_parts()[kind].items()
+        for role, tensor in parts.items()
+    }
+    save_file(tensors, path)
+    return path

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from pathlib import Path
 
 import checkpoint_files as files
 import lora_files
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -342,3 +344,92 @@ def test_identity_depends_on_lora_and_scale(mini: Checkpoint, tmp_path: Path) ->
     path = lora_files.kohya(tmp_path / "lora.safetensors")
     digests = {apply_loras(mini, [(path, scale)]).sha256() for scale in (0.5, 1.0)} | {mini.sha256()}
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize("kind", lora_files.lycoris_parts())
+def test_merged_weights_are_those_of_lycoris(mini: Checkpoint, tmp_path: Path, kind: str) -> None:
+    path = lora_files.lycoris(tmp_path / "lora.safetensors", kind)
+    merged = apply_loras(mini, [(path, lora_files.SCALE)])
+    golden = np.load(files.GOLDEN / "lycoris.npz")
+    expected = {key.partition("/")[2]: golden[key] for key in golden.files if key.startswith(f"{kind}/")}
+    changed = {
+        key for key in mini.unet.tensors if mini.unet.tensors.lazy(key) is not merged.unet.tensors.lazy(key)
+    }
+    assert (merged.warnings, changed) == ((), set(expected))
+    for key, weight in expected.items():
+        found = merged.unet.tensors[key]
+        found = found[::13, ::13] if found.ndim > 1 else found[::13]
+        np.testing.assert_allclose(found, weight, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", lora_files.lycoris_parts())
+def test_a_scale_of_0_leaves_weights_as_they_are(mini: Checkpoint, tmp_path: Path, kind: str) -> None:
+    merged = apply_loras(mini, [(lora_files.lycoris(tmp_path / "lora.safetensors", kind), 0.0)])
+    assert all(mini.unet.tensors.lazy(key) is merged.unet.tensors.lazy(key) for key in mini.unet.tensors)
+
+
+def test_oft_of_kohya_is_that_of_lycoris(mini: Checkpoint, tmp_path: Path) -> None:
+    path = lora_files.lycoris(tmp_path / "lycoris.safetensors", "oft, bounded")
+    stored = load_file(path)
+    kohya = tmp_path / "kohya.safetensors"
+    save_file({key.replace("lora_unet_", "oft_unet_"): tensor for key, tensor in stored.items()}, kohya)
+    one, two = (apply_loras(mini, [(file, 0.7)]).unet.tensors for file in (path, kohya))
+    np.testing.assert_array_equal(one[f"{CONV}.weight"], two[f"{CONV}.weight"])
+
+
+def test_glora_with_its_factors_the_other_way_round(mini: Checkpoint, tmp_path: Path) -> None:
+    path = lora_files.lycoris(tmp_path / "new.safetensors", "glora")
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    stored = {name: tensor for name, tensor in load_file(path).items() if name.startswith(key)}
+    new = change(mini, tmp_path, stored, TO_Q)
+    swap = {"a1": "a2", "a2": "a1", "b1": "b2", "b2": "b1"}
+    old = {
+        name: stored[name.replace(role, swap[role])] if (role := name[-9:-7]) in swap else stored[name]
+        for name in stored
+    }
+    np.testing.assert_array_equal(change(mini, tmp_path, old, TO_Q), new)
+
+
+def test_a_lora_of_eight_bits_is_merged(mini: Checkpoint, tmp_path: Path) -> None:
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    down, up = (array.astype(ml_dtypes.float8_e4m3fn) for array in (random(4, 96), random(96, 4)))
+    tensors = {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
+    expected = up.astype(np.float32) @ down.astype(np.float32)
+    np.testing.assert_allclose(change(mini, tmp_path, tensors, TO_Q), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("part", "shape"),
+    [
+        ("oft_blocks", (12, 8, 7)),
+        ("oft_blocks", (11, 8, 8)),
+        ("oft_blocks", (9, 16, 6, 6)),
+        ("diff", (96, 95)),
+        ("diff", (95,)),
+        ("w_norm", (95,)),
+    ],
+)
+def test_parts_that_do_not_fit_the_weight(mini: Checkpoint, tmp_path: Path, part: str, shape) -> None:
+    key = "lora_unet_" + TO_Q.replace(".", "_")
+    with pytest.raises(CheckpointError, match=r"do not fit its shape|by a tensor of shape"):
+        change(mini, tmp_path, {f"{key}.{part}": random(*shape)}, TO_Q)
+
+
+@pytest.mark.parametrize("part", [".dora_scale", ".lora_A", "_lora", ".hada_", ".weight"])
+def test_a_key_that_repeats_itself_is_read_at_once(mini: Checkpoint, tmp_path: Path, part: str) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file({part * 100_000 + "\n": random(1)}, path)
+    started = time.process_time()
+    with pytest.raises(CheckpointError, match="a tensor whose name has"):
+        apply_loras(mini, [(path, 1.0)])
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("part", [".dora_scal", ".lora_A", "_lora", ".hada_w1", ".weight", ".a1", "x"])
+def test_many_long_keys_are_read_in_bounded_time(mini: Checkpoint, tmp_path: Path, part: str) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file({(part * 500)[:480] + f"{n}\n": random(1) for n in range(5000)}, path)
+    started = time.process_time()
+    with pytest.raises(CheckpointError, match="changes nothing"):
+        apply_loras(mini, [(path, 1.0)])
+    assert time.process_time() - started < 5
