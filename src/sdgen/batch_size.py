@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdgen import backend, folders, whole_files
+from sdgen import backend, folders, notes
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -36,23 +35,20 @@ def choose(pipeline: Pipeline, request: Request) -> int:
         return 1
     free = backend.free_memory(pipeline.device)
     size = pipeline.batch_limit() if free is None else _fitting(free, bytes_per_image(pipeline, request))
-    known = _read().get(_key(pipeline, request))
+    known = notes.read(_file()).get(_key(pipeline, request))
     # What was too many once counts until there is more memory than there was.
-    if isinstance(known, dict) and (free is None or free <= 1.25 * known.get("free", 0)):
-        size = min(size, known.get("size", size))
+    if isinstance(known, dict) and (free is None or free <= 1.25 * _whole(known.get("free"), 0)):
+        size = min(size, _whole(known.get("size"), size))
     return max(1, size)
 
 
 def learn(pipeline: Pipeline, request: Request, size: int) -> None:
     """Remember that no more than ``size`` images of this kind fit."""
-    sizes = _read()
+    sizes = notes.read(_file())
     sizes[_key(pipeline, request)] = {"size": size, "free": backend.free_memory(pipeline.device) or 0}
     # A cache folder that cannot be written forgets, and that is all.
     with contextlib.suppress(OSError):
-        folders.cache().mkdir(parents=True, exist_ok=True)
-        temporary = whole_files.temporary(folders.cache())
-        whole_files.write_synced(temporary, json.dumps(sizes, indent=2).encode())
-        temporary.replace(_file())
+        notes.write(_file(), sizes, indent=2)
 
 
 def bytes_per_image(pipeline: Pipeline, request: Request) -> int:
@@ -89,9 +85,5 @@ def _file() -> Path:
     return folders.cache() / "batch-sizes.json"
 
 
-def _read() -> dict[str, Any]:
-    try:
-        sizes = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return sizes if isinstance(sizes, dict) else {}
+def _whole(value: Any, otherwise: int) -> int:
+    return value if type(value) is int else otherwise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -19,22 +20,22 @@ _NO_HOME = "/nonexistent"
 
 def config() -> Path:
     """config.toml and the user's catalog.toml. ``SDGEN_CONFIG_DIR`` overrides it."""
-    return _folder("SDGEN_CONFIG_DIR", platformdirs.user_config_dir("sdgen", appauthor=False))
+    return _folder("SDGEN_CONFIG_DIR", platformdirs.user_config_dir)
 
 
 def models() -> Path:
     """Downloaded weights: large and kept. ``SDGEN_MODELS_DIR`` overrides it."""
-    return _folder("SDGEN_MODELS_DIR", platformdirs.user_data_dir("sdgen", appauthor=False), "models")
+    return _folder("SDGEN_MODELS_DIR", platformdirs.user_data_dir, "models")
 
 
 def cache() -> Path:
     """What can be computed again: file digests, compiled programs. ``SDGEN_CACHE_DIR`` overrides it."""
-    return _folder("SDGEN_CACHE_DIR", platformdirs.user_cache_dir("sdgen", appauthor=False))
+    return _folder("SDGEN_CACHE_DIR", platformdirs.user_cache_dir)
 
 
 def state() -> Path:
     """What sdgen remembers between runs: licences shown. ``SDGEN_STATE_DIR`` overrides it."""
-    return _folder("SDGEN_STATE_DIR", platformdirs.user_state_dir("sdgen", appauthor=False))
+    return _folder("SDGEN_STATE_DIR", platformdirs.user_state_dir)
 
 
 def expand(path: str) -> Path:
@@ -62,6 +63,16 @@ def read_settings(file: Path) -> bytes | None:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _folder(variable: str, default: str, below: str = "") -> Path:
+def files(folder: Path) -> list[Path]:
+    """Every file and link below a folder; none below one that is not there or that this user may not read."""
+    return [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+
+
+def _folder(variable: str, default: Callable[..., str], below: str = "") -> Path:
     chosen = os.environ.get(variable)
-    return expand(chosen).absolute() if chosen else expand(default).absolute() / below
+    if chosen:
+        return expand(chosen).absolute()
+    try:
+        return expand(default("sdgen", appauthor=False)).absolute() / below
+    except RuntimeError:  # of newer platformdirs, where there is no home; older ones keep the "~"
+        return Path(_NO_HOME, "sdgen", below)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdgen import json_text
 from sdgen.errors import SdgenError
 from sdgen.user_files import read_regular
 from sdgen.whole_files import temporary
@@ -19,10 +20,9 @@ _MOST = 8 * 2**20
 def read(file: Path) -> dict[str, Any]:
     """What a note says; nothing where there is none, or it is damaged. Its values may be of any type."""
     try:
-        note = json.loads(read_regular(file, _MOST).decode("utf-8"))
-    except (OSError, SdgenError, ValueError, RecursionError):
+        return json_text.parse_object(read_regular(file, _MOST))
+    except (OSError, SdgenError, ValueError):
         return {}
-    return note if isinstance(note, dict) else {}
 
 
 def write(file: Path, note: Mapping[str, Any], indent: int | None = None) -> None:

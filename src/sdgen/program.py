@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -110,7 +111,7 @@ class Program:
 
     def stored(self, label: str) -> bool:
         """Whether the program of a label is on disk."""
-        return Export(label, self._weights).path.exists()
+        return os.path.isfile(Export(label, self._weights).path)
 
     def _run_on_jax(self, trace: Callable[..., Any], weights: Any) -> None:
         """Compiles by the weights' shapes, so that it need not wait for them, and runs on their values."""

@@ -42,11 +42,10 @@ def trim(limit: int = LIMIT) -> int:
         limit: bytes.
     """
     files = []
-    for path in _root().rglob("*"):
+    for path in folders.files(_root()):
         with contextlib.suppress(OSError):
             state = path.stat()
-            if path.is_file():
-                files.append((max(state.st_mtime, state.st_atime), state.st_size, path))
+            files.append((max(state.st_mtime, state.st_atime), state.st_size, path))
     total, removed = sum(size for _, size, _ in files), 0
     for used, size, path in sorted(files):
         if total - removed <= limit or time.time() - used < _IN_USE:
@@ -60,9 +59,9 @@ def trim(limit: int = LIMIT) -> int:
 def size() -> int:
     """Bytes that all programs take."""
     total = 0
-    for path in _root().rglob("*"):
+    for path in folders.files(_root()):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+            total += path.stat().st_size
     return total
 
 

@@ -112,11 +112,11 @@ def places(problems: list[Problem]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, folder in wanted.items():
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-        writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        free = shutil.disk_usage(there).free
+        writable = _possible(folder) and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+        free = _free(there)
         found[name] = {
             "path": os.fspath(folder),
-            "exists": folder.is_dir(),
+            "exists": os.path.isdir(folder),
             "writable": writable,
             "free_bytes": free,
         }
@@ -139,7 +139,7 @@ def settings_in_force(problems: list[Problem]) -> dict[str, Any]:
         values = settings.read(chosen, DRAWING)
     except SdgenError as error:
         problems.append(Problem(str(error), "correct the file, or remove it"))
-    return {"path": os.fspath(file), "exists": file.exists(), "values": values}
+    return {"path": os.fspath(file), "exists": os.path.exists(file), "values": values}
 
 
 def environment(problems: list[Problem]) -> dict[str, str]:
@@ -176,6 +176,25 @@ def models_here(problems: list[Problem]) -> dict[str, str | None]:
         with contextlib.suppress(SdgenError):
             found[name] = os.fspath(models.locate(name, task=None))
     return found
+
+
+def _possible(path: Path) -> bool:
+    """Whether a path is there, or could be: a name that is too long and a loop of links cannot."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _free(path: Path) -> int:
+    """Bytes free on the disk of a path, or of the folder that it is in where it is no way to a disk."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(place).free
+    return 0
 
 
 def _start(backend: str) -> subprocess.Popen[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdgen import json_text
 from sdgen.models import file_names
 from sdgen.models.catalogue import RemoteFile, allowed
 
@@ -34,11 +34,9 @@ def listing(data: bytes) -> tuple[str, Mapping[str, Any]]:
         WrongAnswer: it has another form.
     """
     try:
-        answer = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise WrongAnswer("answers with something that is not JSON") from None
-    if not isinstance(answer, dict):
-        raise WrongAnswer("answers with JSON that describes no repository")
+        answer = json_text.parse_object(data)
+    except ValueError as error:
+        raise WrongAnswer(f"answers with something that describes no repository: {error}") from None
     commit, siblings = answer.get("sha"), answer.get("siblings")
     if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", commit):
         raise WrongAnswer("names no commit")

@@ -55,7 +55,7 @@ def weights_sha256(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_dir():
         return file_sha256(path)
-    weights = [file for file in path.rglob("*") if file.suffix in WEIGHTS and file.is_file()]
+    weights = [file for file in folders.files(path) if file.suffix in WEIGHTS and os.path.isfile(file)]
     names = sorted(file.relative_to(path).as_posix() for file in weights)
     if not names:
         raise CheckpointError(f"{path} holds no weights: there is no {' or '.join(WEIGHTS)} file in it")

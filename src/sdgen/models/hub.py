@@ -105,7 +105,8 @@ def cached_snapshot(source: Source) -> tuple[Path, tuple[RemoteFile, ...]] | Non
     snapshot = folder / "snapshots" / commit
     if not os.path.isdir(snapshot):
         return None
-    there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if os.path.isfile(path)]
+    paths = folders.files(snapshot)
+    there = [path.relative_to(snapshot).as_posix() for path in paths if os.path.isfile(path)]
     names: set[str] = set()
     for variant in {source.variant, None}:  # whichever of them is read later, its digest is to be checked
         with contextlib.suppress(ModelUnavailable):

@@ -97,7 +97,7 @@ def state(entry: Entry) -> str:
             return "here"
         if source.repo and hub.cached_snapshot(source):
             return "here"
-    return "partly" if any(path.name != MANIFEST for path in _files(folder_of(entry))) else "no"
+    return "partly" if any(path.name != MANIFEST for path in folders.files(folder_of(entry))) else "no"
 
 
 def repositories() -> list[str]:
@@ -171,7 +171,7 @@ def remove(entry: Entry) -> int:
     if own.is_symlink() or not own.is_dir():
         own.unlink()
         return 0
-    freed = sum(path.lstat().st_size for path in _files(own))
+    freed = sum(path.lstat().st_size for path in folders.files(own))
     shutil.rmtree(own)
     return freed
 
@@ -208,10 +208,6 @@ def _read_manifest(folder: Path) -> tuple[RemoteFile, ...] | None:
         return answers.remote_files(notes.read(folder / MANIFEST).get("files"))
     except answers.WrongAnswer:  # another program wrote it, or it is damaged
         return None
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
 
 
 def _slug(entry: Entry) -> str:
