@@ -60,7 +60,7 @@ class Pipeline:
             raise InputError("width 104 is not a multiple of 32", "width")
         return request.replace(
             steps=request.steps or 4,
-            guidance=request.guidance or 5.0,
+            guidance=5.0 if request.guidance is None else request.guidance,
             sampler=request.sampler or "ddim",
             schedule=request.schedule or "normal",
             width=request.width or 64,

@@ -163,6 +163,21 @@ def test_equal_entries_are_one_image(sdgen: Command) -> None:
     assert "1 entries repeat others" in result.stderr
 
 
+def test_random_seeds_differ_and_are_the_same_when_the_batch_goes_on(sdgen: Command) -> None:
+    text = "--prompt x --seed -1\n" * 2 + "--prompt y --seed -1\n"
+    drawn = records(run(sdgen, "--json", text=text))[:-1]
+    assert len({record["seed"] for record in drawn}) == 3
+    again = records(run(sdgen, "--json", text=text))[:-1]
+    assert [(record["status"], record["seed"]) for record in again] == [
+        ("kept", record["seed"]) for record in drawn
+    ]
+
+
+def test_a_random_seed_of_the_command_line_is_each_entrys_own(sdgen: Command) -> None:
+    drawn = records(run(sdgen, "--json", "--seed", "-1", text="x\ny\n--prompt z --seed 3\n"))[:-1]
+    assert len({record["seed"] for record in drawn} - {0, 3}) == 2
+
+
 def test_shards_are_disjoint_and_complete(sdgen: Command) -> None:
     text = "".join(f"fox {n}\n" for n in range(7))
     names = [

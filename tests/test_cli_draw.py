@@ -146,12 +146,18 @@ def test_each_prompt_gets_the_same_seeds(sdgen: Command) -> None:
     ]
 
 
-def test_a_random_seed_is_reported_and_differs(sdgen: Command) -> None:
-    results = [sdgen.draw("a fox") for _ in range(2)]
+@pytest.mark.parametrize("arguments", [[], ["--seed", "-1"]])
+def test_a_random_seed_is_reported_and_differs(sdgen: Command, arguments: list[str]) -> None:
+    results = [sdgen.draw("a fox", *arguments) for _ in range(2)]
     seeds = [int(Path(result.stdout.strip()).stem.split("-")[-1]) for result in results]
     assert seeds[0] != seeds[1]
     assert all(0 <= seed < 2**32 for seed in seeds)
     assert f"seed {seeds[0]}\n" in results[0].stderr
+
+
+def test_guidance_that_is_off_is_recorded_as_it_was_asked_for(sdgen: Command) -> None:
+    (record,) = sdgen.drawn("a fox", "--guidance", "0", "--seed", "18446744073709551615")
+    assert (record["guidance"], record["seed"]) == (0.0, 2**64 - 1)
 
 
 def test_stdin_is_one_prompt(sdgen: Command) -> None:
@@ -199,12 +205,12 @@ def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: byt
         (["--steps", "2.5"], "'2.5' is not a whole number"),
         (["--steps", "9" * 5000], "is not a whole number"),
         (["--steps", ""], "'' is not a whole number"),
-        (["--guidance", "0.5"], "guidance must be 1 to 100, not 0.5"),
-        (["--guidance", "nan"], "guidance must be 1 to 100, not nan"),
-        (["--guidance", "-inf"], "guidance must be 1 to 100, not -inf"),
+        (["--guidance", "0.5"], "guidance must be 0 (off) or 1 to 100, not 0.5"),
+        (["--guidance", "nan"], "'nan' is not a number"),
+        (["--guidance", "-inf"], "'-inf' is not a number"),
         (["--guidance", "x"], "'x' is not a number"),
         (["--eta", "1.1"], "eta must be 0 to 1, not 1.1"),
-        (["--seed", "-1"], "seed must be 0 to"),
+        (["--seed", "-2"], "seed must be 0 to"),
         (["--seed", str(MAX_SEED + 1)], "seed must be 0 to"),
         (["--seed", str(MAX_SEED), "-n", "2"], "go beyond"),
         (["-n", "0"], "'0' is not a whole number of 1 to"),

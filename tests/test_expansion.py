@@ -189,7 +189,7 @@ def test_a_sweep_may_set_two_fields() -> None:
         (["steps="], "is not a field and its values"),
         (["stps=1"], "unknown field 'stps'; did you mean 'steps'?"),
         (["steps=1,x"], "steps must be a whole number, not 'x'"),
-        (["guidance=0"], "guidance must be 1 to 100"),
+        (["guidance=0.5"], r"guidance must be 0 \(off\) or 1 to 100"),
         (["steps=1,1"], "has 1 twice"),
         (["steps=1", "num_inference_steps=2"], "both set steps"),
         (["size=64x64", "width=64"], "both set width"),

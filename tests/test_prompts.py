@@ -91,7 +91,9 @@ def test_every_format_says_the_same(format: str, content: str) -> None:
         ({"size": "512x768"}, {"width": 512, "height": 768}),
         ({"size": "64 × 128"}, {"width": 64, "height": 128}),
         ({"n": 4}, {"count": 4}),
-        ({"seed": -1}, {}),
+        ({"seed": 5.0, "steps": 20.0, "n": 2.0}, {"seed": 5, "steps": 20, "count": 2}),
+        ({"seed": 2**64 - 1}, {"seed": 2**64 - 1}),
+        ({"cfg": 0}, {"guidance": 0.0}),
         ({"steps": None}, {}),
         ({"sampler": "Euler a"}, {"sampler": "euler-a"}),
         ({"sampler_name": "DPM++ 2M Karras"}, {"sampler": "dpmpp-2m", "schedule": "karras"}),
@@ -108,6 +110,24 @@ def test_names_and_values_of_other_tools(entry: dict[str, Any], expected: dict[s
 def test_an_entry_wins_over_defaults() -> None:
     found = one('{"prompt": "a", "steps": 5, "size": "64x64"}', "jsonl", steps=9, seed=3, width=512, height=8)
     assert found == {"prompt": "a", "steps": 5, "seed": 3, "width": 64, "height": 64}
+
+
+@pytest.mark.parametrize(
+    ("content", "defaults", "asks"),
+    [
+        ('{"prompt": "a", "seed": -1}', {}, True),
+        ('{"prompt": "a", "seed": -1.0}', {"seed": 5}, True),
+        ('{"prompt": "a"}', {"seed": -1}, True),
+        ('{"prompt": "a", "seed": 5}', {"seed": -1}, False),
+        ('{"prompt": "a"}', {}, False),
+    ],
+)
+def test_a_seed_of_minus_one_asks_for_a_random_one(
+    content: str, defaults: dict[str, Any], asks: bool
+) -> None:
+    (line,) = lines(content, "jsonl", **defaults)
+    assert line.random_seed is asks
+    assert line.request is not None and line.request.seed >= 0
 
 
 def test_text() -> None:
@@ -161,7 +181,13 @@ def test_yaml_merges_that_multiply_end() -> None:
     ("format", "content", "expected"),
     [
         ("jsonl", '{"prompt": "a", "steps": "20"}', ["1: steps must be a whole number, not '20'"]),
-        ("jsonl", '{"prompt": "a", "steps": 20.0}', ["1: steps must be a whole number, not 20.0"]),
+        ("jsonl", '{"prompt": "a", "steps": 20.5}', ["1: steps must be a whole number, not 20.5"]),
+        ("jsonl", '{"prompt": "a", "seed": 1e17}', ["1: seed must be a whole number, not 1e+17"]),
+        (
+            "jsonl",
+            '{"prompt": "a", "seed": 18446744073709551616}',
+            [f"1: seed must be 0 to {2**64 - 1}, not {2**64}"],
+        ),
         ("jsonl", '{"prompt": 5}', ["1: prompt must be text, not 5"]),
         ("jsonl", '{"prompt": ["a"]}', ["1: prompt must be one value, not a list"]),
         ("jsonl", '{"steps": 5}', ["1: there is no prompt"]),
@@ -170,7 +196,7 @@ def test_yaml_merges_that_multiply_end() -> None:
             '{"prompt": "a", "guidence": 5}',
             ["1: unknown field 'guidence'; did you mean 'guidance'?"],
         ),
-        ("jsonl", '{"prompt": "a", "cfg": 0}', ["1: cfg must be 1 to 100, not 0"]),
+        ("jsonl", '{"prompt": "a", "cfg": 0.5}', ["1: cfg must be 0 (off) or 1 to 100, not 0.5"]),
         (
             "jsonl",
             '{"prompt": "a", "cfg": 3, "guidance": 3}',
@@ -183,7 +209,7 @@ def test_yaml_merges_that_multiply_end() -> None:
         ),
         ("jsonl", '{"prompt": "a", "prompt": "b"}', ["1: prompt is given twice"]),
         ("jsonl", '{"prompt": "a", "eta": NaN}', ["1: eta is NaN, which JSON does not have"]),
-        ("jsonl", '{"prompt": "a", "guidance": 1e999}', ["1: guidance must be 1 to 100, not inf"]),
+        ("jsonl", '{"prompt": "a", "guidance": 1e999}', ["1: guidance must be 0 (off) or 1 to 100, not inf"]),
         (
             "jsonl",
             '{"prompt": "a", "steps": 1%s}' % ("0" * 5000),

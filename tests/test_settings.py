@@ -106,7 +106,7 @@ def test_another_file_can_be_named(sdgen: Command, tmp_path: Path) -> None:
         ('sampler = "eular"', "sampler: 'eular' is not one of 'ddim'"),
         ('size = "big"', "size: 'big' is not a width and a height such as 512x768"),
         ('size = "100x64"', "size: width must be a multiple of 8, not 100"),
-        ("guidance = nan", "guidance: guidance must be 1 to 100, not nan"),
+        ("guidance = nan", "guidance: 'nan' is not a number"),
         ('json = "yes"', "json: 'yes' is not true or false"),
         ("count = 0", "count: '0' is not a whole number of 1 to"),
         ('model = ""', "model: it is empty"),

@@ -142,7 +142,8 @@ def parameters(request: Request, details: Mapping[str, Any] | None = None) -> st
         "Steps": request.steps,
         "Sampler": sampler,
         "Schedule type": schedule,
-        "CFG scale": f"{request.guidance:g}" if request.guidance is not None else None,
+        # For AUTOMATIC1111, too, 1 is off; 0 draws the negative prompt there.
+        "CFG scale": f"{request.guidance or 1:g}" if request.guidance is not None else None,
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}" if request.width and request.height else None,
         "Model hash": (details.get("weights_sha256") or "")[:10] or None,

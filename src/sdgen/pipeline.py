@@ -138,7 +138,7 @@ class Pipeline:
         named = SAMPLER_OF_SCHEDULER.get(str(self.checkpoint.scheduler.get("_class_name")), "ddim")
         defaults = {
             "steps": entry.steps or 50,
-            "guidance": entry.guidance or 7.5,
+            "guidance": 7.5 if entry.guidance is None else entry.guidance,
             "sampler": entry.sampler or named,
             "schedule": entry.schedule,
             "width": size,

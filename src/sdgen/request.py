@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,9 @@ PROMPT_SYNTAXES: Mapping[str, str] = {
 SPACINGS = ("leading", "linspace", "trailing")
 """How timesteps are spaced (Lin et al. 2024, table 2)."""
 
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1
+RANDOM_SEED = -1
+"""What people write for a seed that is to be drawn by chance. A request holds the one that was drawn."""
 MAX_STEPS = 1000
 MAX_SIZE = 4096
 MAX_PROMPT = 20_000
@@ -37,9 +40,9 @@ class Request:
     Attributes:
         prompt: what the picture shows; up to 20,000 characters.
         negative_prompt: what it should not show; used where guidance is above 1.
-        seed: 0 to 2**63 - 1; with ``rng`` it fixes the initial latents and all step noise.
+        seed: 0 to 2**64 - 1; with ``rng`` it fixes the initial latents and all step noise.
         steps: sampling steps, 1 to 1000.
-        guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 (off) to 100.
+        guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 to 100; 1 and 0 are off.
         sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
         schedule: a name of ``sdgen.sampler_names.SCHEDULES``.
         eta: DDIM's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16).
@@ -55,6 +58,8 @@ class Request:
         zero_snr: whether the last timestep is noise alone (Lin et al. 2024, section 3.1), in place of what
             the model says.
         fast: leave out what changes the picture little (``diffusion.shortcuts``).
+
+    A whole number may come as any integral type, or as a float without a fraction (5.0).
 
     Raises:
         InputError: a value is of the wrong type or out of range; its ``field`` names it.
@@ -122,6 +127,15 @@ class Request:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
+def check(field: str, value: Any) -> Any:
+    """The value of one field as a request holds it.
+
+    Raises:
+        InputError: it is of the wrong type or out of range.
+    """
+    return _CHECKS[field](field, value)
+
+
 def _text(field: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"{field} must be text, not {value!r}", field)
@@ -138,26 +152,38 @@ def _text(field: str, value: Any) -> str:
 
 def _whole(low: int, high: int, multiple: int = 1) -> Callable[[str, Any], int]:
     def check(field: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
+        # Beyond 2**53 a float may be a neighbour of the number that was written.
+        exact = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
+        if isinstance(value, bool) or not (exact or isinstance(value, numbers.Integral)):
             raise InputError(f"{field} must be a whole number, not {value!r}", field)
-        if not low <= value <= high:
-            raise InputError(f"{field} must be {low} to {high}, not {value}", field)
-        if value % multiple:
-            raise InputError(f"{field} must be a multiple of {multiple}, not {value}", field)
-        return value
+        number = int(value)
+        if not low <= number <= high:
+            raise InputError(f"{field} must be {low} to {high}, not {number}", field)
+        if number % multiple:
+            raise InputError(f"{field} must be a multiple of {multiple}, not {number}", field)
+        return number
 
     return check
 
 
 def _real(low: float, high: float) -> Callable[[str, Any], float]:
     def check(field: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InputError(f"{field} must be a number, not {value!r}", field)
-        if not low <= value <= high:
+        if not low <= value <= high:  # type: ignore[operator]
             raise InputError(f"{field} must be {low:g} to {high:g}, not {value}", field)
         return float(value)
 
     return check
+
+
+def _guidance(field: str, value: Any) -> float:
+    try:
+        return _real(1, 100)(field, value)
+    except InputError as error:
+        if value == 0 and not isinstance(value, bool):
+            return 0.0
+        raise InputError(str(error).replace(" 1 to 100", " 0 (off) or 1 to 100"), field) from None
 
 
 def _one_of(names: Mapping[str, str] | tuple[str, ...]) -> Callable[[str, Any], str]:
@@ -180,7 +206,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "negative_prompt": _text,
     "seed": _whole(0, MAX_SEED),
     "steps": _whole(1, MAX_STEPS),
-    "guidance": _real(1, 100),
+    "guidance": _guidance,
     "sampler": _one_of(SAMPLERS),
     "schedule": _one_of(SCHEDULES),
     "eta": _real(0, 1),

@@ -15,6 +15,7 @@ from sdgen.cli.progress import Display
 from sdgen.cli.run import Run, show_licence, space
 from sdgen.metadata import encode
 from sdgen.render import Policy
+from sdgen.request import RANDOM_SEED
 from sdgen.stores import Sink
 from sdgen.tasks import Feed, Task
 
@@ -76,7 +77,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
     display = Display(quiet=values["quiet"])
     show_licence(model, display)
-    if values["seed"] is None:
+    if values["seed"] in (None, RANDOM_SEED):
         seeds = f"seed {requests[0].seed}"
         display.say(seeds if values["count"] == 1 else f"{seeds} to {requests[-1].seed}")
     # Short jobs need not be compiled, and an error that nobody foresaw is not met again for each image.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
 import itertools
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sdgen import prompts
 from sdgen.errors import InputError
 from sdgen.expansion import Expansion, expand_line
+from sdgen.prompts import Line
 from sdgen.request import Request
 from sdgen.tasks import Rejected, Task
 
@@ -61,9 +65,10 @@ class Entries:
     def __iter__(self) -> Iterator[Task | Rejected]:
         share, shards = self._shard
         seen: set[bytes] = set()
+        chance = _Chance()
         for reader in self._readers:
             for line in reader:
-                requests, problems = expand_line(line, self._expansion)
+                requests, problems = expand_line(chance.seeded(line), self._expansion)
                 yield from (Rejected(str(problem)) for problem in problems)
                 if any(not request.prompt.strip() for request in requests):
                     yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
@@ -97,6 +102,27 @@ class Entries:
             return None
         seen.add(digest)
         return len(seen)
+
+
+class _Chance:
+    """Draws seeds for entries that ask for a random one.
+
+    Each has another, equal entries too, and all have the same when the batch is read again: otherwise a
+    batch that goes on, or whose shards are drawn apart, would be another one.
+    """
+
+    def __init__(self) -> None:
+        self._drawn: Counter[str] = Counter()
+
+    def seeded(self, line: Line) -> Line:
+        """The entry, with its seed drawn if it is to be; below 2**32, as other tools draw them."""
+        if line.request is None or not line.random_seed:
+            return line
+        name = line.request.digest()
+        self._drawn[name] += 1
+        digest = hashlib.sha256(f"{name} {self._drawn[name]}".encode()).digest()
+        request = line.request.replace(seed=int.from_bytes(digest[:4], "big"))
+        return dataclasses.replace(line, request=request)
 
 
 def _stdin() -> BinaryIO:

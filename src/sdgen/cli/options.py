@@ -76,7 +76,8 @@ SEEDS = (
         "-s",
         "--seed",
         type=Field("seed", int, "N"),
-        help="Seed of the (first) image. Default: a random one, which is reported.",
+        help="Seed of the (first) image, 0 to 2^64 - 1; -1 is a random one. Default: a random one, which is "
+        "reported.",
     ),
     _option(
         "Seeds",

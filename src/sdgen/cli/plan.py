@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from sdgen import naming, output
 from sdgen.cli import streams
 from sdgen.errors import InputError
-from sdgen.request import MAX_PROMPT, MAX_SEED, Request
+from sdgen.request import MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32
@@ -177,7 +177,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
         InputError: a prompt is unusable, or the last seed is out of range.
     """
     seed, count = values["seed"], values["count"]
-    if seed is None:
+    if seed in (None, RANDOM_SEED):
         seed = secrets.randbelow(RANDOM_SEEDS - count + 1)
     if seed + count - 1 > MAX_SEED:
         raise InputError(f"the seeds {seed} to {seed + count - 1} go beyond {MAX_SEED}", "seed")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -15,15 +14,24 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from sdgen import numerals
 from sdgen.errors import InputError, SdgenError
-from sdgen.request import Request
+from sdgen.request import RANDOM_SEED, Request, check
 from sdgen.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 
-_KINDS: Mapping[Callable[[str], Any], str] = {int: "a whole number", float: "a number", str: "text"}
+_KINDS: Mapping[Callable[[str], Any], tuple[Callable[[str], Any], str]] = {
+    int: (numerals.whole, "a whole number"),
+    float: (numerals.real, "a number"),
+    str: (str, "text"),
+}
+"""How a type is read from text, and its name."""
 
 
 class Field(click.ParamType):
-    """A value of one field of ``Request``, which checks it: ranges are written down there alone."""
+    """A value of one field of ``Request``, which checks it: ranges are written down there alone.
+
+    A seed may also be ``RANDOM_SEED``.
+    """
 
     def __init__(self, field: str, kind: Callable[[str], Any], metavar: str) -> None:
         self.field = field
@@ -31,12 +39,14 @@ class Field(click.ParamType):
         self.name = metavar
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        read, what = _KINDS[self.kind]
+        converted = read(value) if isinstance(value, str) else value
+        if converted is None:
+            self.fail(f"{value!r} is not {what}", param, ctx)
+        if self.field == "seed" and converted == RANDOM_SEED:
+            return converted
         try:
-            converted = self.kind(value)
-        except ValueError:
-            self.fail(f"{value!r} is not {_KINDS[self.kind]}", param, ctx)
-        try:
-            return getattr(Request(**{"prompt": "", self.field: converted}), self.field)
+            return check(self.field, converted)
         except InputError as error:
             self.fail(str(error), param, ctx)
 
@@ -50,9 +60,9 @@ class Whole(click.ParamType):
         self.most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        with contextlib.suppress(ValueError):
-            if 1 <= (number := int(value)) <= self.most:
-                return number
+        number = numerals.whole(value) if isinstance(value, str) else value
+        if isinstance(number, int) and 1 <= number <= self.most:
+            return number
         self.fail(f"{value!r} is not a whole number of 1 to {self.most}", param, ctx)
 
 
@@ -134,10 +144,9 @@ class Size(click.ParamType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        sides = str(value).lower().replace("×", "x").split("x")
-        try:
-            width, height = (int(side) for side in sides)
-        except ValueError:
+        first, _, second = str(value).lower().replace("×", "x").partition("x")
+        width, height = numerals.whole(first), numerals.whole(second)
+        if width is None or height is None:
             self.fail(f"{value!r} is not a width and a height such as 512x768", param, ctx)
         try:
             Request(prompt="", width=width, height=height)

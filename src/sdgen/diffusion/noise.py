@@ -16,7 +16,7 @@ class ImageNoise:
     """Standard normal noise for one image; successive draws go on in the same stream.
 
     Args:
-        seed: 0 to 2**63 - 1.
+        seed: 0 to 2**64 - 1.
         rng: 'philox' for NumPy's Philox with the seed as its key, or 'torch' for the noise that diffusers
             draws with ``torch.Generator("cpu").manual_seed(seed)``.
 

@@ -46,6 +46,7 @@ class Line:
         request: what it asks for, with the defaults filled in; None where there are problems.
         count: how many images the entry asks for, with successive seeds; None where it does not say.
         problems: everything wrong with it.
+        random_seed: whether a seed is to be drawn for it by chance; the request's is 0 until then.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Line:
     request: Request | None
     count: int | None = None
     problems: tuple[Problem, ...] = ()
+    random_seed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

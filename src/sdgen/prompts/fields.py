@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdgen import numerals
 from sdgen.errors import InputError
 from sdgen.prompts.entries import Entry, Line, Problem, Unusable
-from sdgen.request import Request
+from sdgen.request import RANDOM_SEED, Request, check
 from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
 
 MAX_COUNT = 100_000
@@ -55,8 +56,6 @@ _FOREIGN = (
 """What AUTOMATIC1111's prompts files may set and nothing here corresponds to."""
 
 _NAMES: Mapping[str, str] = {**{name: name for name in _FIELDS}, **_ALIASES}
-_INTEGER = re.compile(r"([+-]?[0-9]{1,20})(\.0*)?")
-_NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,3})?")
 _SIZE = re.compile(r"([0-9]{1,5})\s*[x×]\s*([0-9]{1,5})", re.IGNORECASE)
 _TRUTH: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -87,8 +86,8 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
         value: of a JSON type if ``typed``, else text.
 
     Returns:
-        One field; two for a size and for a sampler that names its schedule, "DPM++ 2M Karras"; none for what
-        other tools write for their default: a seed of -1, an automatic schedule.
+        One field; two for a size and for a sampler that names its schedule, "DPM++ 2M Karras"; none for an
+        automatic schedule. A seed may be ``RANDOM_SEED``.
 
     Raises:
         InputError: it is of the wrong type or out of range; the sentence begins with ``field``.
@@ -103,15 +102,16 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
         values = {} if is_automatic(value) else {field: read_schedule(value) or value}
     else:
         values = {field: value if typed else _from_text(field, value)}
-        if field == "seed" and values[field] == -1:
-            values = {}
+        if field == "seed" and values[field] == RANDOM_SEED:
+            return values
     if COUNT in values:
         count = values[COUNT]
+        if isinstance(count, float) and count.is_integer():
+            count = int(count)
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_COUNT:
             raise InputError(f"{COUNT} must be a whole number of 1 to {MAX_COUNT}, not {count!r}")
-        return values
-    checked = Request(**{"prompt": "", **values})
-    return {name: getattr(checked, name) for name in values}
+        return {COUNT: count}
+    return {name: check(name, value) for name, value in values.items()}
 
 
 def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
@@ -120,7 +120,7 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
     Args:
         entry: as a reader found it.
         file: its file, for problems.
-        defaults: valid fields of ``Request`` for what it leaves out.
+        defaults: valid fields of ``Request`` for what it leaves out; the seed may be ``RANDOM_SEED``.
     """
     problems: list[Problem] = []
     given: dict[str, Any] = {}
@@ -159,20 +159,22 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
     if problems:
         return Line(file, entry.line, None, None, tuple(problems))
     count = given.pop(COUNT, None)
-    return Line(file, entry.line, Request(**{**defaults, **implied, **given}), count)
+    settings = {**defaults, **implied, **given}
+    if chance := settings.get("seed") == RANDOM_SEED:
+        del settings["seed"]
+    return Line(file, entry.line, Request(**settings), count, random_seed=chance)
 
 
 def _from_text(field: str, text: str) -> Any:
     word = text.strip()
     if field in _WHOLE:
-        # Spreadsheets and pandas write 20.0 where a column has gaps.
-        if not (match := _INTEGER.fullmatch(word)):
+        if (number := numerals.whole(word)) is None:
             raise InputError(f"{field} must be a whole number, not {text!r}")
-        return int(match[1])
+        return number
     if field in _REAL:
-        if not _NUMBER.fullmatch(word):
+        if (real := numerals.real(word)) is None:
             raise InputError(f"{field} must be a number, not {text!r}")
-        return float(word)
+        return real
     if field in _YES_NO:
         if word.casefold() not in _TRUTH:
             raise InputError(f"{field} must be true or false, not {text!r}")
