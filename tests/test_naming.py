@@ -101,3 +101,60 @@ def test_the_number_is_read_back_from_a_name() -> None:
     template = naming.Template("Fox_{seed}-{n}-{slug}")
     assert template.number("fox_42-0013-a-cat") == 13
     assert template.number("something else") is None
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "2027-a-fox",
+        "2026-11-25-a-red-fox-7",
+        "20261125-a-red-fox-7",
+        "12-a-fox-7",
+        "0012345678901-a-fox-7",
+        "0041-a_fox-7",
+    ],
+)
+def test_a_date_or_another_template_s_seed_is_no_number(stem: str) -> None:
+    assert naming.Template(naming.DEFAULT).number(stem) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "stem", "number"),
+    [
+        (naming.DEFAULT, "0041-A-Fox-7", 41),
+        (naming.DEFAULT, "2027-a-fox-7", 2027),
+        (naming.DEFAULT, "00041-a-fox-7", 41),
+        ("{n:02}", "07", 7),
+        ("{n:6}-{date} {time}", "000007-2026-11-25 10-11-12", 7),
+        ("{n}-{n}-{guidance}-{model}", "0007-0007-7.5-sd2.1-base", 7),
+        ("{n}-{digest}", "0007-0123456789", 7),
+        ("{n}-{digest}", "0007-0123456789abcdef", 7),
+    ],
+)
+def test_the_number_of_a_name_that_the_template_makes(template: str, stem: str, number: int) -> None:
+    assert naming.Template(template).number(stem) == number
+
+
+def test_a_name_counts_only_with_what_is_recorded_of_it() -> None:
+    template = naming.Template("{n}-{slug}-{seed}")
+    fields = naming.fields(Request(prompt="fox 2", seed=123456, model="mini"))
+    assert template.number("123456-fox-2") == 123456
+    assert template.number("123456-fox-2", fields) is None
+    assert template.number("2026-fox-2-123456", fields) == 2026
+    dated = naming.Template("{n}-{date}-{slug}-{digest}")
+    assert dated.number(f"2026-2026-11-25-fox-2-{fields['digest'][:10]}", fields) == 2026
+
+
+def test_a_digest_is_never_cut_short() -> None:
+    name = naming.Template("{prompt}" * 8 + "{digest}").stem(
+        {"prompt": "x" * 100, "digest": "0123456789abcdef"}
+    )
+    assert name.endswith("x0123456789abcdef")
+    assert len(name) <= naming.LONGEST
+
+
+def test_old_names_are_those_of_before() -> None:
+    values = {"slug": "a" * 60, "seed": 7, "digest": "0123456789abcdef"}
+    assert naming.Template("{slug}-{seed}-{digest}", old=True).stem(values) == "a" * 60 + "-7-0123456789"
+    long = naming.Template("x" * 150 + "{slug}{digest}", old=True)
+    assert long.stem(values) == "x" * 150 + "a" * 25 + "0123456789"

@@ -4,26 +4,33 @@ A name ends in the task's identity: what was asked for, the files that change th
 other than png. Whoever runs the same batch again finds each task's image under the name where it would be
 stored, whatever the order, the shard or the process that drew it. A task is claimed by a lock on a file
 beside its image; the system drops the lock of a process that is killed.
+
+A file under a task's name gives way to its image only if it is the task's: its sidecar has the task's
+identity or, where a kill or damage left no sidecar, the image has the task's request inside. An image that
+was to have neither (--no-metadata) is known by its name, its size and --force.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from sdgen import naming, whole_files
-from sdgen.errors import ImageError, InputError, OutputError
-from sdgen.metadata import FORMATS, encode, pixels_sha256
-from sdgen.output import FOLDER, Output, Saved, place_pair, sidecar_text
+from sdgen import json_text, naming, pairs, pictures, whole_files
+from sdgen.errors import ImageError, InputError
+from sdgen.metadata import FORMATS, encode
+from sdgen.output import FOLDER, Output, sidecar_text
+from sdgen.pairs import Saved, is_whole, place_pair
 from sdgen.request import Request
 from sdgen.tasks import Task
 
@@ -78,11 +85,14 @@ class BatchFolder(Output):
                 f"no {{{min(timed)}}}; leave it out",
                 "name",
             )
+        self._old = naming.Template(self.template.text, old=True)
         self._changes = {name: value for name, value in (changes or {}).items() if value}
         if format != "png":  # Images that differ in their format alone would have one sidecar.
             self._changes["format"] = format
         self._force, self._retry, self._verify = force, retry_failed, verify
         self._stored: set[str] = set()
+        self._of_old: dict[Path, str] = {}
+        self._inode: tuple[int, int] | None = None
         self._claims: dict[str, filelock.BaseFileLock] = {}
 
     @property
@@ -93,6 +103,7 @@ class BatchFolder(Output):
     def prepare(self, images: int, bytes_each: int) -> None:
         """As ``Output.prepare``; also removes claims that killed processes left."""
         super().prepare(images, bytes_each)
+        self._inode = _inode(self.folder)
         for file in self.folder.glob(f"{whole_files.PREFIX}*{_LOCK}"):
             with contextlib.suppress(OSError, filelock.Timeout), _lock(file):
                 file.unlink()
@@ -125,21 +136,26 @@ class BatchFolder(Output):
             return None
         if not self.metadata:
             return Saved(path, None)
-        record = _read_json(beside)
+        record = pairs.read(beside)
         if record.get("job") != job or record.get("image") != path.name:
             return None
-        if self._verify and not _pixels_agree(path, record):
+        if self._verify and not pairs.agree(path, record):
             return None
         return Saved(path, beside)
 
     def failure(self, task: Task, request: Request) -> ImageError | None:
-        """Why a task has failed before; None where it has not, or shall be drawn again."""
+        """Why a task cannot be drawn, or has failed before; None where it is to be drawn."""
+        path = self.path(task, request)
+        if (conflict := self._conflict(path, task, request)) is not None:
+            return ImageError(conflict)
         if self._retry or self._force:
             return None
-        record = _read_json(self.path(task, request).with_suffix(FAILED))
-        if record.get("job") != self.identity(task):
-            return None
-        return ImageError(f"{record.get('error')} (in an earlier run; --retry-failed draws it again)")
+        for name in {path, self._named(self._old, task, request)}:
+            record = pairs.read(name.with_suffix(FAILED))
+            if record.get("job") == self.identity(task):
+                why = f"{record.get('error')} (in an earlier run; --retry-failed draws it again)"
+                return ImageError(why)
+        return None
 
     def claim(self, task: Task) -> bool:
         """Make a task ours until ``release``; False where another process draws it.
@@ -152,6 +168,7 @@ class BatchFolder(Output):
             return False
         lock = _lock(self.folder / f"{whole_files.PREFIX}{job[:32]}{_LOCK}")
         with whole_files.explained(self.folder):
+            self._require_folder()  # A lock would make a new one.
             try:
                 lock.acquire()
             except filelock.Timeout:
@@ -170,21 +187,35 @@ class BatchFolder(Output):
             lock.release()
 
     def save_task(self, task: Task, image: Image, created: datetime | None = None) -> Saved:
-        """Store the image of a task, in place of what may be left of an earlier one.
+        """Store the image of a task, in place of an earlier one, which stays until this one is whole.
 
         Raises:
-            OutputError: it cannot be stored, or another task's image is in the way.
+            OutputError: it cannot be stored.
+            ImageError: a file that is not the task's is in the way.
         """
         assert image.pixels is not None
         data = encode(image.pixels, self.format, image.request if self.metadata else None, image.details)
         job, path = self.identity(task), self.path(task, image.request)
+        beside = path.with_suffix(".json")
         created = created or datetime.now().astimezone()
         text = sidecar_text(image, path.name, self.format, created, job) if self.metadata else None
         temporary = self._temporary()
-        with whole_files.explained(self.folder), self._held(temporary):
-            self._make_room(path, job)
-            saved = place_pair(path, data, text, temporary)
-        self._stored.add(job)
+        with whole_files.explained(self.folder):
+            self._require_folder()
+            if (conflict := self._conflict(path, task, image.request)) is not None:
+                raise ImageError(conflict)
+            ours = [file for file in (path, beside) if os.path.lexists(file)]
+            with self._held(temporary, replacing=path in ours):
+                try:
+                    saved = place_pair(path, data, text, temporary, ours)
+                except FileExistsError:
+                    raise ImageError(f"{path} has come while it was drawn, and is not overwritten") from None
+            self._stored.add(job)
+            done_with = [beside] if text is None and beside in ours else []
+            for name in {path, self._named(self._old, task, image.request)}:
+                done_with.append(name.with_suffix(FAILED))
+            for file in done_with:
+                file.unlink(missing_ok=True)
         return saved
 
     def record_failure(self, task: Task, request: Request, error: ImageError) -> None:
@@ -195,61 +226,86 @@ class BatchFolder(Output):
         """
         record = {"job": self.identity(task), "error": str(error), "request": request.to_dict()}
         path = self.path(task, request).with_suffix(FAILED)
+        with whole_files.explained(self.folder):
+            self._require_folder()
         whole_files.write(path, f"{json.dumps(record, indent=2)}\n".encode(), replace=True)
 
     def path(self, task: Task, request: Request) -> Path:
-        """Where a task's image is stored; ``request`` as for ``find``."""
+        """Where a task's image is stored, or is from before names changed; ``request`` as for ``find``."""
+        path = self._named(self.template, task, request)
+        if not os.path.lexists(path):
+            old = self._named(self._old, task, request)
+            if self._is_old(old, self.identity(task)):
+                return old
+        return path
+
+    def clash(self, tasks: Iterable[Task]) -> tuple[Task, Task, Path] | None:
+        """Two tasks whose images would have one name, on a file system that knows no case; names that need
+        the model are not compared.
+        """
+        if self.needs_model:
+            return None
+        names: dict[str, Task] = {}
+        for task in tasks:
+            path = self._named(self.template, task, task.request)
+            other = names.setdefault(unicodedata.normalize("NFC", path.stem).casefold(), task)
+            if other is not task and self.identity(other) != self.identity(task):
+                return other, task, path
+        return None
+
+    def _named(self, template: naming.Template, task: Task, request: Request) -> Path:
         values = {**naming.fields(request), "n": task.number, "digest": self.identity(task)}
-        return self.folder / (self.template.stem(values) + FORMATS[self.format])
+        return self.folder / (template.stem(values) + FORMATS[self.format])
 
-    def _make_room(self, path: Path, job: str) -> None:
-        """Remove what a task's names have: what is torn, what --force replaces, why it failed."""
+    def _is_old(self, path: Path, job: str) -> bool:
+        """Whether a task's image is under the name that it had when digests were shorter."""
+        if self.metadata:
+            return pairs.read(path.with_suffix(".json")).get("job") == job
+        # Nothing says whose it is: it is that of the first that asks.
+        return is_whole(path) and self._of_old.setdefault(path, job) == job
+
+    def _conflict(self, path: Path, task: Task, request: Request) -> str | None:
+        """Why a task's image must not be stored under its name: there is a file that is not the task's."""
         beside = path.with_suffix(".json")
-        other = _read_json(beside).get("job", job)
-        if other != job:
-            raise OutputError(f"{path} is another task's image; add {{seed}} or {{n}} to --name")
-        # The sidecar goes first: without one, the image counts as not drawn.
-        for file in (beside, path, path.with_suffix(FAILED)):
-            file.unlink(missing_ok=True)
+        there = [file for file in (path, beside) if os.path.lexists(file)]
+        for file in there:
+            if not os.path.isfile(file):
+                return f"{file} is in the way, and is no file; move it"
+        record = pairs.read(beside) if beside in there else {}
+        if "job" in record:
+            if record["job"] == self.identity(task):
+                return None
+            return f"{path} is another task's image; add {{seed}} or {{n}} to --name"
+        # What a sidecar has that tells of no task is somebody's, unless it is damaged and its image is not.
+        if there and (record or path not in there or not self._draws(path, request)):
+            return f"{there[0]} is in the way, and nothing says that it is this task's; move it"
+        return None
 
-
-def is_whole(path: Path) -> bool:
-    """Whether an image file is there and has its format's beginning and end."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 12))
-            tail = file.read()
-    except OSError:
+    def _draws(self, path: Path, request: Request) -> bool:
+        """Whether an image without a sidecar is of a request."""
+        try:
+            picture = pictures.open_picture(path)
+        except InputError:
+            return False
+        inside = pictures.texts(picture).get("sdgen")
+        if inside is None:
+            size = (request.width, request.height)
+            return self._force and not self.metadata and picture.size == size
+        with contextlib.suppress(ValueError):
+            return pairs.request(json_text.parse_object(inside)) == request
         return False
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return tail == b"\0\0\0\0IEND\xaeB`\x82"
-    if head.startswith(b"RIFF"):
-        return head[8:] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 == size
-    return head.startswith(b"\xff\xd8") and tail.endswith(b"\xff\xd9")
+
+    def _require_folder(self) -> None:
+        """OSError where the folder is no longer the one that images were stored in."""
+        if self._inode is not None and _inode(self.folder) != self._inode:
+            reason = "it was moved or removed, and another is in its place, while images were drawn"
+            raise OSError(errno.ESTALE, reason, os.fspath(self.folder))
 
 
-def _pixels_agree(path: Path, record: Mapping[str, Any]) -> bool:
-    """Whether an image decodes, and to the pixels that its sidecar tells where its format keeps them."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError):
-        return False
-    return path.suffix != ".png" or pixels_sha256(pixels) == record.get("pixels_sha256")
+def _inode(folder: Path) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _lock(file: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(file, timeout=0, thread_local=False)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

@@ -18,7 +18,7 @@ from sdgen.stores import Store
 from sdgen.tasks import LOOKAHEAD, Feed, Rejected, Task
 
 if TYPE_CHECKING:
-    from sdgen.output import Saved
+    from sdgen.pairs import Saved
     from sdgen.pipeline import Pipeline
     from sdgen.render import Policy
     from sdgen.results import Image, Progress
@@ -197,7 +197,7 @@ class ModelRun:
                 return _Unusable(pair, image)
             else:
                 self._store.record_failure(task, image.request, image.error)
-        except OutputError as problem:
+        except (OutputError, ImageError) as problem:
             error = problem
         status = DRAWN if error is None else FAILED
         return Outcome(task, image.request, status, saved, image.seconds, error, image.warnings)

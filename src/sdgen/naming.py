@@ -6,14 +6,31 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdgen.errors import InputError
 from sdgen.request import Request
 
-_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8, "digest": 10}
+DIGEST, OLD_DIGEST = 16, 10
+"""Hexadecimal digits of a digest in a name, and how many sdgen wrote before. A million names that differ in
+their digest alone meet with a probability of 3e-8, where ten digits meet with one of 0.37."""
+
+_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8}
 _NUMBERS = {"n": 9, "seed": 19, "steps": 4, "guidance": 12, "width": 4, "height": 4}
+_SHAPES = {
+    "slug": "[a-z0-9-]{1,60}",
+    "prompt": ".{0,100}",
+    "model": "[a-z0-9.-]{1,60}",
+    "sampler": "[a-z0-9-]{0,16}",
+    "date": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "time": "[0-9]{2}-[0-9]{2}-[0-9]{2}",
+    "digest": f"[0-9a-f]{{{OLD_DIGEST},{DIGEST}}}",
+    "guidance": "[0-9.e+-]+",
+}
+"""What a field becomes, as a regular expression; what is not here becomes digits."""
+
+_DATE = re.compile(r"(?:19|20)[0-9]{2}(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 FIELDS = (
     "n",
     "slug",
@@ -59,14 +76,16 @@ class Template:
 
     Args:
         text: literal text and fields of ``FIELDS``. It names a file, not a path.
+        old: make names as sdgen did when a digest had ``OLD_DIGEST`` digits or fewer.
 
     Raises:
         InputError: a field is unknown, a brace is alone, the text holds what a file name cannot, or names
             would be too long.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, old: bool = False) -> None:
         self.text = text
+        self._texts = {**_TEXTS, "digest": OLD_DIGEST} if old else _TEXTS
         try:
             self._parts = list(string.Formatter().parse(text))
         except ValueError as error:
@@ -77,6 +96,7 @@ class Template:
         self._text_limit = self._measure(literals)
         self.fields = frozenset(field for _, field, _, _ in self._parts if field is not None)
         self.numbered = "n" in self.fields
+        self._made = re.compile("".join(self._shapes()), re.IGNORECASE | re.DOTALL)
 
     def stem(self, values: Mapping[str, Any]) -> str:
         """The file name without its ending: at most 200 bytes, never hidden, no device of Windows.
@@ -87,22 +107,49 @@ class Template:
         stem = ""
         for literal, field, spec, _ in self._parts:
             stem += literal
-            if field in _TEXTS:
-                stem += _cut(str(values[field]), min(self._text_limit, _TEXTS[field]))
+            if field in self._texts:
+                stem += _cut(str(values[field]), min(self._text_limit, self._texts[field]))
+            elif field == "digest":
+                stem += str(values[field])[:DIGEST]
             elif field is not None:
                 stem += format(values[field], spec or {"n": "04", "guidance": "g"}.get(field, ""))
         stem = stem.strip(". ")
         return f"{stem}_" if _RESERVED.fullmatch(stem) else stem or "image"
 
-    def number(self, stem: str) -> int | None:
-        """The number ``n`` in a name that this template could have made, or None."""
-        pattern = ""
-        for literal, field, _, _ in self._parts:
-            pattern += re.escape(literal)
-            if field is not None:
-                pattern += r"0*([0-9]{1,9})" if field == "n" and "([0-9]" not in pattern else ".*"
-        found = re.fullmatch(pattern, stem, re.IGNORECASE)
-        return int(found[1]) if found and self.numbered else None
+    def number(self, stem: str, recorded: Mapping[str, Any] | None = None) -> int | None:
+        """The number ``n`` in a name that this template could have made, or None.
+
+        Args:
+            stem: the name without its ending, in any case.
+            recorded: ``fields`` of the request of which the file tells, where it does; the name must be the
+                one that they give. Otherwise a date in the number's place is taken for no number.
+        """
+        found = self._made.fullmatch(stem)
+        if not found or not self.numbered:
+            return None
+        texts, start = found.groupdict(), found.start("n")
+        number = int(texts["n"])
+        if recorded is None:
+            return None if _DATE.match(stem, start) else number
+        when = {name: text for name, text in texts.items() if name in ("date", "time")}
+        values: dict[str, Any] = {**recorded, **when, "n": number}
+        if recorded["digest"].startswith(texts.get("digest", "").lower()):
+            values["digest"] = texts.get("digest")  # It may have as few digits as earlier names.
+        return number if self.stem(values).casefold() == stem.casefold() else None
+
+    def _shapes(self) -> Iterator[str]:
+        """Regular expressions of the template's parts, a group for the first of each field."""
+        seen = set()
+        for literal, field, spec, _ in self._parts:
+            yield re.escape(literal)
+            if field is None:
+                continue
+            shape = _SHAPES.get(field, "[0-9]+")
+            if field == "n":
+                width = int((spec or "4").lstrip("0") or 1)
+                shape = f"(?=[0-9]{{{width}}})0*[0-9]{{1,9}}"
+            yield f"(?:{shape})" if field in seen else f"(?P<{field}>{shape})"
+            seen.add(field)
 
     def _measure(self, literals: str) -> int:
         """How many bytes each text field may have, so that no name is too long."""
@@ -115,10 +162,12 @@ class Template:
             if field not in FIELDS:
                 raise self._refused(f"unknown field {{{field}}}; the fields are {', '.join(FIELDS)}")
             width = _WIDTH.fullmatch(spec or "")
-            if width is None or (spec and field in _TEXTS):
+            if width is None or (spec and field in (*_TEXTS, "digest")):
                 raise self._refused(f"{{{field}:{spec}}}: only numbers take a width, such as {{n:06}}")
-            if field in _TEXTS:
+            if field in self._texts:
                 texts += 1
+            elif field == "digest":
+                left -= DIGEST
             else:
                 left -= max(_NUMBERS[field], int(width[1] or 0))
         limit = left // texts if texts else left

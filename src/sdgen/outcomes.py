@@ -9,7 +9,7 @@ from sdgen.request import Request
 from sdgen.tasks import Task
 
 if TYPE_CHECKING:
-    from sdgen.output import Saved
+    from sdgen.pairs import Saved
 
 DRAWN, KEPT, FAILED = "drawn", "kept", "failed"
 """What can become of a task; kept is an image that was there already."""

@@ -8,18 +8,18 @@ name is whole. A temporary file also reserves its number, so that several proces
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sdgen import naming, whole_files
+from sdgen import naming, pairs, whole_files
 from sdgen.errors import InputError, OutputError
 from sdgen.metadata import FORMATS, encode, sidecar
+from sdgen.pairs import Saved, place_pair, waiting_for
 from sdgen.request import Request
 from sdgen.whole_files import PREFIX, SUFFIX
 
@@ -32,14 +32,6 @@ FOLDER = Path("outputs")
 _ENDINGS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Saved:
-    """Where an image is: its file and its sidecar, None where none was wanted."""
-
-    path: Path
-    sidecar: Path | None
-
-
 class Output:
     """Where the images of one run go: a folder with a name template, or one file.
 
@@ -49,6 +41,7 @@ class Output:
         format: a name of ``metadata.FORMATS``.
         metadata: whether to write text into images and sidecars beside them.
         file_name: the one file of that folder, instead of a template.
+        overwrite: let an image of that name, and its sidecar, give way once the new one is whole.
     """
 
     def __init__(
@@ -58,14 +51,18 @@ class Output:
         format: str = "png",
         metadata: bool = True,
         file_name: str | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.folder = folder
         self.template = naming.Template(template)
         self.format = format
         self.metadata = metadata
         self.file_name = file_name
+        self.overwrite = overwrite
         self._number = 0
+        self._no_numbers: set[str] = set()
         self._temporaries: tuple[Path, ...] = ()
+        self._replacing = False
 
     def prepare(self, images: int, bytes_each: int) -> None:
         """Make the folder and find out, before anything is drawn, whether images can be stored there.
@@ -82,6 +79,7 @@ class Output:
             raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
         with whole_files.explained(self.folder):
             whole_files.make_folder(self.folder)
+            pairs.complete(self.folder)
             whole_files.remove_stale(self.folder)
             free = shutil.disk_usage(self.folder).free
             if self.file_name is not None:
@@ -104,28 +102,42 @@ class Output:
         created = created or datetime.now().astimezone()
         with whole_files.explained(self.folder), self._claim(image.request, created) as (name, temporary):
             record = sidecar_text(image, name, self.format, created) if self.metadata else None
-            return place_pair(self.folder / name, data, record, temporary)
+            path = self.folder / name
+            gives_way = self._gives_way(path) if self.overwrite else ()
+            saved = place_pair(path, data, record, temporary, gives_way)
+            for file in gives_way:
+                if file not in (path, saved.sidecar):
+                    file.unlink(missing_ok=True)
+        return saved
 
     def abandon(self) -> None:
         """Remove the temporary files of a ``save`` that will not be finished, before leaving the process."""
         for file in self._temporaries:
-            with contextlib.suppress(OSError):
+            try:
                 file.unlink()
+            except FileNotFoundError:
+                if self._replacing:  # The image has its name: the sidecar waits for the next run to name it.
+                    return
+            except OSError:
+                pass
 
     @contextlib.contextmanager
     def _claim(self, request: Request, created: datetime) -> Iterator[tuple[str, Path]]:
         """A free file name, and the temporary file that keeps it ours until the block ends."""
         name, temporary = self._reserve(request, created)
-        with self._held(temporary):
+        with self._held(temporary, replacing=self.overwrite):
             yield name, temporary
 
     @contextlib.contextmanager
-    def _held(self, temporary: Path) -> Iterator[None]:
+    def _held(self, temporary: Path, replacing: bool = False) -> Iterator[None]:
         """Remove a temporary file and what waits beside it when the block, or the process, ends.
 
         Once, and the temporary file last: a name that is free again may be another process's reservation.
+        One that is to replace a file reserves nothing, and comes first: see ``abandon``.
         """
-        self._temporaries = (waiting_for(temporary), temporary)
+        waiting = waiting_for(temporary)
+        self._replacing = replacing
+        self._temporaries = (temporary, waiting) if replacing else (waiting, temporary)
         try:
             yield
         finally:
@@ -165,53 +177,67 @@ class Output:
     def _taken(self, stem: str) -> int:
         """0 where the stem and its number are free, else the highest number that is in use."""
         with os.scandir(self.folder) as entries:
-            stems = {os.path.splitext(entry.name)[0].casefold() for entry in entries}
+            stems = {os.path.splitext(entry.name)[0] for entry in entries}
         if self.template.numbered:
-            highest = max((self.template.number(name) or 0 for name in stems), default=0)
-            if highest >= self._number:
-                return highest
-        return self._number if stem.casefold() in stems else 0
+            numbers = {name: self.template.number(name) or 0 for name in stems - self._no_numbers}
+            for name in sorted(numbers, key=numbers.__getitem__, reverse=True):
+                if numbers[name] < self._number:
+                    break
+                if self.template.number(name, self._recorded(name)) is not None:
+                    return numbers[name]
+                self._no_numbers.add(name)
+        taken = {name.casefold() for name in stems}
+        return self._number if stem.casefold() in taken else 0
+
+    def _recorded(self, stem: str) -> dict[str, Any] | None:
+        """The template's fields of an image of ours, as its sidecar has them."""
+        request = pairs.request(pairs.read(self.folder / f"{stem}.json"))
+        return None if request is None else naming.fields(request)
 
     def _refuse_taken(self, file_name: str) -> None:
         path = self.folder / file_name
+        if self.overwrite:
+            self._gives_way(path)
+            return
         for file in (path, path.with_suffix(".json")) if self.metadata else (path,):
-            with contextlib.suppress(FileNotFoundError):
-                file.lstat()
+            if _is_there(file):
                 raise OutputError(
                     f"{file} is already there and is not overwritten; give another name with -o"
                 )
+
+    def _gives_way(self, path: Path) -> list[Path]:
+        """The files that a new image takes the place of: what has its name, and the sidecar of that.
+
+        Raises:
+            OutputError: one is no file, or is no sidecar of that image.
+        """
+        beside = path.with_suffix(".json")
+        there = [file for file in (path, beside) if _is_there(file)]
+        for file in there:
+            if not os.path.isfile(file):
+                raise OutputError(f"{file} is no file, and is not overwritten; give another name with -o")
+        if beside not in there:
+            return there
+        record = pairs.read(beside)
+        if str(record.get("schema")).startswith("sdgen-sidecar-") and record.get("image") == path.name:
+            return there
+        if self.metadata:
+            raise OutputError(
+                f"{beside} is not the sidecar of {path.name}, and is not overwritten; give another name with "
+                "-o, or --no-metadata"
+            )
+        return [file for file in there if file != beside]
 
     def _temporary(self) -> Path:
         return whole_files.temporary(self.folder)
 
 
-def place_pair(path: Path, data: bytes, record: bytes | None, temporary: Path) -> Saved:
-    """Give an image and its sidecar their names, the image first; neither replaces a file.
-
-    Args:
-        path: of the image.
-        data: the image file's bytes.
-        record: the sidecar's; None for no sidecar.
-        temporary: a file in the same folder to write to; another is written beside it (``waiting_for``). The
-            caller removes both.
-
-    Raises:
-        OSError: as the system says; FileExistsError where a name is taken. Neither file is there then.
-    """
-    waiting = waiting_for(temporary)
-    whole_files.write_synced(temporary, data)
-    if record is not None:
-        whole_files.write_synced(waiting, record)
-    whole_files.place(temporary, path)
-    beside = path.with_suffix(".json")
-    if record is not None:
-        try:
-            whole_files.place(waiting, beside)
-        except OSError:
-            path.unlink()
-            raise
-    whole_files.sync_folder(path.parent)
-    return Saved(path, None if record is None else beside)
+def _is_there(path: Path) -> bool:
+    """Whether a name is taken, be it by a link to nothing. OSError where it could not even be looked for."""
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()
+        return True
+    return False
 
 
 def sidecar_text(
@@ -231,11 +257,6 @@ def sidecar_text(
         job=job,
     )
     return f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()
-
-
-def waiting_for(temporary: Path) -> Path:
-    """Where the sidecar is written before it gets its name."""
-    return temporary.with_name(temporary.name.removesuffix(SUFFIX) + "-json" + SUFFIX)
 
 
 def is_file_name(target: str, option: str = "-o") -> bool:

@@ -10,7 +10,7 @@ from sdgen.request import Request
 from sdgen.tasks import Task
 
 if TYPE_CHECKING:
-    from sdgen.output import Saved
+    from sdgen.pairs import Saved
     from sdgen.results import Image
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import functools
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sdgen.errors import OutputError
@@ -19,6 +21,10 @@ _STALE = 3600.0
 """Seconds after which a temporary file is taken for one that a killed process left."""
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+"""Of Linux: fcntl.h and linux/fs.h."""
 
 
 def temporary(folder: Path) -> Path:
@@ -35,7 +41,12 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def place(temporary: Path, path: Path) -> None:
-    """Give a finished file its name in one step; FileExistsError where the name is taken."""
+    """Give a finished file its name in one step; FileExistsError where the name is taken.
+
+    The name has the whole file or none at any moment. Where neither links nor ``_rename_to_new`` can be had,
+    a file that comes under that name in the same moment, from a program that knows nothing of sdgen, is
+    replaced.
+    """
     if os.name == "nt":
         os.rename(temporary, path)
         return
@@ -44,9 +55,34 @@ def place(temporary: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A file system without hard links: the name is taken with an empty file, then replaced.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        os.replace(temporary, path)
+        _rename_to_new(temporary, path)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """``place`` on a file system without hard links."""
+    rename = _renameat2()
+    if rename is not None:
+        names = (_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path))
+        if rename(*names, _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _NO_SUCH_RENAME:
+            raise OSError(number, os.strerror(number), os.fspath(temporary), None, os.fspath(path))
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+    os.replace(temporary, path)
+
+
+@functools.cache
+def _renameat2() -> Callable[..., int] | None:
+    """Linux's rename that replaces nothing, which Python does not offer; None where there is none."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return None
+    rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    rename.restype = ctypes.c_int
+    return rename  # type: ignore[no-any-return,unused-ignore]
 
 
 def sync_folder(folder: Path) -> None:

@@ -175,8 +175,10 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         return ExitCode.USAGE
     if not items and not entries.elsewhere:
         raise _no_prompt(values)
-    if entries.repeats:
-        display.say(f"{entries.repeats} entries repeat others and are drawn once")
+    distinct = _distinct(tasks, store)
+    if repeats := entries.repeats + len(tasks) - len(distinct):
+        display.say(f"{repeats} entries repeat others and are drawn once")
+    tasks, run.report.planned = distinct, len(items) - len(tasks) + len(distinct)
     if values["dry_run"]:
         batch_plan.show(tasks, store, values["batch_size"], values["json"], values["embedding"])
         return ExitCode.OK
@@ -311,6 +313,23 @@ def _entries(values: dict[str, Any]) -> Entries:
 def _no_prompt(values: Mapping[str, Any]) -> InputError:
     files = ["stdin" if file == STDIN else file for file in values["prompts"]]
     return InputError(f"there is no prompt in {', '.join(files)}", "prompts")
+
+
+def _distinct(tasks: list[Task], store: BatchFolder) -> list[Task]:
+    """The tasks, without those that are the same image as an earlier one in other words.
+
+    Raises:
+        InputError: two would be stored under one name.
+    """
+    found = {store.identity(task): task for task in reversed(tasks)}
+    distinct = [task for task in tasks if found[store.identity(task)] is task]
+    if (clash := store.clash(distinct)) is not None:
+        one, other, path = clash
+        raise InputError(
+            f"{one.source} and {other.source} would both be stored as {path.name}; add {{n}} to --name",
+            "name",
+        )
+    return distinct
 
 
 def _sheet(values: dict[str, Any], images: int | None) -> Sheet | None:
