@@ -14,6 +14,9 @@ SOFTWARE, USER_COMMENT, MAKER_NOTE = 0x0131, 0x9286, 0x927C
 FOLDER = 0x8769
 """Tag of the place of the folder where the last two belong."""
 
+MOST_BYTES = 4_000_000
+"""Of a block that are looked at."""
+
 _TEXT_TYPES = (1, 2, 7)
 _TYPES = dict.fromkeys((SOFTWARE, USER_COMMENT, MAKER_NOTE), _TEXT_TYPES) | {FOLDER: (4, 13)}
 """Types of values (TIFF 6.0, section 2) that a tag may have: bytes, ASCII and undefined; LONG and IFD."""
@@ -27,7 +30,7 @@ def fields(block: bytes) -> dict[int, str]:
     Args:
         block: a TIFF file, with or without "Exif" before it.
     """
-    block = block.removeprefix(b"Exif\0\0")
+    block = block[:MOST_BYTES].removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         return {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sdgen import exif, user_files
+from sdgen import containers, exif, user_files
 from sdgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
 
 MOST_PIXELS = 8192 * 8192
 """Of an image that is read: four times the area of the largest that sdgen draws."""
+
+MOST_WEBP_PIXELS = 8192 * 4096
+"""Of a WebP, for which Pillow takes four times the memory of the picture."""
+
+MOST_TEXT = 1_000_000
+"""Characters of a text in an image that are read: fifty times the longest prompt."""
 
 MOST_BYTES = 256_000_000
 """Of a file that is read."""
@@ -36,16 +43,13 @@ def open_picture(path: Path) -> Image.Image:
     Raises:
         InputError: the file is not there, too large, damaged or no such image.
     """
-    file = open_file(path, MOST_BYTES)
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with file, warnings.catch_warnings():
-            # Pillow warns of sizes above its own limit; ours is below it.
-            warnings.simplefilter("ignore")
-            picture: Image.Image = Image.open(file, formats=_FORMATS)
+        with _opened(path) as picture:
             width, height = picture.size
-            if width * height <= MOST_PIXELS:
+            most = MOST_WEBP_PIXELS if picture.format == "WEBP" else MOST_PIXELS
+            if width * height <= most:
                 picture.load()
                 # PNG's text may come after the pixels, and is read here, while the file is open.
                 getattr(picture, "text", None)
@@ -54,11 +58,31 @@ def open_picture(path: Path) -> Image.Image:
         if isinstance(error, UnidentifiedImageError):
             raise InputError(f"{path} is not a PNG, WebP or JPEG image") from None
         raise InputError(f"{path} has too many pixels; the most is {MOST_PIXELS}") from None
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly every class of error on damaged files.
         raise InputError(f"{path} is damaged and cannot be decoded: {error}") from None
-    raise InputError(f"{path} is {width}x{height}, too many pixels; the most is {MOST_PIXELS}")
+    raise InputError(f"{path} is {width}x{height}, too many pixels; the most is {most}")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture that is not decoded yet, while its file is open.
+
+    Raises:
+        InputError: as ``open_file``, and where the file holds more than an image needs.
+        Exception: as Pillow does for what is no image.
+    """
+    from PIL import Image
+
+    with open_file(path, MOST_BYTES) as file, warnings.catch_warnings():
+        # Pillow warns of sizes above its own limit; ours is below it.
+        warnings.simplefilter("ignore")
+        try:
+            containers.check(file)
+        except ValueError as error:
+            raise InputError(f"{path} is not read: {error}") from None
+        yield Image.open(file, formats=_FORMATS)
 
 
 def texts(picture: Image.Image) -> dict[str, str]:
@@ -68,9 +92,9 @@ def texts(picture: Image.Image) -> dict[str, str]:
     ``sdgen``, which is how sdgen and AUTOMATIC1111 write WebP and JPEG. Fooocus' MakerNote, which names the
     form of its UserComment, is ``fooocus_scheme``, as in its PNGs.
     """
-    found = {str(name): _as_utf8(text) for name, text in getattr(picture, "text", {}).items()}
+    found = {str(name): _as_utf8(text[:MOST_TEXT]) for name, text in getattr(picture, "text", {}).items()}
     if isinstance(comment := picture.info.get("comment"), bytes):
-        found["Comment"] = comment.decode("utf-8", errors="replace")
+        found["Comment"] = comment[:MOST_TEXT].decode("utf-8", errors="replace")
     fields = _exif(picture)
     note = fields.get(exif.MAKER_NOTE, "")
     for name, text in (
@@ -84,12 +108,9 @@ def texts(picture: Image.Image) -> dict[str, str]:
 
 def is_sheet(path: Path) -> bool:
     """Whether a file is a contact sheet of sdgen's."""
-    from PIL import Image
-
     try:
-        with open_file(path, MOST_BYTES) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _exif(Image.open(file, formats=_FORMATS)).get(exif.SOFTWARE) == SHEET
+        with _opened(path) as picture:
+            return _exif(picture).get(exif.SOFTWARE) == SHEET
     except Exception:  # As in open_picture.
         return False
 

@@ -1,0 +1,90 @@
+"""Bounds on what lies in image files, and the files of people that lie within them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from stand_in import REQUEST, draw
+
+from sdgen import containers, metadata, pictures
+from sdgen.errors import InputError
+
+
+def jpeg(size: tuple[int, int] = (64, 64), **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(metadata.encode(draw(REQUEST), format, REQUEST) for format in metadata.FORMATS),
+        jpeg(progressive=True),
+        jpeg(restart_marker_blocks=1),
+        # What cameras put behind the end: another picture, a film.
+        jpeg() + jpeg() * 100,
+        jpeg() + b"\xff\xda\0\2" * 10_000,
+        # A thumbnail within a segment has scans of its own.
+        jpeg(exif=b"Exif\0\0" + jpeg(progressive=True) * 20),
+        jpeg(icc_profile=b"\xff\xda\0\2" * 100_000),
+        b"",
+        b"\xff\xd8",
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)
+def test_what_people_have_is_within_bounds(data: bytes) -> None:
+    file = io.BytesIO(data)
+    containers.check(file)
+    assert file.tell() == 0
+
+
+def test_a_marker_across_two_blocks_is_seen() -> None:
+    """64 scans, and in front of the last a run of pixels that ends at every place of a block's end."""
+    scan = b"\xff\xda\0\2"
+    for extra in range(-3, 4):
+        filling = b"\0" * (containers._BLOCK - 4 + extra)
+        file = io.BytesIO(b"\xff\xd8" + scan * containers.MOST_SCANS + filling + scan)
+        with pytest.raises(ValueError, match="more than 64 scans"):
+            containers.check(file)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"\xff\xd8" + b"\xff\xee\0\2" * 5000, "more than 4096 segments"),
+        (b"\xff\xd8" + b"\xff\xee\xff\xff" + bytes(65_533) * 1, None),
+        (b"\xff\xd8" + (b"\xff\xee\xff\xff" + bytes(65_533)) * 300, "bytes before its pixels"),
+        (b"\xff\xd8" + b"\xff" * 5000 + jpeg()[2:], "bytes between its segments"),
+        (b"\xff\xd8" + b"\xff\xd0" * 3000 + jpeg()[2:], "bytes between its segments"),
+        (jpeg()[:-2] + b"\xff\xda\0\2" * 100, "more than 64 scans"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0prVt\0\0\0\0" * 70_000, "more than 65536 chunks"),
+        (b"\x89PNG\r\n\x1a\n" + b"\1\0\0\0tEXt", "a chunk of 16777216 bytes, and no pixels in it"),
+        (b"\x89PNG\r\n\x1a\n" + b"\1\0\0\0IDAT", None),
+    ],
+)
+def test_what_decoders_would_walk_over_is_bounded(data: bytes, sentence: str | None) -> None:
+    if sentence is None:
+        containers.check(io.BytesIO(data))
+        return
+    with pytest.raises(ValueError, match=sentence):
+        containers.check(io.BytesIO(data))
+
+
+def test_a_refused_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg()[:-2] + b"\xff\xda\0\2" * 100)
+    with pytest.raises(InputError, match=r"a\.jpg is not read: it has more than 64 scans"):
+        pictures.open_picture(tmp_path / "a.jpg")
+
+
+def test_a_text_of_any_length_is_cut(tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("parameters", "ab\n" * 4_000_000)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    (text,) = pictures.texts(pictures.open_picture(tmp_path / "a.png")).values()
+    assert len(text) == pictures.MOST_TEXT
