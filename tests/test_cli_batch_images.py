@@ -9,6 +9,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import filelock
 import pytest
 import stand_in
 from batch_command import files, images, run, statuses, summary
@@ -388,3 +389,44 @@ def test_a_pipe_in_the_folder_is_not_waited_for(sdgen: Command) -> None:
     result = within(20, lambda: run(sdgen, "--verify"))
     assert result.exit_code == ExitCode.NONE_DRAWN
     assert result.stderr.count("is in the way, and is no file; move it") == 4
+
+
+@pytest.mark.parametrize("fate", ["renamed", "removed", "replaced"])
+def test_a_folder_that_goes_ends_the_run_and_none_takes_its_place(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    draw, folder = stand_in.Pipeline.draw, Path("outputs")
+
+    def drawn(self: stand_in.Pipeline, jobs: list[stand_in.Job], size: int, jit: bool) -> object:
+        if jobs[0].request.prompt == "a cat":
+            shutil.rmtree(folder) if fate == "removed" else folder.rename("moved")
+            if fate == "replaced":
+                folder.mkdir()
+        return draw(self, jobs, size, jit)
+
+    monkeypatch.setattr(stand_in.Pipeline, "low_memory", True)  # Nothing is stored while something is drawn.
+    monkeypatch.setattr(stand_in.Pipeline, "draw", drawn)
+    result = run(sdgen, text="a fox\na cat\na bird\na dog\n")
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert result.stderr.count("error: ") == 1
+    assert "error: outputs was moved or removed while images were drawn" in result.stderr
+    assert "1 of 4 images drawn" in result.stderr
+    assert files() == [] and folder.exists() == (fate == "replaced")
+    assert fate == "removed" or len(images("moved")) == 1
+
+
+def test_a_folder_that_goes_while_an_image_is_claimed_is_not_made_again(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = filelock.FileLock.acquire
+    run(sdgen, text="a fox\n")
+
+    def acquired(lock: filelock.FileLock, *arguments: object) -> object:
+        Path("outputs").rename("moved")
+        return acquire(lock, *arguments)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquired)
+    result = run(sdgen)
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert "error: outputs was moved or removed" in result.stderr
+    assert not Path("outputs").exists()

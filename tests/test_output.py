@@ -307,3 +307,14 @@ def test_a_killed_process_leaves_no_torn_file(tmp_path: Path) -> None:
         with Picture.open(path.with_suffix(".png")) as picture:
             digest = hashlib.sha256(picture.tobytes()).hexdigest()
         assert json.loads(path.read_text())["pixels_sha256"] == digest
+
+
+def test_dates_and_seeds_of_earlier_names_are_no_numbers(tmp_path: Path) -> None:
+    for template in ("{date}-{slug}-{seed}", "{seed}-{slug}-{steps}"):
+        output = ready(Output(tmp_path, template))
+        output.save(image("a fox 3", seed=123_456))
+    (tmp_path / "2027-a-fox.png").touch()
+    output = ready(Output(tmp_path))
+    assert [output.save(image(seed=seed)).path.name[:5] for seed in range(3)] == ["0001-", "0002-", "0003-"]
+    (tmp_path / "0001-a-red-fox-0.png").rename(tmp_path / "0050-a-red-fox-0.png")
+    assert output.save(image()).path.name.startswith("0051-")

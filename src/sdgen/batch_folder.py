@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from sdgen import json_text, naming, pairs, pictures, whole_files
-from sdgen.errors import ImageError, InputError
+from sdgen.errors import ImageError, InputError, OutputError
 from sdgen.metadata import FORMATS, encode
 from sdgen.output import FOLDER, Output, sidecar_text
 from sdgen.pairs import Saved, is_whole, place_pair
@@ -161,20 +160,28 @@ class BatchFolder(Output):
         """Make a task ours until ``release``; False where another process draws it.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or has gone.
         """
         job = self.identity(task)
         if job in self._claims:
             return False
         lock = _lock(self.folder / f"{whole_files.PREFIX}{job[:32]}{_LOCK}")
         with whole_files.explained(self.folder):
-            self._require_folder()  # A lock would make a new one.
+            self._require_folder()
             try:
                 lock.acquire()
             except filelock.Timeout:
                 return False
             except NotImplementedError:  # A file system without locks: the names alone keep processes apart.
                 pass
+            try:
+                self._require_folder()
+            except OutputError:  # It went just now, and filelock made another for the lock.
+                with contextlib.suppress(OSError):
+                    os.unlink(lock.lock_file)
+                    self.folder.rmdir()
+                lock.release()
+                raise
         self._claims[job] = lock
         return True
 
@@ -296,10 +303,20 @@ class BatchFolder(Output):
         return False
 
     def _require_folder(self) -> None:
-        """OSError where the folder is no longer the one that images were stored in."""
-        if self._inode is not None and _inode(self.folder) != self._inode:
-            reason = "it was moved or removed, and another is in its place, while images were drawn"
-            raise OSError(errno.ESTALE, reason, os.fspath(self.folder))
+        """Refuse a folder that is no longer the one that images were stored in.
+
+        Raises:
+            OutputError: it is not there, or it is another.
+        """
+        try:
+            if self._inode in (None, _inode(self.folder)):
+                return
+        except FileNotFoundError:
+            pass
+        raise OutputError(
+            f"{self.folder} was moved or removed while images were drawn; move it back, or choose another "
+            "folder with -o"
+        )
 
 
 def _inode(folder: Path) -> tuple[int, int]:
