@@ -10,6 +10,7 @@ import click
 from sdgen import models
 from sdgen.cli import edge, plan, streams
 from sdgen.cli.command import Command
+from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
 from sdgen.cli.progress import Display
 from sdgen.cli.run import Run, show_licence, space
@@ -66,7 +67,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     model = values["model"] or models.DEFAULT
     requests = plan.requests(values, model)
     output = plan.destination(values)
-    models.locate(model)
+    locate(model, quiet=values["quiet"], no_input=values["no_input"])
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))
     sheet = None
