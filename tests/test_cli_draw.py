@@ -198,7 +198,7 @@ def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: byt
         (["-o", "fox.png", "--format", "webp"], "-o and --format name different formats"),
         (["-o", "fox.bmp"], ".bmp is not an image format"),
         (["-o", ""], "-o is empty"),
-        (["--eta", "0.5", "--sampler", "euler"], "--eta is for the sampler ddim"),
+        (["--eta", "0.5", "--sampler", "euler"], "--eta is for the samplers ddim and tcd"),
         (["--steps", "0"], "steps must be 1 to 1000, not 0"),
         (["--steps", "1001"], "steps must be 1 to 1000, not 1001"),
         (["--steps", "ten"], "'ten' is not a whole number"),

@@ -11,7 +11,7 @@ import pytest
 
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.schedule import NoiseSchedule
-from sdgen.diffusion.spacing import exponential, karras
+from sdgen.diffusion.spacing import beta, beta_quantiles, exponential, karras
 from sdgen.errors import CheckpointError, InputError
 
 GOLDEN = np.load(Path(__file__).parent / "golden/schedules.npz")
@@ -119,7 +119,6 @@ def test_a_schedule_that_cannot_be_read_is_named(setting: str, value: Any) -> No
         ("timestep_type", "continuous"),
         ("lambda_min_clipped", -5.1),
         ("final_sigmas_type", "median"),
-        ("use_beta_sigmas", True),
         ("use_lu_lambdas", True),
         ("use_flow_sigmas", True),
     ],
@@ -145,7 +144,7 @@ def test_a_sampler_setting_that_is_no_such_number_is_named(sampler: str, setting
 
 
 def test_a_schedule_of_the_user_overrides_the_checkpoints_curve() -> None:
-    own = sampler_table({**BASE, "use_beta_sigmas": True}, "euler", 10, "karras")
+    own = sampler_table({**BASE, "use_exponential_sigmas": True}, "euler", 10, "karras")
     np.testing.assert_array_equal(own.mix, sampler_table(BASE, "euler", 10, "karras").mix)
 
 
@@ -154,3 +153,30 @@ def test_too_many_steps_are_refused() -> None:
         sampler_table(BASE, "euler", 1001)
     with pytest.raises(InputError, match="too many"):
         sampler_table(BASE, "ddim", 1000)  # leading spacing from 1 would pass timestep 999
+
+
+def test_beta_levels_lie_at_the_quantiles_of_the_distribution() -> None:
+    p = np.array([0.0, 0.01, 0.25, 0.5, 0.9, 0.999, 1.0])
+    # scipy.stats.beta.ppf(p, 0.6, 0.6)
+    expected = [0, 8.61238822e-04, 1.75680379e-01, 0.5, 0.960415594, 0.999981441, 1]
+    np.testing.assert_allclose(beta_quantiles(p), expected, rtol=1e-6)
+    levels = beta(0.03, 14.6, 9)
+    np.testing.assert_allclose(levels[[0, 4, 8]], [14.6, 7.315, 0.03])
+
+
+def test_simple_takes_every_so_many_timesteps_from_the_last() -> None:
+    assert sampler_table(BASE, "euler", 4, "simple").timesteps.tolist() == [999, 749, 499, 249]
+    assert sampler_table(BASE, "dpmpp-2m", 3, "simple").timesteps.tolist() == [999, 666, 333]
+
+
+def test_align_your_steps_visits_the_published_timesteps_at_ten_steps() -> None:
+    # diffusers' AysSchedules["StableDiffusionTimesteps"]
+    published = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
+    timesteps = sampler_table(BASE, "euler", 10, "align-your-steps").timesteps
+    np.testing.assert_allclose(timesteps, published, atol=1)
+
+
+def test_align_your_steps_is_refused_for_a_model_with_less_noise() -> None:
+    with pytest.raises(InputError, match=r"align-your-steps.*14\.6") as caught:
+        sampler_table({**BASE, "beta_end": 0.002}, "euler", 10, "align-your-steps")
+    assert caught.value.field == "schedule"

@@ -59,7 +59,8 @@ class KerasCvPipeline(Pipeline):
     @cached_property
     def model(self) -> Any:
         """keras_cv's stock model for pictures of the model's own size."""
-        return self._stock_model(*self._native_size())
+        size = self._native_size()
+        return self._stock_model(size, size)
 
     @property
     def compilations(self) -> int:

@@ -25,9 +25,11 @@ from sdgen.decoding import PictureDecoder
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import InputError
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.own_sampler import own_sampler
 from sdgen.request import Request
 from sdgen.results import Denoised, Image, Job, Progress
-from sdgen.sampling import SAMPLER_OF_SCHEDULER, request_table, table_shortcuts
+from sdgen.sampler_names import WITH_ETA
+from sdgen.sampling import request_table, table_shortcuts
 
 if TYPE_CHECKING:
     from sdgen.networks.stable_diffusion import StableDiffusion
@@ -68,6 +70,7 @@ class Pipeline:
         low_memory: bool = False,
     ) -> None:
         self.checkpoint, self.entry = checkpoint, entry
+        self._own_sampler = own_sampler(checkpoint.scheduler)
         self.backend, self.device, self.dtype = backends.active(), device, dtype
         self.low_memory = low_memory
         self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
@@ -113,8 +116,8 @@ class Pipeline:
         backends.leave_gpu_to_jax()
         from sdgen.networks.stable_diffusion import StableDiffusion
 
-        height, width = self._native_size()
-        return StableDiffusion(self.networks, width, height)
+        size = self._native_size()
+        return StableDiffusion(self.networks, size, size)
 
     @property
     def compilations(self) -> int:
@@ -134,21 +137,21 @@ class Pipeline:
             InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
                 encoder is left.
         """
-        entry, (height, width) = self.entry, self._native_size()
-        named = SAMPLER_OF_SCHEDULER.get(str(self.checkpoint.scheduler.get("_class_name")), "ddim")
+        entry, size = self.entry, self._native_size()
         defaults = {
             "steps": entry.steps or 50,
             "guidance": 7.5 if entry.guidance is None else entry.guidance,
-            "sampler": entry.sampler or named,
+            "sampler": entry.sampler or self._own_sampler.sampler,
             "schedule": entry.schedule,
-            "width": width,
-            "height": height,
+            "width": size,
+            "height": size,
             "model": entry.name,
         }
         missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
         resolved = request.replace(**missing)
-        if resolved.eta and resolved.sampler != "ddim":
-            raise InputError(f"eta belongs to the sampler ddim, and this is {resolved.sampler}", "eta")
+        if resolved.eta and resolved.sampler not in WITH_ETA:
+            names = " and ".join(WITH_ETA)
+            raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
         for field in ("width", "height"):
             pixels, multiple = getattr(resolved, field), self.size_multiple
             if pixels % multiple:
@@ -331,8 +334,13 @@ class Pipeline:
                 "decode_seconds": seconds,
                 "decoder": self._decode.way(*latents.shape[1:3]),
             }
-            warnings = (*self.checkpoint.warnings, *_warnings(job))
+            warnings = (*self.checkpoint.warnings, *self._sampler_warnings(job.request), *_warnings(job))
             yield Image(job.request, pixels, share + seconds, error, warnings, made)
+
+    def _sampler_warnings(self, request: Request) -> tuple[str, ...]:
+        """What the checkpoint's own sampler asks for and sdgen lacks, where that sampler draws."""
+        own = self._own_sampler
+        return own.warnings if self.entry.sampler is None and request.sampler == own.sampler else ()
 
     def _details(self) -> dict[str, Any]:
         """What made an image, for its sidecar."""
@@ -361,13 +369,11 @@ class Pipeline:
             prompts = [_tokenized(job).negative for job in jobs] + prompts
         return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
 
-    def _native_size(self) -> tuple[int, int]:
-        """Height and width that the model was trained on, in pixels."""
+    def _native_size(self) -> int:
         if self.entry.size:
-            return self.entry.size, self.entry.size
-        height, width = UNetConfig.from_config(self.checkpoint.unet.config).sample_size
-        factor = VAEConfig.from_config(self.checkpoint.vae.config).downsampling
-        return height * factor, width * factor
+            return self.entry.size
+        unet = UNetConfig.from_config(self.checkpoint.unet.config)
+        return unet.sample_size * VAEConfig.from_config(self.checkpoint.vae.config).downsampling
 
     def _latent_size(self, request: Request) -> tuple[int, int]:
         assert request.height is not None and request.width is not None

@@ -45,7 +45,7 @@ class Request:
         guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 to 100; 1 and 0 are off.
         sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
         schedule: a name of ``sdgen.sampler_names.SCHEDULES``.
-        eta: DDIM's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16).
+        eta: DDIM's or TCD's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16; TCD calls it gamma).
         width, height: pixels, multiples of 8, up to 4096; the model may ask for more.
         model: a name, folder, file or repository that ``sdgen.load`` takes.
         rng: a name of ``RNGS``.

@@ -87,18 +87,66 @@ _SAMPLERS: Mapping[str, Names] = {
         "Pseudo linear multistep, fourth order (Liu et al. 2022)",
         "PLMS",
         ("pndm",),
-        schedulers={"PNDMScheduler": {}},
+        schedulers={"PNDMScheduler": {"skip_prk_steps": True}},
     ),
     "unipc": Names(
         "UniPC: predictor and corrector, second order (Zhao et al. 2023)",
         "UniPC",
         ("uni_pc_bh2",),
-        schedulers={"UniPCMultistepScheduler": {"solver_order": 2, "solver_type": "bh2"}},
+        schedulers={"UniPCMultistepScheduler": {"solver_order": 2, "solver_type": "bh2", "predict_x0": True}},
+    ),
+    "deis": Names(
+        "DEIS: exponential integrator, multistep, second order (Zhang and Chen 2023)",
+        "DEIS",
+        schedulers={"DEISMultistepScheduler": {}},
+    ),
+    "dpm2": Names(
+        "DPM-Solver-2: two evaluations a step (Lu et al. 2022a)",
+        "DPM2",
+        ("dpm_2", "kdpm_2"),
+        automatic="karras",
+        schedulers={"KDPM2DiscreteScheduler": {}},
+    ),
+    "dpm2-a": Names(
+        "DPM-Solver-2 ancestral: two evaluations a step, and fresh noise after it",
+        "DPM2 a",
+        ("dpm_2_a", "dpm_2_ancestral", "kdpm_2_a", "dpm2_ancestral"),
+        automatic="karras",
+        schedulers={"KDPM2AncestralDiscreteScheduler": {}},
+    ),
+    "dpmpp-2s": Names(
+        "DPM-Solver++ (2S): second order in pairs of steps (Lu et al. 2022, algorithm 1)",
+        "DPM++ 2S",
+        schedulers={"DPMSolverSinglestepScheduler": _MULTISTEP},
+    ),
+    "dpmpp-2s-a": Names(
+        "DPM-Solver++ (2S) ancestral: two evaluations a step, and fresh noise after it",
+        "DPM++ 2S a",
+        ("dpmpp_2s_ancestral",),
+        automatic="karras",
+    ),
+    "dpmpp-sde": Names(
+        "DPM-Solver++ on the reverse SDE: two evaluations a step, fresh noise in each",
+        "DPM++ SDE",
+        ("dpmpp_sde_gpu",),
+        automatic="karras",
+        schedulers={"DPMSolverSDEScheduler": {}},
+    ),
+    "dpmpp-3m-sde": Names(
+        "DPM-Solver++ (3M) on the reverse SDE: third order, fresh noise at each step",
+        "DPM++ 3M SDE",
+        ("dpmpp_3m_sde_gpu",),
+        automatic="exponential",
     ),
     "lcm": Names(
         "Latent consistency sampling, for distilled models, 1 to 8 steps (Luo et al. 2023)",
         "LCM",
         schedulers={"LCMScheduler": {}},
+    ),
+    "tcd": Names(
+        "Trajectory consistency sampling, for distilled models; --eta adds noise (Zheng et al. 2024)",
+        "TCD",
+        schedulers={"TCDScheduler": {}},
     ),
 }
 
@@ -109,10 +157,22 @@ _SCHEDULES: Mapping[str, Names] = {
     "exponential": Names(
         "noise levels evenly spaced in log sigma", "Exponential", ("polyexponential", "exp")
     ),
+    "beta": Names(
+        "noise levels at the quantiles of a beta distribution: more at both ends (Lee et al. 2024)", "Beta"
+    ),
+    "simple": Names("every so many of the training timesteps, from the last, as ComfyUI has it", "Simple"),
+    "align-your-steps": Names(
+        "noise levels found for Stable Diffusion 1.5, best at 10 steps (Sabour et al. 2024)",
+        "Align Your Steps",
+        ("ays",),
+    ),
     "sgm-uniform": Names(
         "trailing timesteps, as Stability's generative-models spaces them", "SGM Uniform", ("trailing",)
     ),
 }
+
+WITH_ETA = ("ddim", "tcd")
+"""Samplers that --eta is for."""
 
 AUTOMATIC = "Automatic"
 """AUTOMATIC1111's schedule type for what each sampler is usually drawn with."""

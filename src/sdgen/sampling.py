@@ -8,20 +8,8 @@ from typing import Any
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.shortcuts import Shortcuts, shortcuts
 from sdgen.diffusion.table import SamplerTable
+from sdgen.own_sampler import without_unknown
 from sdgen.request import Request
-
-SAMPLER_OF_SCHEDULER: Mapping[str, str] = {
-    "DDIMScheduler": "ddim",
-    "DDPMScheduler": "ddpm",
-    "DPMSolverMultistepScheduler": "dpmpp-2m",
-    "EulerAncestralDiscreteScheduler": "euler-a",
-    "EulerDiscreteScheduler": "euler",
-    "HeunDiscreteScheduler": "heun",
-    "LCMScheduler": "lcm",
-    "PNDMScheduler": "plms",
-    "UniPCMultistepScheduler": "unipc",
-}
-"""The sampler that a checkpoint's scheduler_config.json was written for."""
 
 
 def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTable:
@@ -32,7 +20,7 @@ def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTabl
         CheckpointError: the scheduler_config.json asks for something that sdgen does not draw with.
     """
     # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
-    config = {**scheduler, "steps_offset": 1, "clip_sample": False}
+    config = {**without_unknown(scheduler), "steps_offset": 1, "clip_sample": False}
     if request.spacing is not None:
         config["timestep_spacing"] = request.spacing
     if request.zero_snr is not None:

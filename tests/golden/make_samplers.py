@@ -80,6 +80,7 @@ SIGMA_MIN = {
     "lower_order_final": False,
 }
 EULER_AT_FINAL = {**SIGMA_MIN, "euler_at_final": True, "use_karras_sigmas": True}
+DEIS_3 = {**SD21_BASE, "_class_name": "DEISMultistepScheduler", "solver_order": 3}
 ZERO_SNR_EPSILON = {**SD21_BASE, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 
 CONFIGS = {
@@ -94,6 +95,7 @@ CONFIGS = {
     "sigma-min": SIGMA_MIN,
     "euler-at-final": EULER_AT_FINAL,
     "zero-snr-epsilon": ZERO_SNR_EPSILON,
+    "deis-3": DEIS_3,
 }
 
 SCHEDULED = {name: CONFIGS[name] for name in ("sd2.1-base", "mini", "cosine", "linear", "trained")}
@@ -109,16 +111,25 @@ CLASSES: dict[str, tuple[type, dict[str, Any]]] = {
     "plms": (schedulers.PNDMScheduler, {"skip_prk_steps": True}),
     "unipc": (schedulers.UniPCMultistepScheduler, {}),
     "lcm": (schedulers.LCMScheduler, {}),
+    "deis": (schedulers.DEISMultistepScheduler, {}),
+    "dpm2": (schedulers.KDPM2DiscreteScheduler, {}),
+    "dpm2-a": (schedulers.KDPM2AncestralDiscreteScheduler, {}),
+    "dpmpp-2s": (schedulers.DPMSolverSinglestepScheduler, {}),
+    "tcd": (schedulers.TCDScheduler, {}),
 }
 SCHEDULES: dict[str | None, dict[str, Any]] = {
     None: {},
     "normal": {"use_karras_sigmas": False, "use_exponential_sigmas": False},
     "karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+    "simple": {},
+    "align-your-steps": {},
     "sgm-uniform": {"timestep_spacing": "trailing"},
 }
 CURVED = ("euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
-EVERY = tuple(name for name in CLASSES if name != "lcm")
+LATER = ("deis", "dpm2", "dpm2-a", "dpmpp-2s")
+EVERY = tuple(name for name in CLASSES if name not in ("lcm", "tcd", *LATER))
 
 
 def cases() -> list[dict[str, Any]]:
@@ -157,6 +168,26 @@ def cases() -> list[dict[str, Any]]:
     add("euler-at-final", ("dpmpp-2m", "unipc"), "normal", (4, 20))
     add("euler-at-final", ("euler-a", "ddim"), None, (4, 20))
     add("zero-snr-epsilon", ("euler", "euler-a", "dpmpp-2m", "dpmpp-2m-sde", "unipc"), None, (1, 4, 20))
+    for config in ("sd2.1-base", "sd2.1"):
+        add(config, LATER, None, (1, 2, 3, 4, 14, 15, 25))
+        for schedule in ("karras", "exponential"):
+            add(config, LATER, schedule, (1, 2, 3, 10, 25))
+        # diffusers' KDPM2 and Singlestep classes do as they please about the spacing of others.
+        add(config, ("deis", "dpm2", "dpm2-a"), "sgm-uniform", (1, 3, 25))
+        add(config, (*CURVED, *LATER), "beta", (2, 3, 10, 25))
+        add(config, ("euler", "heun", "dpmpp-2m", "dpmpp-2m-sde"), "simple", (1, 3, 10, 30))
+        add(config, ("euler", "heun", "dpmpp-2m", "dpmpp-2m-sde"), "align-your-steps", (3, 10, 25))
+    add("linear", ("deis", "dpm2", "dpmpp-2s", "tcd"), None, (1, 2, 3, 20))
+    # In two steps, float32 leaves diffusers' ancestral class nothing of the last level between.
+    add("linear", ("dpm2-a",), None, (1, 3, 20))
+    add("cosine", ("deis", "dpmpp-2s", "tcd"), None, (1, 4, 20))
+    add("cosine", ("deis", "dpmpp-2s"), "karras", (4, 20))
+    add("deis-3", ("deis",), None, (1, 2, 3, 4, 14, 15, 25))
+    add("deis-3", ("deis",), "karras", (3, 25))
+    add("sigma-min", ("deis", "dpmpp-2s", "dpm2"), None, (1, 2, 3, 4, 20))
+    for eta in (0.0, 0.3, 1.0):
+        add("lcm", ("tcd",), None, (1, 2, 4, 8, 50), eta)
+        add("sd2.1", ("tcd",), None, (1, 4), eta)
     return found
 
 
@@ -194,6 +225,8 @@ def prepare(case: dict[str, Any], double: bool) -> Any:
     config, schedule = CONFIGS[case["config"]], SCHEDULES[case["schedule"]]
     scheduler = scheduler_class.from_config({**config, **schedule, **fixed})
     scheduler.set_timesteps(case["steps"])
+    if case["schedule"] in ("simple", "align-your-steps"):
+        set_levels(scheduler, case)
     if case["sampler"] == "euler-a" and case["schedule"] == "karras":
         # diffusers' class knows no Karras sigmas; k-diffusion's function takes any.
         euler = schedulers.EulerDiscreteScheduler.from_config({**config, **schedule})
@@ -203,7 +236,65 @@ def prepare(case: dict[str, Any], double: bool) -> Any:
         for name in ("alphas_cumprod", "final_alpha_cumprod", "sigmas"):
             if hasattr(scheduler, name):
                 setattr(scheduler, name, getattr(scheduler, name).double())
+        if hasattr(scheduler, "sigmas_interpol"):
+            widen_between(scheduler)
     return scheduler
+
+
+def widen_between(scheduler: Any) -> None:
+    """Compute in float64, from the stored sigmas, the levels that KDPM2's classes put between them.
+
+    The ancestral class takes ``sigma_down`` as a difference of squares, which leaves float32 two digits of it
+    and of the timesteps between.
+    """
+    here, after = scheduler.sigmas[::2], scheduler.sigmas[1::2]
+    if not hasattr(scheduler, "sigmas_up"):
+        between = (here * after) ** 0.5
+        scheduler.sigmas_interpol = torch.cat([between[:1], between.repeat_interleave(2)[:-1]])
+        return
+    down = (after**2 / here).nan_to_num()
+    levels = {
+        "sigmas_interpol": (here * down) ** 0.5,
+        "sigmas_up": (after**2 - down**2).clamp(min=0) ** 0.5,
+        "sigmas_down": down,
+    }
+    for name, values in levels.items():
+        exact = torch.cat([values[:1], values[1:].repeat_interleave(2), values[-1:]])
+        stored = getattr(scheduler, name).nan_to_num()
+        assert torch.allclose(exact.float(), stored, rtol=2e-2, atol=2e-4), (name, exact, stored)
+        setattr(scheduler, name, exact)
+    logs = scheduler.log_sigmas.cpu()
+    exact_times = [scheduler._sigma_to_t(level, logs) for level in levels["sigmas_interpol"][:-2]]
+    scheduler.timesteps[1::2] = torch.from_numpy(np.array(exact_times))
+
+
+def set_levels(scheduler: Any, case: dict[str, Any]) -> None:
+    """The levels of schedules that diffusers' classes are handed from outside.
+
+    ``simple`` as ComfyUI and AUTOMATIC1111 define it; the levels of Align Your Steps from diffusers' table,
+    interpolated as its authors do. Whole timesteps for the classes that have whole ones.
+    """
+    euler = schedulers.EulerDiscreteScheduler.from_config(scheduler.config)
+    steps = case["steps"]
+    if case["schedule"] == "simple":
+        training = ((1 - euler.alphas_cumprod) / euler.alphas_cumprod) ** 0.5
+        sigmas = [float(training[-(1 + int(x * (len(training) / steps)))]) for x in range(steps)]
+    else:
+        # The table ends with 0 where the authors' list has the level to end at.
+        table = [*schedulers.scheduling_utils.AysSchedules["StableDiffusionSigmas"][:-1], 0.029]
+        places = np.linspace(0, 1, steps + 1)
+        logs = np.interp(places, np.linspace(0, 1, len(table)), np.log(table[::-1]))
+        sigmas = np.exp(logs)[::-1][:-1].tolist()
+    euler.set_timesteps(sigmas=[*sigmas, 0.0])
+    whole = case["sampler"].startswith("dpmpp")
+    timesteps = euler.timesteps.round().long() if whole else euler.timesteps
+    if isinstance(scheduler, schedulers.HeunDiscreteScheduler):
+        scheduler.sigmas = torch.cat(
+            [euler.sigmas[:1], euler.sigmas[1:-1].repeat_interleave(2), euler.sigmas[-1:]]
+        )
+        scheduler.timesteps = torch.cat([timesteps[:1], timesteps[1:].repeat_interleave(2)])
+    else:
+        scheduler.sigmas, scheduler.timesteps = euler.sigmas, timesteps
 
 
 def run(case: dict[str, Any], outputs: np.ndarray, noise: np.ndarray, double: bool) -> dict[str, Any]:
@@ -223,7 +314,8 @@ def run(case: dict[str, Any], outputs: np.ndarray, noise: np.ndarray, double: bo
     patches = {"randn_tensor": draw} if hasattr(module, "randn_tensor") else {}
     if double:
         patches["torch"] = Float64Torch()
-    options: dict[str, Any] = {"eta": case["eta"]} if case["eta"] else {}
+    takes_eta = case["eta"] or case["sampler"] == "tcd"
+    options: dict[str, Any] = {"eta": case["eta"]} if takes_eta else {}
     latents = torch.full((1, 1, 1, 1), noise[-1], dtype=dtype) * scheduler.init_noise_sigma
     inputs = []
     with mock.patch.dict(vars(module), patches), default_dtype(dtype):

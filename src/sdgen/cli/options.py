@@ -130,7 +130,7 @@ SAMPLING = (
         "Sampling",
         "--eta",
         type=Field("eta", float, "SHARE"),
-        help="Fresh noise in ddim's steps, 0 to 1.",
+        help="Fresh noise in the steps of ddim and tcd, 0 to 1.",
     ),
     _option(
         "Sampling",
@@ -258,12 +258,6 @@ OUTPUT = (
         "--json/--no-json",
         default=False,
         help="On stdout, a JSON object for each image instead of its path.",
-    ),
-    _option(
-        "Output",
-        "--no-input/--input",
-        default=False,
-        help="Never ask, on a terminal neither; asked is whether to fetch a model that is not here.",
     ),
     _option("Output", "-q", "--quiet/--no-quiet", default=False, help="Errors alone on stderr."),
     _option(

@@ -17,6 +17,7 @@ from sdgen import naming, output
 from sdgen.cli import streams
 from sdgen.errors import InputError
 from sdgen.request import MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
+from sdgen.sampler_names import WITH_ETA
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32
@@ -133,8 +134,8 @@ CONFLICTS = (
     Conflict(
         "eta",
         "sampler",
-        lambda values: values["eta"] and values["sampler"] not in (None, "ddim"),
-        "--eta is for the sampler ddim; leave it out or choose --sampler ddim",
+        lambda values: values["eta"] and values["sampler"] not in (None, *WITH_ETA),
+        f"--eta is for the samplers {' and '.join(WITH_ETA)}; leave it out or choose one of them",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Samplers that remember: earlier outputs, or the latents of an earlier row.
+"""Linear multistep samplers on the noise, and a predictor with its corrector: UniPC, PLMS, DEIS.
 
 ``x0`` is the denoised image and ``eps`` the noise that the network's output stands for; (alpha, sigma) are
 the weights of image and noise in x and ``lam = log(alpha/sigma)``; ``..._next`` is the value after the step.
@@ -7,17 +7,13 @@ Rows are written as ``mix[row, target, source]``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sdgen.diffusion.schedule import Array
-from sdgen.diffusion.spacing import (
-    NoiseLevels,
-    Plan,
-    initial_scale,
-    solver_levels,
-    spaced_levels,
-    spaced_timesteps,
-)
+from sdgen.diffusion.dpm_solver import log_snr_gains, lower_order_final, solver_table
+from sdgen.diffusion.schedule import whole
+from sdgen.diffusion.spacing import Plan, solver_levels, spaced_timesteps
 from sdgen.diffusion.table import (
     FIRST,
     SECOND,
@@ -25,7 +21,6 @@ from sdgen.diffusion.table import (
     H,
     SamplerTable,
     X,
-    data_from_output,
     empty_mix,
     noise_from_output,
     refuse_zero_alpha,
@@ -40,87 +35,6 @@ _ADAMS_BASHFORTH = (
 )
 
 
-def heun(plan: Plan) -> SamplerTable:
-    """Heun's method (Karras et al. 2022, algorithm 1; diffusers' ``HeunDiscreteScheduler``).
-
-    With y = x √(1 + sigma²) and d = sigma_next - sigma: y* = y + d eps, then y' = y + d (eps + eps*)/2,
-    where eps* is the noise at y* and sigma_next. Two rows a step; the last step, to 0, is Euler's.
-    """
-    levels = spaced_levels(plan)
-    sigma, sigma_next = levels.sigmas[:-1], levels.sigmas[1:]
-    scale, scale_next = np.sqrt(1 + sigma**2), np.append(np.sqrt(1 + sigma[1:] ** 2), 1.0)
-    d = sigma_next - sigma
-
-    predict, correct = empty_mix(plan.steps), empty_mix(plan.steps)
-    predict[:, X, X] = scale / scale_next
-    predict[:, X, H] = d / scale_next
-    predict[:, FIRST, H] = 1.0
-    predict[:, SECOND, X] = 1.0
-    correct[:, X, SECOND] = scale / scale_next
-    correct[:, X, FIRST] = correct[:, X, H] = d / scale_next / 2
-
-    def two_rows(first: Array, second: Array) -> Array:
-        return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])[:-1]
-
-    def here_then_next(values: Array) -> Array:
-        return two_rows(values, np.roll(values, -1))
-
-    alpha, noise = signal_and_noise(here_then_next(sigma))
-    rows = len(alpha)
-    p, q = noise_from_output(plan.schedule.prediction_type, alpha, noise)
-    return SamplerTable(
-        timesteps=here_then_next(levels.timesteps),
-        p=p,
-        q=q,
-        mix=two_rows(predict, correct),
-        noise=np.zeros(rows),
-        draws=np.zeros(rows, bool),
-        init_scale=initial_scale(plan, sigma[0]),
-        steps=np.arange(rows) // 2,
-    )
-
-
-def dpmpp_2m(plan: Plan) -> SamplerTable:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2; diffusers' ``DPMSolverMultistepScheduler``).
-
-    x' = sigma_next/sigma x + alpha_next (1 - e^-d) (x0 + D/2), where d = lam_next - lam and
-    D = (x0 - previous x0) d/(previous d); D is 0 in the first step and, mostly, in the last.
-    """
-    return _dpmpp(plan, stochastic=False)
-
-
-def dpmpp_2m_sde(plan: Plan) -> SamplerTable:
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022; diffusers' class with the algorithm type 'sde-dpmsolver++').
-
-    x' = sigma_next/sigma e^-d x + alpha_next (1 - e^-2d) (x0 + D/2) + sigma_next √(1 - e^-2d) z, with d and D
-    as in ``dpmpp_2m``.
-    """
-    return _dpmpp(plan, stochastic=True)
-
-
-def _dpmpp(plan: Plan, stochastic: bool) -> SamplerTable:
-    steps = plan.steps
-    levels = solver_levels(plan, round_cosine=False)
-    alpha, sigma = signal_and_noise(levels.sigmas)
-    d = _log_snr_gains(levels.sigmas)
-    gain = -alpha[1:] * np.expm1(-2 * d if stochastic else -d)
-
-    first_order_end = levels.sigmas[-1] == 0 or bool(plan.config.get("euler_at_final"))
-    if steps < 15:
-        first_order_end = first_order_end or _lower_order_final(plan)
-    ratio = np.zeros(steps)
-    last = steps - 1 if first_order_end else steps
-    ratio[1:last] = d[1:last] / d[: last - 1] if last > 1 else 0.0
-
-    mix = empty_mix(steps)
-    mix[:, X, X] = sigma[1:] / sigma[:-1] * (np.exp(-d) if stochastic else 1.0)
-    mix[:, X, H] = gain * (1 + ratio / 2)
-    mix[:, X, FIRST] = -gain * ratio / 2
-    mix[:, FIRST, H] = 1.0
-    noise = sigma[1:] * np.sqrt(-np.expm1(-2 * d)) if stochastic else None
-    return _solver_table(plan, levels, mix, noise)
-
-
 def unipc(plan: Plan) -> SamplerTable:
     """UniPC of order 2, B2 (Zhao et al. 2023, algorithms 1 and 2; diffusers' ``UniPCMultistepScheduler``).
 
@@ -131,9 +45,9 @@ def unipc(plan: Plan) -> SamplerTable:
     steps = plan.steps
     levels = solver_levels(plan, round_cosine=True)
     alpha, sigma = signal_and_noise(levels.sigmas)
-    d = _log_snr_gains(levels.sigmas)
+    d = log_snr_gains(levels.sigmas)
     carry, gain = sigma[1:] / sigma[:-1], -alpha[1:] * np.expm1(-d)
-    first_order_end = levels.sigmas[-1] == 0 or _lower_order_final(plan)
+    first_order_end = levels.sigmas[-1] == 0 or lower_order_final(plan)
 
     # Memory: FIRST is the y that the last step started from, SECOND the x0 there, THIRD the x0 before.
     mix = empty_mix(steps)
@@ -158,7 +72,7 @@ def unipc(plan: Plan) -> SamplerTable:
         mix[n, FIRST] = y
     mix[:, SECOND, H] = 1.0
     mix[:, THIRD, SECOND] = 1.0
-    return _solver_table(plan, levels, mix)
+    return solver_table(plan, levels, mix)
 
 
 def plms(plan: Plan) -> SamplerTable:
@@ -212,30 +126,58 @@ def plms(plan: Plan) -> SamplerTable:
     )
 
 
-def _solver_table(plan: Plan, levels: NoiseLevels, mix: Array, noise: Array | None = None) -> SamplerTable:
-    """A table of a row a step whose h is x0; ``noise`` where the solver draws some."""
-    alpha, sigma = signal_and_noise(levels.sigmas)
-    p, q = data_from_output(plan.schedule.prediction_type, alpha[:-1], sigma[:-1])
+def deis(plan: Plan) -> SamplerTable:
+    """DEIS, log-rho multistep (Zhang and Chen 2023, section 4; diffusers' ``DEISMultistepScheduler``).
+
+    With rho = sigma/alpha: x' = alpha_next (x/alpha + the integral of eps over rho, from here to the next),
+    eps being the polynomial in log rho through the last outputs. The config's ``solver_order`` says how many,
+    1 to 3, and 2 where it is silent.
+
+    As in diffusers, the last step ends at the smallest level of the training schedule, and on a curve of its
+    own at the level where it stands.
+    """
+    steps, order = plan.steps, whole(plan.config, "solver_order", 2, (1, 3))
+    levels = solver_levels(plan, round_cosine=True)
+    rho = levels.sigmas.copy()
+    rho[-1] = rho[-2] if levels.curved else plan.schedule.sigmas[0]
+    alpha, sigma = signal_and_noise(rho)
+    careful_end = steps < 15 and lower_order_final(plan)
+    mix = empty_mix(steps)
+    for n in range(steps):
+        usable = min(order, n + 1, steps - n if careful_end else order)
+        weights = [_integral(k, rho[n - usable + 1 : n + 1][::-1], rho[n], rho[n + 1]) for k in range(usable)]
+        mix[n, X, X] = alpha[n + 1] / alpha[n]
+        mix[n, X, [H, FIRST, SECOND][:usable]] = alpha[n + 1] * np.array(weights)
+    mix[:, FIRST, H] = 1.0
+    mix[:, SECOND, FIRST] = 1.0
+    p, q = noise_from_output(plan.schedule.prediction_type, alpha[:-1], sigma[:-1])
     return SamplerTable(
         timesteps=levels.timesteps,
         p=p,
         q=q,
         mix=mix,
-        noise=np.zeros(plan.steps) if noise is None else noise,
-        draws=np.full(plan.steps, noise is not None),
+        noise=np.zeros(steps),
+        draws=np.zeros(steps, bool),
         init_scale=1.0,
-        steps=np.arange(plan.steps),
+        steps=np.arange(steps),
     )
 
 
-def _log_snr_gains(sigmas: Array) -> Array:
-    """lam_next - lam of each step, float64 (N,); infinite where the last sigma is 0."""
-    with np.errstate(divide="ignore"):
-        return -np.diff(np.log(sigmas))
+def _integral(k: int, nodes: Sequence[float], start: float, end: float) -> float:
+    """The integral over rho of the Lagrange polynomial in log rho that is 1 at node k and 0 at the others.
 
+    By powers of log rho: the integral of log t is t (log t - 1), that of log² t is t (log² t - 2 log t + 2).
+    """
+    logs = np.log(nodes)
+    others = np.delete(logs, k)
+    polynomial = np.atleast_1d(np.poly(others) / np.prod(logs[k] - others))
 
-def _lower_order_final(plan: Plan) -> bool:
-    return bool(plan.config.get("lower_order_final", True))
+    def primitive(t: float) -> float:
+        log = np.log(t)
+        powers = [t * (log**2 - 2 * log + 2), t * (log - 1), t]
+        return float(np.dot(polynomial, powers[-len(polynomial) :]))
+
+    return primitive(end) - primitive(start)
 
 
 def _unipc_corrector(d: float, ratio: float) -> tuple[float, float]:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdgen.diffusion.multistep import dpmpp_2m, dpmpp_2m_sde, heun, plms, unipc
+from sdgen.diffusion.dpm_solver import dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m_sde
+from sdgen.diffusion.multistep import deis, plms, unipc
 from sdgen.diffusion.schedule import NoiseSchedule, check_sampling
-from sdgen.diffusion.single_step import ddim, ddpm, euler, euler_ancestral, lcm
+from sdgen.diffusion.single_step import ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sdgen.diffusion.spacing import Plan
 from sdgen.diffusion.table import SamplerTable
+from sdgen.diffusion.two_evaluations import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, heun
 from sdgen.errors import InputError
+from sdgen.sampler_names import WITH_ETA
 
 # What each schedule sets in the scheduler config; the rest stays the model's own.
 _CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
@@ -20,10 +23,14 @@ _SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "normal": _NO_CURVE,
     "karras": {**_NO_CURVE, "use_karras_sigmas": True},
     "exponential": {**_NO_CURVE, "use_exponential_sigmas": True},
+    "beta": {**_NO_CURVE, "use_beta_sigmas": True},
+    "simple": _NO_CURVE,
+    "align-your-steps": _NO_CURVE,
     "sgm-uniform": {**_NO_CURVE, "timestep_spacing": "trailing"},
 }
 _SPACED = ("normal", "sgm-uniform")
-_CURVED = (*_SPACED, "karras", "exponential")
+_OWN_LEVELS = ("simple", "align-your-steps")
+_CURVED = (*_SPACED, *_OWN_LEVELS, "karras", "exponential", "beta")
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,15 @@ _SAMPLERS: Mapping[str, _Sampler] = {
     "dpmpp-2m-sde": _Sampler(dpmpp_2m_sde, _CURVED, _LINSPACE, {}),
     "plms": _Sampler(plms, _SPACED, {**_LEADING, "set_alpha_to_one": False}, {**_NO_CURVE, **_NO_ZERO_SNR}),
     "unipc": _Sampler(unipc, _CURVED, _LINSPACE, {}),
+    "deis": _Sampler(deis, _CURVED, _LINSPACE, _NO_ZERO_SNR),
+    "dpm2": _Sampler(dpm2, _CURVED, _LINSPACE, {**_NO_ZERO_SNR, **_TO_ZERO}),
+    "dpm2-a": _Sampler(dpm2_ancestral, _CURVED, _LINSPACE, {**_NO_ZERO_SNR, **_TO_ZERO}),
+    "dpmpp-2s": _Sampler(dpmpp_2s, _CURVED, _LINSPACE, {**_NO_ZERO_SNR, **_LINSPACE}),
+    "dpmpp-2s-a": _Sampler(dpmpp_2s_ancestral, _CURVED, _LINSPACE, _TO_ZERO),
+    "dpmpp-sde": _Sampler(dpmpp_sde, _CURVED, _LINSPACE, _TO_ZERO),
+    "dpmpp-3m-sde": _Sampler(dpmpp_3m_sde, _CURVED, _LINSPACE, {}),
     "lcm": _Sampler(lcm, ("normal",), _LEADING, _NO_CURVE),
+    "tcd": _Sampler(tcd, ("normal",), _LEADING, _NO_CURVE),
 }
 
 
@@ -69,15 +84,17 @@ def sampler_table(
 
     It does what diffusers' class of that sampler does after ``from_config(config)``, also where that class
     ignores a setting: Heun and PLMS know no zero terminal SNR. The sampler's name stands above the config's
-    ``algorithm_type``, ``solver_order``, ``solver_type``, ``predict_x0`` and ``skip_prk_steps``. Beyond
-    diffusers, 'euler-a' takes every schedule, and 'euler-a' and 'plms' take networks that predict the image.
+    ``algorithm_type``, ``solver_order`` (but that of 'deis'), ``solver_type``, ``predict_x0`` and
+    ``skip_prk_steps``. What diffusers has no class for does what k-diffusion's function does on the levels of
+    'euler' or 'dpmpp-2m'. Beyond diffusers, 'euler-a' takes every schedule, and 'euler-a', 'plms', 'dpm2' and
+    'dpm2-a' take networks that predict the image.
 
     Args:
         config: a diffusers ``scheduler_config.json`` as a mapping, of any scheduler class.
         sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
         steps: 1 to the number of training timesteps; fewer for some samplers.
         schedule: a name of ``sdgen.sampler_names.SCHEDULES``, or None for what the config says.
-        eta: share of fresh noise, 0 to 1; for 'ddim' alone.
+        eta: share of fresh noise, 0 to 1; for ``WITH_ETA`` alone.
 
     Raises:
         InputError: the sampler does not know this schedule, step count or eta.
@@ -93,9 +110,10 @@ def sampler_table(
         )
     if steps < 1:
         raise InputError(f"steps must be 1 or more, not {steps}", "steps")
-    if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
+    if not 0 <= eta <= 1 or (eta and sampler not in WITH_ETA):
+        names = " and ".join(map(repr, WITH_ETA))
         raise InputError(
-            f"eta is 0 to 1 for 'ddim' and 0 for other samplers, not {eta} for {sampler!r}", "eta"
+            f"eta is 0 to 1 for {names} and 0 for other samplers, not {eta} for {sampler!r}", "eta"
         )
     settings = {**chosen.defaults, **config, **chosen.ignored, **_SCHEDULES.get(schedule or "", {})}
     check_sampling(settings)
@@ -103,4 +121,5 @@ def sampler_table(
     total = noise_schedule.num_train_timesteps
     if steps > total:
         raise InputError(f"this model takes at most {total} steps, not {steps}", "steps")
-    return chosen.make(Plan(noise_schedule, settings, steps, eta))
+    levels = schedule if schedule in _OWN_LEVELS else None
+    return chosen.make(Plan(noise_schedule, settings, steps, eta, levels))

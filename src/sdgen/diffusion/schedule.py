@@ -31,7 +31,6 @@ _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "timestep_type": ("discrete",),
     "lambda_min_clipped": (-math.inf,),
     "final_sigmas_type": ("zero", "sigma_min"),
-    "use_beta_sigmas": (False,),
     "use_lu_lambdas": (False,),
     "use_flow_sigmas": (False,),
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sdgen.diffusion.schedule import Array, number
-from sdgen.diffusion.spacing import Plan, initial_scale, lcm_timesteps, spaced_levels, spaced_timesteps
+from sdgen.diffusion.spacing import Plan, distilled_timesteps, initial_scale, spaced_levels, spaced_timesteps
 from sdgen.diffusion.table import SamplerTable, one_step_table, signal_and_noise
 
 
@@ -83,7 +83,7 @@ def lcm(plan: Plan) -> SamplerTable:
 
     x' = √a_next f + √(1 - a_next) z and at the end x' = f, with f = c_out x0 + c_skip x
     """
-    times = lcm_timesteps(plan)
+    times = distilled_timesteps(plan, "lcm")
     a = plan.schedule.cumulative_alphas(times)
     a_next = np.append(a[1:], 1.0)
     sigma_data, scaled = 0.5, times * number(plan.config, "timestep_scaling", 10.0, (1e-3, 1e3))
@@ -98,6 +98,30 @@ def lcm(plan: Plan) -> SamplerTable:
         to_noise=np.sqrt(a_next) * c_skip * np.sqrt(1 - a),
         fresh=np.sqrt(1 - a_next),
         draws=np.arange(plan.steps) < plan.steps - 1,
+    )
+
+
+def tcd(plan: Plan) -> SamplerTable:
+    """Trajectory consistency sampling (Zheng et al. 2024, algorithm 4; diffusers' ``TCDScheduler``).
+
+    x' = √(a_next/a_s) (√a_s x0 + √(1 - a_s) eps) + √(1 - a_next/a_s) z, with s = floor((1 - eta) next): eta,
+    the paper's gamma, is 0 for no fresh noise. The last step goes to timestep 0 without any.
+    """
+    times = distilled_timesteps(plan, "tcd")
+    times_next = np.append(times[1:], 0.0)
+    a, a_next = plan.schedule.cumulative_alphas(times), plan.schedule.cumulative_alphas(times_next)
+    a_s = plan.schedule.cumulative_alphas(np.floor(np.float32(1 - plan.eta) * times_next))
+    a_s[-1] = a_next[-1]
+    draws = (np.arange(plan.steps) < plan.steps - 1) & (plan.eta > 0)
+    return one_step_table(
+        plan.schedule,
+        times,
+        np.sqrt(a),
+        np.sqrt(1 - a),
+        to_data=np.sqrt(a_next),
+        to_noise=np.sqrt(a_next / a_s * (1 - a_s)),
+        fresh=np.where(draws, np.sqrt(np.maximum(1 - a_next / a_s, 0)), 0.0),
+        draws=draws,
     )
 
 
