@@ -113,7 +113,7 @@ def nhwc(x: torch.Tensor) -> np.ndarray:
 def compare_unet(rng: np.random.Generator) -> None:
     """One guided step: batch 2."""
     module = diffusers.UNet2DConditionModel(
-        sample_size=64,
+        sample_size=(64, 64),
         cross_attention_dim=WIDTH,
         attention_head_dim=[5, 10, 20, 20] if SECOND else 8,
         use_linear_projection=SECOND,

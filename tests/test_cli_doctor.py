@@ -44,7 +44,10 @@ def test_a_sound_installation(sdgen: Command) -> None:
     assert found["models"]["sd2.1-base"] is None
 
 
-def test_the_text_shows_what_the_object_holds(sdgen: Command, quick: None) -> None:
+def test_the_text_shows_what_the_object_holds(
+    sdgen: Command, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_MODEL", "mini")
     shown = sdgen.run("doctor").stdout
     for heading in ("Versions", "Devices", "Machine", "Folders", "Settings in", "Environment", "Models"):
         assert f"{heading}" in shown
@@ -80,6 +83,31 @@ def test_a_wrong_settings_file(sdgen: Command, quick: None) -> None:
     assert "unknown key 'stepps'" in complaints(report(sdgen, ExitCode.NONE_DRAWN))
 
 
+class TestDefaultModel:
+    def test_that_it_is_missing_is_said_with_the_remedy(self, sdgen: Command, quick: None) -> None:
+        shown = sdgen.run("doctor").stdout
+        assert "sd2.1-base, which is drawn with where no model is named, cannot be used" in shown
+        assert "get it with `sdgen models pull sd2.1-base`" in shown
+        assert "--model mini, which needs no download" in shown
+        assert "Nothing is wrong" not in shown
+
+    def test_sdgen_is_usable_without_it(self, sdgen: Command, quick: None) -> None:
+        assert report(sdgen)["usable"]
+
+    def test_it_is_the_one_of_the_settings(self, sdgen: Command, quick: None) -> None:
+        (sdgen.config / "config.toml").write_text('model = "mini"')
+        assert not report(sdgen)["problems"]
+        (sdgen.config / "config.toml").write_text('model = "sd-turbo"')
+        assert "sd-turbo, which is drawn with" in complaints(report(sdgen))
+
+    def test_one_that_nothing_draws_with_is_told(
+        self, sdgen: Command, quick: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SDGEN_MODEL", "ldm-sr")
+        (problem,) = report(sdgen)["problems"]
+        assert "ldm-sr enlarges pictures and cannot draw one" in problem["remedy"]
+
+
 def test_a_wrong_catalogue(sdgen: Command, quick: None) -> None:
     (sdgen.config / "catalog.toml").write_text("[x]\ncolour = 3")
     assert "unknown key 'colour'" in complaints(report(sdgen, ExitCode.NONE_DRAWN))
@@ -91,6 +119,7 @@ def test_settings_and_variables_in_force(
     (sdgen.config / "config.toml").write_text("steps = 3")
     monkeypatch.setenv("SDGEN_SEED", "7")
     monkeypatch.setenv("SDGEN_SHARD", "1/2")
+    monkeypatch.setenv("SDGEN_MODEL", "mini")
     found = report(sdgen)
     assert not found["problems"]
     assert found["settings"]["values"] == {"steps": "3"}
@@ -109,6 +138,7 @@ def test_a_variable_of_a_repeatable_option(
     sdgen: Command, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("a").touch()
+    monkeypatch.setenv("SDGEN_MODEL", "mini")
     monkeypatch.setenv("SDGEN_LORA", "a:0.5 a")
     assert not report(sdgen)["problems"]
     monkeypatch.setenv("SDGEN_LORA", "a:0.5 b")

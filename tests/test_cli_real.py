@@ -23,7 +23,9 @@ from sdgen.errors import ExitCode
 
 pytestmark = pytest.mark.slow
 
-OURS = re.compile(r"seed .*|loading mini|step \d+ of .*|\d+ (of \d+ )?images? drawn.*")
+OURS = re.compile(
+    r"seed .*|loading mini|(loading|compiling), \d+ s so far|step \d+ of .*|\d+ (of \d+ )?images? drawn.*"
+)
 
 
 @functools.cache

@@ -142,7 +142,7 @@ def test_a_token_that_the_text_encoder_lacks_is_refused(mini):
         ("unet", {"attention_head_dim": 7}, "divides 96 channels by 7"),
         ("unet", {"attention_head_dim": [1, 2]}, r"has 2 attention_head_dim for \d blocks"),
         ("unet", {"norm_num_groups": 0}, "norm_num_groups = 0, where a whole number above 0 belongs"),
-        ("unet", {"down_block_types": 5}, "down_block_types = 5, not a list"),
+        ("unet", {"down_block_types": 5}, "down_block_types = 5, where a list of 1 to 10 belongs"),
         ("unet", {"up_block_types": ["UpBlock2D"]}, "3 widths for 3 down and 1 up blocks"),
         ("vae", {"block_out_channels": 5}, "the VAE's config.json has block_out_channels = 5"),
         ("text_encoder", {"num_hidden_layers": "x"}, "the text encoder's .* num_hidden_layers = 'x'"),

@@ -113,7 +113,7 @@ def test_automatic1111() -> None:
 
 
 def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
-    text = "x\nSteps: 9999999999999999999999, Sampler: LMS, CFG scale: 0, Seed: -1, Size: 513x512"
+    text = "x\nSteps: 9999999999999999999999, Sampler: LMS, CFG scale: -1, Seed: -1, Size: 513x512"
     found = parameters_text.read(text)
     assert found is not None
     assert found.settings == {"prompt": "x", "negative_prompt": "", "height": 512}

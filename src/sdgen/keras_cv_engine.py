@@ -59,8 +59,7 @@ class KerasCvPipeline(Pipeline):
     @cached_property
     def model(self) -> Any:
         """keras_cv's stock model for pictures of the model's own size."""
-        size = self._native_size()
-        return self._stock_model(size, size)
+        return self._stock_model(*self._native_size())
 
     @property
     def compilations(self) -> int:

@@ -17,6 +17,7 @@ from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import BackendError, CheckpointError, InputError
 from sdgen.networks.config import TextEncoderConfig
+from sdgen.networks.shapes import check_weights
 from sdgen.pipeline import Pipeline
 
 Loras = Sequence[tuple[str | Path, float | tuple[float, float]]]
@@ -58,6 +59,11 @@ def _fitting_text_encoder(checkpoint: Checkpoint) -> TextEncoderConfig:
     fault = None
     if length > positions:
         fault = f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
+    elif checkpoint.tokenizer.largest >= config.vocab_size:
+        fault = (
+            f"its tokenizer gives numbers up to {checkpoint.tokenizer.largest} and its text encoder has "
+            f"{config.vocab_size} tokens"
+        )
     elif width != config.hidden_size:
         fault = f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes {width}"
     if fault:
@@ -134,6 +140,7 @@ def load(
             "model",
         )
     text_encoder = _fitting_text_encoder(checkpoint)
+    check_weights(checkpoint)
     vectors: dict[str, NDArray[np.float32]] = {}
     spell = checkpoint.tokenizer.encode  # prompts name them in any case
     for file in embeddings:

@@ -43,8 +43,6 @@ def open_picture(path: Path) -> Image.Image:
     Raises:
         InputError: the file is not there, too large, damaged or no such image.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with _opened(path) as picture:
             width, height = picture.size
@@ -54,14 +52,10 @@ def open_picture(path: Path) -> Image.Image:
                 # PNG's text may come after the pixels, and is read here, while the file is open.
                 getattr(picture, "text", None)
                 return picture
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        if isinstance(error, UnidentifiedImageError):
-            raise InputError(f"{path} is not a PNG, WebP or JPEG image") from None
-        raise InputError(f"{path} has too many pixels; the most is {MOST_PIXELS}") from None
     except (MemoryError, InputError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly every class of error on damaged files.
-        raise InputError(f"{path} is damaged and cannot be decoded: {error}") from None
+        raise InputError(f"{path} {_reason(error)}") from None
     raise InputError(f"{path} is {width}x{height}, too many pixels; the most is {most}")
 
 
@@ -73,8 +67,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         InputError: as ``open_file``, and where the file holds more than an image needs.
         Exception: as Pillow does for what is no image.
     """
-    from PIL import Image
-
     with open_file(path, MOST_BYTES) as file, warnings.catch_warnings():
         # Pillow warns of sizes above its own limit; ours is below it.
         warnings.simplefilter("ignore")
@@ -82,7 +74,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             containers.check(file)
         except ValueError as error:
             raise InputError(f"{path} is not read: {error}") from None
+        from PIL import Image  # Not before the file is known to be there: it takes a while.
+
         yield Image.open(file, formats=_FORMATS)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file of which Pillow raises this."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "is not a PNG, WebP or JPEG image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has too many pixels; the most is {MOST_PIXELS}"
+    return f"is damaged and cannot be decoded: {error}"
 
 
 def texts(picture: Image.Image) -> dict[str, str]:

@@ -116,8 +116,8 @@ class Pipeline:
         backends.leave_gpu_to_jax()
         from sdgen.networks.stable_diffusion import StableDiffusion
 
-        size = self._native_size()
-        return StableDiffusion(self.networks, size, size)
+        height, width = self._native_size()
+        return StableDiffusion(self.networks, width, height)
 
     @property
     def compilations(self) -> int:
@@ -137,14 +137,14 @@ class Pipeline:
             InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
                 encoder is left.
         """
-        entry, size = self.entry, self._native_size()
+        entry, (height, width) = self.entry, self._native_size()
         defaults = {
             "steps": entry.steps or 50,
             "guidance": 7.5 if entry.guidance is None else entry.guidance,
             "sampler": entry.sampler or self._own_sampler.sampler,
             "schedule": entry.schedule,
-            "width": size,
-            "height": size,
+            "width": width,
+            "height": height,
             "model": entry.name,
         }
         missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
@@ -369,11 +369,13 @@ class Pipeline:
             prompts = [_tokenized(job).negative for job in jobs] + prompts
         return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
 
-    def _native_size(self) -> int:
+    def _native_size(self) -> tuple[int, int]:
+        """Height and width that the model was trained on, in pixels."""
         if self.entry.size:
-            return self.entry.size
-        unet = UNetConfig.from_config(self.checkpoint.unet.config)
-        return unet.sample_size * VAEConfig.from_config(self.checkpoint.vae.config).downsampling
+            return self.entry.size, self.entry.size
+        height, width = UNetConfig.from_config(self.checkpoint.unet.config).sample_size
+        factor = VAEConfig.from_config(self.checkpoint.vae.config).downsampling
+        return height * factor, width * factor
 
     def _latent_size(self, request: Request) -> tuple[int, int]:
         assert request.height is not None and request.width is not None

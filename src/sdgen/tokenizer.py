@@ -41,6 +41,7 @@ class ClipTokenizer:
         vocab: token -> number.
         bos, eos, pad: numbers of the start, end and padding tokens.
         max_length: tokens in a row, start and end included (77).
+        largest: the largest number of a token.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class ClipTokenizer:
             added = [AddedToken(self._tokens[number], number) for number in dict.fromkeys((bos, eos, pad))]
         added = list(added)
         self._tokens.update((token.id, token.content) for token in added)
+        self.largest = max(self._tokens, default=0)
         self._unknown = eos if unknown is None else unknown
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._as_typed = _Finder({token.content: token.id for token in added if not token.normalized})

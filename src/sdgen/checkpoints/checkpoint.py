@@ -33,6 +33,11 @@ class Component:
     files: tuple[Path, ...]
     source: str
 
+    def only(self, *prefixes: str) -> Component:
+        """The tensors whose names start with one of ``prefixes``."""
+        tensors = self.tensors.renamed(lambda name: name if name.startswith(prefixes) else None)
+        return dataclasses.replace(self, tensors=tensors)
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:

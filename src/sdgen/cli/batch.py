@@ -16,6 +16,7 @@ from sdgen import batch_size, models, output
 from sdgen.batch_folder import DEFAULT_NAME, BatchFolder
 from sdgen.cli import batch_plan, edge, plan, streams
 from sdgen.cli.command import Command, Option
+from sdgen.cli.downloads import locate
 from sdgen.cli.entries import STDIN, Entries
 from sdgen.cli.options import drawing_options
 from sdgen.cli.progress import Display, JsonDisplay
@@ -184,7 +185,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         return ExitCode.OK
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))
     for model in used:
-        models.locate(model)
+        locate(model, quiet=values["quiet"], no_input=values["no_input"])
     tasks.sort(key=lambda task: used.index(task.request.model or ""))
     store.prepare(*_missing(tasks, store))
     run.sheet = _sheet(values, len(tasks))

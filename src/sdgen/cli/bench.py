@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from sdgen import models
 from sdgen.benchmark.measure import RANDOM, Settings, run
 from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
 from sdgen.cli.types import Field, Model, Name, Size, Whole, Wholes
 
@@ -59,7 +59,7 @@ def command(
     Random weights draw noise: no other command takes them.
     """
     if model not in RANDOM:
-        models.locate(model)
+        locate(model)
     width, height = size or (None, None)
     settings = Settings(
         model, backend, dtype, device, width, height, steps, guided, batch_size, repeats, start

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,13 @@ def environment(problems: list[Problem]) -> dict[str, str]:
     return found
 
 
-def models_here(problems: list[Problem]) -> dict[str, str | None]:
-    """Every model of the catalogue with its place on this machine, or None."""
+def models_here(problems: list[Problem], settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """Every model of the catalogue with its place on this machine, or None.
+
+    Args:
+        problems: gets the model that is drawn with where none is named, if it is not here.
+        settings: what ``settings_in_force`` found.
+    """
     try:
         names: Iterable[str] = models.names()
     except SdgenError as error:
@@ -176,6 +181,12 @@ def models_here(problems: list[Problem]) -> dict[str, str | None]:
         found[name] = None
         with contextlib.suppress(SdgenError):
             found[name] = os.fspath(models.locate(name, task=None))
+    default = os.environ.get("SDGEN_MODEL") or settings["values"].get("model") or models.DEFAULT
+    try:
+        models.locate(default)
+    except SdgenError as error:
+        what = f"{default}, which is drawn with where no model is named, cannot be used"
+        problems.append(Problem(what, str(error), blocks=False))
     return found
 
 

@@ -30,8 +30,8 @@ def command(as_json: bool) -> int:
         "folders": checks.places(problems),
         "settings": checks.settings_in_force(problems),
         "environment": checks.environment(problems),
-        "models": checks.models_here(problems),
     }
+    report["models"] = checks.models_here(problems, report["settings"])
     usable = not any(problem.blocks for problem in problems)
     if as_json:
         report["problems"] = [dataclasses.asdict(problem) for problem in problems]

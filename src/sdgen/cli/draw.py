@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +11,13 @@ import click
 from sdgen import models
 from sdgen.cli import edge, plan, streams
 from sdgen.cli.command import Command
+from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
 from sdgen.cli.progress import Display
 from sdgen.cli.run import Run, show_licence, space
+from sdgen.cli.viewer import OPTION as OPENING
+from sdgen.cli.viewer import Viewer
+from sdgen.errors import ExitCode, InputError, OutputError
 from sdgen.metadata import encode
 from sdgen.render import Policy
 from sdgen.request import RANDOM_SEED
@@ -20,13 +25,14 @@ from sdgen.stores import Sink
 from sdgen.tasks import Feed, Task
 
 if TYPE_CHECKING:
+    from sdgen.pairs import Saved
     from sdgen.results import Image
 
 EXAMPLES = """\
 sdgen "a red heart" --model mini
 sdgen "a red fox in the snow" --steps 50 --seed 7
 sdgen "a lighthouse" "a harbour at night" -n 4 --size 768x512 -o sea/
-sdgen "a blue fish" --model mini -o fish.png
+sdgen "a blue fish" --model mini -o fish.png --open
 sdgen "a star" "a heart" -n 3 --model mini --grid sheet.png
 echo "a panda" | sdgen - --model mini -o - > panda.png
 sdgen "an owl" --sampler dpmpp-2m --json | jq -r '.path // empty'"""
@@ -66,7 +72,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     model = values["model"] or models.DEFAULT
     requests = plan.requests(values, model)
     output = plan.destination(values)
-    models.locate(model)
+    viewer = _viewer(values, len(requests))
+    locate(model, quiet=values["quiet"], no_input=values["no_input"])
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))
     sheet = None
@@ -84,12 +91,41 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     policy = Policy(values["batch_size"], in_order=True, jit=False, unforeseen=0)
     run = Run(values, policy, output, display, sheet)
     run.report.planned = len(requests)
-    store = Sink(output.save if output is not None else lambda image: _write(run.results, image, values))
-    return run(Feed([Task(request, number) for number, request in enumerate(requests, 1)]), store)
+    paths: list[Path] = []
+
+    def save(image: Image) -> Saved | None:
+        if output is None:
+            _write(run.results, image, values)
+            return None
+        saved = output.save(image)
+        paths.append(saved.path)
+        return saved
+
+    status = run(Feed([Task(request, number) for number, request in enumerate(requests, 1)]), Sink(save))
+    if viewer is None or run.stopping():
+        return status
+    try:
+        viewer([sheet.path] if sheet is not None and sheet.written else paths)
+    except OutputError as error:
+        display.error(str(error))
+        return status or ExitCode.SOME_FAILED
+    return status
+
+
+command.params.append(OPENING)
+
+
+def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:
+    """What opens the pictures in the end; None without ``--open``."""
+    if not values["open"]:
+        return None
+    if values["output"] == plan.STDOUT:
+        raise InputError("-o - stores no image, and --open opens stored ones; give one of them", "open")
+    return Viewer(1 if values["grid"] else images)
 
 
 def _write(results: streams.Results, image: Image, values: Mapping[str, Any]) -> None:
-    """An image's bytes, to stdout, with text in them unless --no-metadata is set."""
+    """Write an image's bytes, to stdout, with text in them unless --no-metadata is set."""
     assert image.pixels is not None
     request = None if values["no_metadata"] else image.request
     results.data(encode(image.pixels, values["format"] or "png", request, image.details))

@@ -50,6 +50,7 @@ _OPTIONS: Mapping[str, str] = {
     "grid": "contact-sheet sheet save-grid",
     "json": "output-json",
     "quiet": "silent",
+    "no-input": "yes y non-interactive batch no-prompt",
     "verbose": "debug",
     "config": "config-file settings",
 }

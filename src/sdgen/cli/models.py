@@ -7,21 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from sdgen import models
 from sdgen.cli import streams
 from sdgen.cli.command import WIDTH, Command
+from sdgen.cli.downloads import DownloadBar, locate, say_licence
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, store
 from sdgen.models.catalogue import PREDICTIONS, Entry, Source
-from sdgen.printable import printable
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 EXAMPLES = """\
 sdgen models list                          what there is, and what is here
@@ -32,50 +29,6 @@ sdgen models convert sd2.1-base sd21.safetensors --dtype float16
 sdgen "a fox" --model "$(sdgen models path sd-turbo)\""""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class DownloadBar(models.Progress):
-    """A download's progress on stderr: a bar on a terminal, a line for each file elsewhere.
-
-    Args:
-        quiet: show nothing.
-    """
-
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self._bar: tqdm[None] | None = None
-
-    def begin(self, name: str, total: int | None, done: int) -> None:
-        if self.quiet:
-            return
-        if not sys.stderr.isatty():
-            rest = f", {models.size_text(total - done)}" if total else ""
-            streams.tell(f"{'resuming' if done else 'fetching'} {name}{rest}")
-            return
-        from tqdm import tqdm
-
-        self._bar = tqdm(
-            desc=printable(name),
-            total=total,
-            initial=done,
-            unit="B",
-            unit_scale=True,
-            dynamic_ncols=True,
-            file=sys.stderr,
-        )
-
-    def move(self, done: int) -> None:
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-
-    def end(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def note(self, text: str) -> None:
-        if not self.quiet:
-            streams.tell(text)
 
 
 @click.group("models", context_settings={"max_content_width": WIDTH})
@@ -110,7 +63,7 @@ def convert(
     prediction: str | None,
 ) -> None:
     """Write a model as a diffusers folder, or as one file if OUTPUT ends in .safetensors."""
-    models.locate(model, task=None)  # A model that is not here is said before anything heavy is imported.
+    locate(model, task=None)  # A model that is not here is said before anything heavy is imported.
     from sdgen.checkpoints.convert import write_folder, write_single_file
     from sdgen.loading import read_checkpoint
 
@@ -139,7 +92,7 @@ def list_models(as_json: bool) -> None:
             entry.name,
             store.state(entry),
             _download(entry.sources[0]) if entry.sources else "-",
-            entry.task or "-",
+            _purpose(entry),
             entry.summary or "a repository on the Hub",
         )
         for entry in entries
@@ -167,7 +120,7 @@ def show_model(model: str, as_json: bool) -> None:
     if as_json:
         streams.show(json.dumps(facts, indent=1))
         return
-    for key, value in facts.items():
+    for key, value in {**facts, "usable": None if entry.usable else models.unusable(entry)}.items():
         if key != "sources" and value is not None:
             streams.show(f"{key:<12} {value}")
     for source in entry.sources:
@@ -181,15 +134,21 @@ def show_model(model: str, as_json: bool) -> None:
 @_models_argument
 @click.option("--source", metavar="NAME", help="Take it from this source; `models show` lists them.")
 @click.option("--offline", is_flag=True, envvar="SDGEN_OFFLINE", help="Do not use the network.")
+@click.option("--anyway", is_flag=True, help="Also a model that sdgen can do nothing with yet.")
 @_quiet_option
-def pull_models(names: Sequence[str], source: str | None, offline: bool, quiet: bool) -> None:
+def pull_models(names: Sequence[str], source: str | None, offline: bool, anyway: bool, quiet: bool) -> None:
     """Fetch models that are not here yet, and print where they are.
 
     An interrupted download goes on where it stopped when the command is run again.
     """
-    for name in names:
-        say_licence(models.find(name))
-        path = models.pull(name, source=source, offline=offline, progress=DownloadBar(quiet))
+    entries = [models.find(name) for name in names]
+    for entry in entries:
+        if not anyway:  # of none a byte is fetched before all are known to be of use
+            models.require_usable(entry)
+    for entry in entries:
+        say_licence(entry)
+        bar = DownloadBar(quiet)
+        path = models.pull(entry.name, source=source, offline=offline, anyway=anyway, progress=bar)
         streams.show(path)
 
 
@@ -241,16 +200,13 @@ def remove_models(names: Sequence[str], yes: bool, quiet: bool) -> None:
                 streams.tell(f"{name} removed, {models.size_text(freed)} freed")
 
 
-def say_licence(entry: Entry) -> None:
-    """Say on stderr, once for each model, what licence its weights are under."""
-    notice = models.licence_notice(entry)
-    if notice:
-        streams.tell(notice)
+def _purpose(entry: Entry) -> str:
+    return (entry.task or "-") if entry.usable else f"{entry.task}, not yet"
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
     names = ("summary", "task", "family", "size", "prediction", "sampler", "schedule", "steps", "guidance")
-    return {name: getattr(entry, name) for name in (*names, "licence", "licence_url")}
+    return {name: getattr(entry, name) for name in (*names, "licence", "licence_url", "usable")}
 
 
 def _source_facts(source: Source) -> dict[str, Any]:

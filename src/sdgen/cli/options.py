@@ -259,6 +259,12 @@ OUTPUT = (
         default=False,
         help="On stdout, a JSON object for each image instead of its path.",
     ),
+    _option(
+        "Output",
+        "--no-input/--input",
+        default=False,
+        help="Never ask, on a terminal neither; asked is whether to fetch a model that is not here.",
+    ),
     _option("Output", "-q", "--quiet/--no-quiet", default=False, help="Errors alone on stderr."),
     _option(
         "Output",

@@ -177,7 +177,7 @@ class Replay(Session):
         """Load one model and draw what was drawn with it."""
         from sdgen import Progress
 
-        self.display.say(f"loading {setup.model}")
+        self.display.loading(setup.model)
         try:
             pipeline = setup.load()
         except SdgenError as error:
@@ -191,6 +191,7 @@ class Replay(Session):
                 left.append(job)
             except SdgenError as error:
                 self._fail(job.record.file, error)
+        self.display.loaded()
         for event in pipeline.stream(requests, batch_size=setup.batch_size):
             self.interrupts.nothing_to_keep = False
             if not isinstance(event, Progress):

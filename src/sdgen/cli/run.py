@@ -114,7 +114,7 @@ class Run(Session):
         known = feed.tasks if feed.tasks is not None else [feed.head(wait=False)]
         requests = [task.request for task in known if task and not isinstance(task, Rejected)]
         named = prompt_loras.named(request for request in requests if request.model == model)
-        self.display.say(f"loading {model}")
+        self.display.loading(model)
         # No backend is not "auto": KERAS_BACKEND then has a say.
         return sdgen.load(
             model,

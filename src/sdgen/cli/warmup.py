@@ -10,6 +10,7 @@ import click
 from sdgen import models, program_cache
 from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
 from sdgen.cli.types import Bytes, Model, Name, Sampler, Size, Wholes
 from sdgen.models import size_text
@@ -69,7 +70,7 @@ def command(
     """
     import sdgen
 
-    models.locate(model)
+    locate(model)
     streams.drop_library_noise()
     with streams.results() as results:
         pipeline = sdgen.load(model, backend=backend, dtype=dtype, device=device, variant=variant)

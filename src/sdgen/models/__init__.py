@@ -31,18 +31,29 @@ __all__ = [
     "Progress",
     "RemoteFile",
     "Source",
+    "download_text",
     "file_sha256",
     "find",
+    "host",
     "licence_notice",
     "locate",
     "names",
     "offline_asked",
     "pull",
     "remove",
+    "require_usable",
     "size_text",
+    "unusable",
     "verify",
     "weights_sha256",
 ]
+
+_CANNOT = {
+    ("upscaling", "text-to-image"): "enlarges pictures and cannot draw one",
+    ("inpainting", "text-to-image"): "fills a part of a picture and cannot draw a whole one",
+    ("text-to-image", "upscaling"): "cannot enlarge pictures",
+}
+"""What a model for the first task is told that is asked for the second."""
 
 _ENDINGS = (".safetensors", ".h5", ".hdf5", ".ckpt")
 
@@ -94,8 +105,8 @@ def locate(
 
     Args:
         spec: a catalogue name, a folder or file, or ``user/repo[@revision]``.
-        task: what it is wanted for: "text-to-image" and "inpainting" refuse a model that enlarges
-            pictures, "upscaling" refuses every other; None takes any.
+        task: what it is wanted for, as in the catalogue; a model for another task is refused. None takes
+            any.
         offline: the user forbids the network; changes the advice alone.
 
     Raises:
@@ -103,8 +114,8 @@ def locate(
         InputError: the model is for another task, or a catalogue file is wrong.
     """
     entry = find(spec)
-    if task and entry.task and (task == "upscaling") != (entry.task == "upscaling"):
-        verb = "enlarges pictures and cannot draw one" if task != "upscaling" else "cannot enlarge pictures"
+    if task and entry.task and task != entry.task:
+        verb = _CANNOT.get((entry.task, task), f"is for {entry.task}, not {task}")
         raise InputError(f"{entry.name} {verb}; `sdgen models list` shows what each model is for", "model")
     path = store.installed(entry)
     if path is None:
@@ -117,6 +128,7 @@ def pull(
     *,
     source: str | None = None,
     offline: bool = False,
+    anyway: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """The folder or file of a model, fetched if it is not on this machine.
@@ -125,14 +137,47 @@ def pull(
         spec: a catalogue name, a folder or file, or ``user/repo[@revision]``.
         source: the name of one of the entry's sources; None for each in turn.
         offline: raise instead of using the network.
+        anyway: fetch it even if sdgen can do nothing with it yet.
         progress: is told how far it is.
 
     Raises:
         ModelUnavailable: it cannot be fetched; what arrived is kept and the next call goes on from there.
-        InputError: no such source, or a catalogue file is wrong.
+        InputError: no such source, of no use yet, or a catalogue file is wrong.
     """
     entry = find(spec)
+    if not anyway:
+        require_usable(entry)
     return fetch.fetch_model(entry, source, offline or offline_asked(), progress or Progress())
+
+
+def require_usable(entry: Entry) -> None:
+    """Nothing, for a model that sdgen can do something with, or that is on this machine already.
+
+    Raises:
+        InputError: it is for a task that is still to come.
+    """
+    if not entry.usable and store.state(entry) != "here":
+        advice = "nothing was fetched; --anyway fetches it all the same"
+        raise InputError(f"{unusable(entry)}; {advice}", "model")
+
+
+def unusable(entry: Entry) -> str:
+    """Why sdgen can do nothing with a model that is not ``usable``."""
+    return f"{entry.name} is for {entry.task}, which sdgen cannot do yet"
+
+
+def download_text(entry: Entry) -> str:
+    """How much ``pull`` has to fetch: ``about 5.2 GB``, ``137 MB`` or ``a download of unknown size``."""
+    source = entry.source()
+    lacking = store.missing(entry, source)
+    if lacking and all(file.size for file in lacking):
+        return size_text(sum(file.size or 0 for file in lacking))
+    return f"about {size_text(source.download)}" if source.download else "a download of unknown size"
+
+
+def host(entry: Entry) -> str:
+    """The host from which ``pull`` begins to fetch a model."""
+    return fetch.host(entry.source())
 
 
 def verify(spec: str | os.PathLike[str]) -> list[tuple[Path, str | None]]:

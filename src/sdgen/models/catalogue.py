@@ -29,6 +29,9 @@ DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
 
 TASKS = ("text-to-image", "inpainting", "upscaling")
+DONE = ("text-to-image",)
+"""Those of ``TASKS`` that sdgen carries out."""
+
 FAMILIES = ("sd1", "sd2", "ldm-sr")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -115,6 +118,11 @@ class Entry:
     path: Path | None = None
     sources: tuple[Source, ...] = ()
     catalogue: Path | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether sdgen can do anything with the model, as far as the catalogue tells."""
+        return self.task is None or self.task in DONE
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the preferred one.

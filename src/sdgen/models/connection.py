@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -41,19 +41,12 @@ def session() -> requests.Session:
 
 
 def address(url: str) -> tuple[str, dict[str, str]]:
-    """The web address of a catalogue address, and the headers to send there.
-
-    ``hf://user/repo[@revision]/path`` is resolved at ``HF_ENDPOINT``; the Hub's token goes there alone.
+    """The web address of a catalogue address, and the headers to send there: a token to the Hub alone.
 
     Raises:
         InputError: ``HF_ENDPOINT`` or the token cannot be used.
     """
-    if not url.startswith("hf://"):
-        return url, {}
-    user, repo, path = url.removeprefix("hf://").split("/", 2)
-    repo, _, revision = repo.partition("@")
-    commit = quote(revision or "main", safe="")
-    return f"{hub.endpoint()}/{user}/{repo}/resolve/{commit}/{quote(path)}", token_header()
+    return hub.resolved(url), token_header() if url.startswith("hf://") else {}
 
 
 def token_header() -> dict[str, str]:

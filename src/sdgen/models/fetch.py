@@ -8,10 +8,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sdgen import folders
 from sdgen.errors import ModelUnavailable
-from sdgen.models import store
+from sdgen.models import hub, store
 from sdgen.models.catalogue import Entry, RemoteFile, Source
 from sdgen.models.patience import NextMirror, Policy
 from sdgen.models.progress import Progress, size_text
@@ -33,7 +34,10 @@ def fetch_model(entry: Entry, source_name: str | None, offline: bool, progress: 
     if entry.path is not None:
         raise ModelUnavailable(f"{entry.name} is not on this machine: there is nothing at {entry.path}")
     if offline:
-        raise ModelUnavailable(f"{entry.name} is not on this machine, and the network may not be used")
+        raise ModelUnavailable(
+            f"{entry.name} is not on this machine, and the network may not be used; "
+            "--model mini needs no download"
+        )
     try:
         with locked(entry, progress):
             return _fetch(entry, progress)
@@ -42,6 +46,11 @@ def fetch_model(entry: Entry, source_name: str | None, offline: bool, progress: 
             f"{error.filename or folders.models()} cannot be written: {error.strerror or error}; "
             "SDGEN_MODELS_DIR names another folder"
         ) from None
+
+
+def host(source: Source) -> str:
+    """The host from which a source is fetched first."""
+    return urlsplit(hub.resolved(source.files[0].urls[0]) if source.files else hub.endpoint()).netloc
 
 
 @contextlib.contextmanager
@@ -70,13 +79,14 @@ def locked(entry: Entry, progress: Progress) -> Iterator[None]:
 def _fetch(entry: Entry, progress: Progress) -> Path:
     from sdgen.models.transfer import NotFetched
 
-    faults: list[str] = []
+    faults, lasting = [], True
     for source in entry.sources:
         try:
             _fetch_source(entry, source, progress)
         except NotFetched as fault:
             faults.append(str(fault))
-            if not fault.lasting:  # most of it may be here: better to go on there than to begin elsewhere
+            lasting = fault.lasting
+            if not lasting:  # most of it may be here: better to go on there than to begin elsewhere
                 break
             if source is not entry.sources[-1]:
                 progress.note(f"{fault}; trying the source {entry.sources[len(faults)].name}")
@@ -84,7 +94,9 @@ def _fetch(entry: Entry, progress: Progress) -> Path:
             path = store.installed(dataclasses.replace(entry, sources=(source,)))
             assert path is not None
             return path
-    raise ModelUnavailable(f"{entry.name}: {'; '.join(faults)}")
+    where = host(entry.sources[len(faults) - 1])
+    advice = "" if lasting else f"; see whether the network, or the proxy, lets you reach {where}"
+    raise ModelUnavailable(f"{entry.name}: {'; '.join(faults)}{advice}; --model mini needs no download")
 
 
 def _fetch_source(entry: Entry, source: Source, progress: Progress) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sdgen import folders, notes
 from sdgen.errors import InputError, ModelUnavailable, SdgenError
@@ -49,6 +49,15 @@ def endpoint() -> str:
     except ValueError:  # half an IPv6 address
         pass
     raise InputError(f"HF_ENDPOINT is {chosen!r}, not a web address such as {DEFAULT_ENDPOINT}; mend it")
+
+
+def resolved(url: str) -> str:
+    """The web address of a catalogue address: ``hf://user/repo[@revision]/path`` is at ``endpoint``."""
+    if not url.startswith("hf://"):
+        return url
+    user, repo, path = url.removeprefix("hf://").split("/", 2)
+    repo, _, revision = repo.partition("@")
+    return f"{endpoint()}/{user}/{repo}/resolve/{quote(revision or 'main', safe='')}/{quote(path)}"
 
 
 def choose(names: Iterable[str], variant: str | None) -> list[str]:

@@ -3,70 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdgen.checkpoints.config_fields import ConfigFields
 from sdgen.errors import CheckpointError
 
-
-def _read(config: Mapping[str, Any], part: str, fixed: Mapping[str, tuple[Any, ...]]) -> None:
-    """Refuses a setting that the networks here do not have, rather than ignore it."""
-    for name, allowed in fixed.items():
-        if name in config and config[name] not in allowed:
-            raise CheckpointError(
-                f"the {part} has {name} = {config[name]!r}, which sdgen cannot compute "
-                f"(it knows {', '.join(map(repr, allowed))})"
-            )
+MOST_CHANNELS = 16384
+MOST_BLOCKS = 10
+MOST_LAYERS = 128
+"""Bounds of what a config may ask for, some ten times what any Stable Diffusion has."""
 
 
-def _need(config: Mapping[str, Any], part: str, name: str) -> Any:
-    if config.get(name) is None:
-        raise CheckpointError(f"the {part}'s config.json has no {name!r}")
-    return config[name]
-
-
-def _whole(part: str, name: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise CheckpointError(
-            f"the {part}'s config.json has {name} = {value!r}, where a whole number above 0 belongs"
-        )
-    return value
-
-
-def _list(config: Mapping[str, Any], part: str, name: str) -> tuple[Any, ...]:
-    value = _need(config, part, name)
-    if not isinstance(value, (list, tuple)) or not value:
-        raise CheckpointError(f"the {part}'s config.json has {name} = {value!r}, not a list")
-    return tuple(value)
-
-
-def _per_block(part: str, name: str, value: Any, blocks: int) -> tuple[int, ...]:
-    """A whole number for each block, from a list of them or one for all."""
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * blocks
-    if len(values) != blocks:
-        raise CheckpointError(f"the {part}'s config.json has {len(values)} {name} for {blocks} blocks")
-    return tuple(_whole(part, name, number) for number in values)
-
-
-def _widths(config: Mapping[str, Any], part: str) -> tuple[int, ...]:
-    """``block_out_channels``, which ``norm_num_groups`` must divide."""
-    values = _list(config, part, "block_out_channels")
-    groups = _whole(part, "norm_num_groups", config.get("norm_num_groups", 32))
-    return tuple(_divided(part, _whole(part, "block_out_channels", width), groups) for width in values)
-
-
-def _divided(part: str, width: int, parts: int) -> int:
-    if width % parts:
-        raise CheckpointError(f"the {part}'s config.json divides {width} channels by {parts}")
-    return width
+def _widths(fields: ConfigFields) -> tuple[tuple[int, ...], int]:
+    """``block_out_channels``, and ``norm_num_groups``, which must divide them."""
+    widths = fields.wholes("block_out_channels", MOST_CHANNELS, MOST_BLOCKS)
+    groups = fields.whole("norm_num_groups", MOST_CHANNELS, 32)
+    fields.divides(groups, widths)
+    return widths, groups
 
 
 @dataclasses.dataclass(frozen=True)
 class UNetConfig:
     """UNet2DConditionModel's fields that vary between Stable Diffusion models.
 
-    ``heads`` is diffusers' ``num_attention_heads``, which its config files call
-    ``attention_head_dim`` (see the comment in diffusers' unet_2d_condition.py).
+    ``sample_size`` is (height, width) of the latents. ``heads`` is diffusers' ``num_attention_heads``, which
+    its config files call ``attention_head_dim`` (see the comment in diffusers' unet_2d_condition.py).
     """
 
     in_channels: int
@@ -83,7 +46,7 @@ class UNetConfig:
     norm_eps: float
     flip_sin_to_cos: bool
     freq_shift: float
-    sample_size: int
+    sample_size: tuple[int, int]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> UNetConfig:
@@ -92,9 +55,8 @@ class UNetConfig:
         Raises:
             CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
-        _read(
-            config,
-            "UNet",
+        fields = ConfigFields(config, "UNet")
+        fields.only(
             {
                 "act_fn": ("silu", "swish"),
                 "addition_embed_type": (None,),
@@ -121,48 +83,55 @@ class UNetConfig:
                 "time_embedding_dim": (None,),
                 "time_embedding_type": ("positional",),
                 "timestep_post_act": (None,),
-            },
+            }
         )
-        channels = _widths(config, "UNet")
+        channels, groups = _widths(fields)
         blocks = len(channels)
-        down = _list(config, "UNet", "down_block_types")
-        up = _list(config, "UNet", "up_block_types")
+        down, up = (
+            fields.names(
+                f"{side.lower()}_block_types", (f"CrossAttn{side}Block2D", f"{side}Block2D"), MOST_BLOCKS
+            )
+            for side in ("Down", "Up")
+        )
         if not len(down) == len(up) == blocks:
             raise CheckpointError(
                 f"the UNet's config.json has {blocks} widths for {len(down)} down and {len(up)} up blocks"
             )
-        for name in (*down, *up):
-            if name not in ("CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"):
-                raise CheckpointError(f"the UNet has a block of type {name!r}, which sdgen does not have")
         only_cross = config.get("only_cross_attention", False)
         if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
             raise CheckpointError("the UNet has only_cross_attention, which sdgen cannot compute")
-        heads = _per_block("UNet", "attention_head_dim", config.get("attention_head_dim", 8), blocks)
-        layers, depth = (
-            _per_block("UNet", name, config.get(name, usual), blocks)
-            for name, usual in (("layers_per_block", 2), ("transformer_layers_per_block", 1))
-        )
+        heads = fields.per_block("attention_head_dim", blocks, MOST_CHANNELS, 8)
         for width, count in zip(channels, heads, strict=True):
-            _divided("UNet", width, count)
+            fields.divides(count, [width])
         return cls(
-            in_channels=_whole("UNet", "in_channels", _need(config, "UNet", "in_channels")),
-            out_channels=_whole("UNet", "out_channels", _need(config, "UNet", "out_channels")),
+            in_channels=fields.whole("in_channels", MOST_CHANNELS),
+            out_channels=fields.whole("out_channels", MOST_CHANNELS),
             block_out_channels=channels,
-            layers_per_block=layers,
+            layers_per_block=fields.per_block("layers_per_block", blocks, 16, 2),
             heads=heads,
-            depth=depth,
+            depth=fields.per_block("transformer_layers_per_block", blocks, 32, 1),
             attention_down=tuple(name.startswith("CrossAttn") for name in down),
             attention_up=tuple(name.startswith("CrossAttn") for name in up),
-            cross_attention_dim=_whole(
-                "UNet", "cross_attention_dim", _need(config, "UNet", "cross_attention_dim")
-            ),
-            use_linear_projection=bool(config.get("use_linear_projection", False)),
-            norm_num_groups=config.get("norm_num_groups", 32),
-            norm_eps=config.get("norm_eps", 1e-5),
-            flip_sin_to_cos=config.get("flip_sin_to_cos", True),
-            freq_shift=config.get("freq_shift", 0),
-            sample_size=config.get("sample_size") or 64,
+            cross_attention_dim=fields.whole("cross_attention_dim", MOST_CHANNELS),
+            use_linear_projection=fields.flag("use_linear_projection", False),
+            norm_num_groups=groups,
+            norm_eps=fields.number("norm_eps", 1e-12, 1, 1e-5),
+            flip_sin_to_cos=fields.flag("flip_sin_to_cos", True),
+            freq_shift=fields.number("freq_shift", 0, 1, 0),
+            sample_size=_sample_size(fields, config),
         )
+
+
+def _sample_size(fields: ConfigFields, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the latents that the UNet was trained on.
+
+    diffusers before 0.9 wrote 32 into the configs of models of 64; its StableDiffusionPipeline takes 64 for
+    every single smaller number of theirs.
+    """
+    size = fields.pair("sample_size", 4096, 64)
+    version = re.match(r"(\d{1,9})\.(\d{1,9})", str(config.get("_diffusers_version")))
+    old = version is not None and (int(version[1]), int(version[2])) < (0, 9)
+    return (64, 64) if old and isinstance(config.get("sample_size"), int) and size[0] < 64 else size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,23 +154,21 @@ class TextEncoderConfig:
         Raises:
             CheckpointError: a field is malformed, or the activation is not one that CLIP models have.
         """
-        values: dict[str, Any] = {
-            "vocab_size": 49408,
-            "hidden_size": 512,
-            "intermediate_size": 2048,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 8,
-            "max_position_embeddings": 77,
-            "hidden_act": "quick_gelu",
-            "layer_norm_eps": 1e-5,
-        }
-        values.update({name: config[name] for name in values if name in config})
-        _read(values, "text encoder", {"hidden_act": ("gelu", "quick_gelu")})
-        for name, value in values.items():
-            if name not in ("hidden_act", "layer_norm_eps"):
-                _whole("text encoder", name, value)
-        _divided("text encoder", values["hidden_size"], values["num_attention_heads"])
-        return cls(**values)
+        fields = ConfigFields(config, "text encoder")
+        fields.only({"hidden_act": ("gelu", "quick_gelu")})
+        width = fields.whole("hidden_size", MOST_CHANNELS, 512)
+        heads = fields.whole("num_attention_heads", MOST_CHANNELS, 8)
+        fields.divides(heads, [width])
+        return cls(
+            vocab_size=fields.whole("vocab_size", 1_000_000, 49408),
+            hidden_size=width,
+            intermediate_size=fields.whole("intermediate_size", 8 * MOST_CHANNELS, 2048),
+            num_hidden_layers=fields.whole("num_hidden_layers", MOST_LAYERS, 12),
+            num_attention_heads=heads,
+            max_position_embeddings=fields.whole("max_position_embeddings", 10_000, 77),
+            hidden_act=str(config.get("hidden_act", "quick_gelu")),
+            layer_norm_eps=fields.number("layer_norm_eps", 1e-12, 1, 1e-5),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,30 +194,29 @@ class VAEConfig:
         Raises:
             CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
-        channels = _widths(config, "VAE")
-        _read(
-            config,
-            "VAE",
+        fields = ConfigFields(config, "VAE")
+        channels, groups = _widths(fields)
+        fields.only(
             {
                 "act_fn": ("silu", "swish"),
                 "latents_mean": (None,),
                 "latents_std": (None,),
                 "down_block_types": (["DownEncoderBlock2D"] * len(channels),),
                 "up_block_types": (["UpDecoderBlock2D"] * len(channels),),
-            },
+            }
         )
         return cls(
-            in_channels=_whole("VAE", "in_channels", config.get("in_channels", 3)),
-            out_channels=_whole("VAE", "out_channels", config.get("out_channels", 3)),
-            latent_channels=_whole("VAE", "latent_channels", config.get("latent_channels", 4)),
+            in_channels=fields.whole("in_channels", MOST_CHANNELS, 3),
+            out_channels=fields.whole("out_channels", MOST_CHANNELS, 3),
+            latent_channels=fields.whole("latent_channels", MOST_CHANNELS, 4),
             block_out_channels=channels,
-            layers_per_block=_whole("VAE", "layers_per_block", config.get("layers_per_block", 1)),
-            norm_num_groups=config.get("norm_num_groups", 32),
-            mid_block_add_attention=config.get("mid_block_add_attention", True),
-            use_quant_conv=config.get("use_quant_conv", True),
-            use_post_quant_conv=config.get("use_post_quant_conv", True),
-            scaling_factor=config.get("scaling_factor", 0.18215),
-            shift_factor=config.get("shift_factor") or 0.0,
+            layers_per_block=fields.whole("layers_per_block", 16, 1),
+            norm_num_groups=groups,
+            mid_block_add_attention=fields.flag("mid_block_add_attention", True),
+            use_quant_conv=fields.flag("use_quant_conv", True),
+            use_post_quant_conv=fields.flag("use_post_quant_conv", True),
+            scaling_factor=fields.number("scaling_factor", 1e-6, 1e6, 0.18215),
+            shift_factor=fields.number("shift_factor", -1e6, 1e6, 0),
         )
 
     @property

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import cached_property
 
 from sdgen import backend
-from sdgen.checkpoints import Checkpoint, Component
+from sdgen.checkpoints import Checkpoint
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
 from sdgen.networks.network import (
@@ -19,6 +18,7 @@ from sdgen.networks.network import (
     UNetModel,
     load_at_once,
 )
+from sdgen.networks.shapes import DECODER_PARTS
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
@@ -109,14 +109,14 @@ class Networks:
     def decoder(self) -> DecoderModel:
         """The VAE's decoder."""
         numerics = self.numerics(self.vae_dtype)
-        part = _part(self.checkpoint.vae, "decoder.", "post_quant_conv.")
+        part = self.checkpoint.vae.only(*DECODER_PARTS)
         return DecoderModel(Decoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     @cached_property
     def image_encoder(self) -> EncoderModel:
         """The VAE's encoder."""
         numerics = self.numerics(self.vae_dtype)
-        part = _part(self.checkpoint.vae, "encoder.", "quant_conv.")
+        part = self.checkpoint.vae.only("encoder.", "quant_conv.")
         return EncoderModel(Encoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     def _loader(self, device: str) -> Loader:
@@ -128,9 +128,3 @@ class Networks:
             return self._executor.submit(load_there) if self._executor else load_at_once(load_there)
 
         return start
-
-
-def _part(component: Component, *prefixes: str) -> Component:
-    """The tensors whose names start with one of ``prefixes``."""
-    tensors = component.tensors.renamed(lambda name: name if name.startswith(prefixes) else None)
-    return dataclasses.replace(component, tensors=tensors)
