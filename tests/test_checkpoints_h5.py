@@ -248,3 +248,67 @@ def test_weights_inside_a_whole_model_file(h5_files, tmp_path: Path) -> None:
         for name in source:
             source.copy(name, group)
     assert len(read_h5(tmp_path / "x.h5").tensors) == 140
+
+
+def write_layers(path: Path, layers: dict[str, list[str]], make) -> Path:
+    """A weight file whose layers list these names; ``make`` fills the file."""
+    with h5py.File(path, "w") as file:
+        make(file)
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for name, weights in layers.items():
+            file.require_group(name).attrs["weight_names"] = [weight.encode() for weight in weights]
+    return path
+
+
+def test_many_names_of_one_weight_are_refused(tmp_path: Path) -> None:
+    """4,000 names of one array of 8 MB would ask for 33 GB."""
+
+    def make(file: h5py.File) -> None:
+        file["a/0"] = np.zeros(2_000_000, np.float32)
+        for number in range(1, 4000):
+            file[f"a/{number}"] = file["a/0"]
+
+    path = write_layers(tmp_path / "x.h5", {"a": [str(number) for number in range(4000)]}, make)
+    with pytest.raises(CheckpointError, match="share bytes"):
+        read_h5(path)
+
+
+def test_many_names_of_one_layer_are_bounded(tmp_path: Path) -> None:
+    names = [f"l{number}" for number in range(3000)]
+
+    def make(file: h5py.File) -> None:
+        file.create_group("l0").attrs["weight_names"] = [b"x"] * 3000
+        file["l0/x"] = np.zeros(1, np.float32)
+        for name in names[1:]:
+            file[name] = file["l0"]
+        file.attrs["layer_names"] = [name.encode() for name in names]
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        make(file)
+    with pytest.raises(CheckpointError, match="more than 10000 names"):
+        read_h5(tmp_path / "x.h5")
+
+
+def test_a_long_name_is_refused(tmp_path: Path) -> None:
+    path = write_layers(tmp_path / "x.h5", {"a": ["b/" * 1000]}, lambda file: None)
+    with pytest.raises(CheckpointError, match="a name of 2000 characters"):
+        read_h5(path)
+
+
+def test_a_weight_that_ends_behind_its_file_is_refused(h5_files, tmp_path: Path) -> None:
+    data = h5_files["Decoder"].read_bytes()
+    (tmp_path / "x.h5").write_bytes(data)
+    with h5py.File(tmp_path / "x.h5") as file:
+        last = max(
+            (
+                file[layer][weight]
+                for layer in file.attrs["layer_names"]
+                for weight in file[layer].attrs["weight_names"]
+            ),
+            key=lambda dataset: dataset.id.get_offset(),
+        )
+        end = last.id.get_offset() + last.size * 4
+    assert end <= len(data)
+    (tmp_path / "y.h5").write_bytes(data[: end - 1])
+    with pytest.raises(CheckpointError, match="truncated"):
+        read_h5(tmp_path / "y.h5")

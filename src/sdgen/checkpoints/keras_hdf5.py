@@ -6,19 +6,28 @@ The root lists its layers in order (attribute ``layer_names``), each layer's gro
 
 from __future__ import annotations
 
-from itertools import chain, count, takewhile
+import math
+from itertools import chain, count, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdgen.checkpoints.foreign_files import refuse_foreign
-from sdgen.checkpoints.tensors import LazyTensor, mapped
+from sdgen.checkpoints.tensors import MAX_DIMENSIONS, LazyTensor, mapped
 from sdgen.errors import CheckpointError
+
+MAX_NAMES = 10_000
+"""Of layers and weights in a file; keras_cv's largest network has about 1,200."""
+
+MAX_NAME = 500
+"""Characters of a name; keras_cv's have up to 60."""
 
 
 def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
     """The layers that have weights: name and weights, in the file's order.
+
+    No two weights share bytes, so that together they are no larger than the file.
 
     Raises:
         CheckpointError: the file is damaged or not of this format, or a folder.
@@ -30,53 +39,94 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
     refuse_foreign(path)
     try:
         with h5py.File(path, "r") as file:
-            root = _member(path, file, "model_weights", h5py.Group) if "model_weights" in file else file
-            if not any(name.startswith("layer_names") for name in root.attrs):
-                raise CheckpointError(
-                    f"{path} has no layer_names; a weight file as Keras 2 wrote it is needed, like keras_cv's"
-                )
-            layers = []
-            for layer in _text_attribute(root, "layer_names"):
-                group = _member(path, root, layer, h5py.Group)
-                weights = _text_attribute(group, "weight_names")
-                if weights:
-                    layers.append((layer, [_tensor(path, group, name) for name in weights]))
-            return layers
-    except (OSError, KeyError, RuntimeError, UnicodeError) as error:
+            return _Reader(path).layers(file)
+    except (OSError, KeyError, RuntimeError, UnicodeError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} is truncated or not an HDF5 file ({error}); delete it and fetch or copy it again"
         ) from None
 
 
-def _text_attribute(group: Any, name: str) -> list[str]:
-    """A list of names; Keras 2 splits one of more than 64 kB into ``name0``, ``name1``, ..."""
-    parts = [name, *takewhile(group.attrs.__contains__, (f"{name}{number}" for number in count()))]
-    values = chain.from_iterable(np.ravel(group.attrs.get(part, ())) for part in parts)
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+class _Reader:
+    """Reads one file; counts what it holds, so that few bytes cannot stand for many."""
 
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, path.stat().st_size
+        self._names = 0
+        self._ranges: list[tuple[int, int, str]] = []
 
-def _member(path: Path, group: Any, name: str, kind: type) -> Any:
-    """An object of the file itself: HDF5 links may lead into other files, and are refused."""
-    import h5py
+    def layers(self, file: Any) -> list[tuple[str, list[LazyTensor]]]:
+        """As ``read_layers``, of an open file."""
+        import h5py
 
-    for part in name.split("/"):
-        inside = isinstance(group, h5py.Group) and part in group
-        if not inside or not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise CheckpointError(f"{path}: {name} is missing or leads to another file; fetch the file again")
-        group = group[part]
-    if not isinstance(group, kind):
-        raise CheckpointError(f"{path}: {name} is not what it should be; fetch the file again")
-    return group
+        root = self._member(file, "model_weights", h5py.Group) if "model_weights" in file else file
+        if not any(name.startswith("layer_names") for name in root.attrs):
+            raise CheckpointError(
+                f"{self._path} has no layer_names; a weight file as Keras 2 wrote it is needed, like "
+                "keras_cv's"
+            )
+        layers = []
+        for layer in self._text_attribute(root, "layer_names"):
+            group = self._member(root, layer, h5py.Group)
+            weights = self._text_attribute(group, "weight_names")
+            if weights:
+                layers.append((layer, [self._tensor(group, name) for name in weights]))
+        self._ranges.sort()
+        for (_, end, name), (start, _, other) in pairwise(self._ranges):
+            if start < end:
+                raise CheckpointError(
+                    f"{self._path} is altered: {name} and {other} share bytes; fetch it again"
+                )
+        return layers
 
+    def _text_attribute(self, group: Any, name: str) -> list[str]:
+        """A list of names; Keras 2 splits one of more than 64 kB into ``name0``, ``name1``, ..."""
+        parts = [name, *takewhile(group.attrs.__contains__, (f"{name}{number}" for number in count()))]
+        parts = [part for part in parts if part in group.attrs]
+        stored = [group.attrs.get_id(part) for part in parts]
+        self._names += sum(math.prod(attribute.shape or ()) for attribute in stored)
+        longest = max((attribute.dtype.itemsize for attribute in stored), default=0)
+        if self._names > MAX_NAMES or longest > 4 * MAX_NAME:
+            raise CheckpointError(
+                f"{self._path} has more than {MAX_NAMES} names, or names longer than {MAX_NAME} characters; "
+                "fetch the file again"
+            )
+        values = chain.from_iterable(np.ravel(group.attrs[part]) for part in parts)
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
-def _tensor(path: Path, group: Any, name: str) -> LazyTensor:
-    """A dataset, by its place in the file: Keras stores each in one uncompressed piece."""
-    import h5py
+    def _member(self, group: Any, name: str, kind: type) -> Any:
+        """An object of the file itself: HDF5 links may lead into other files, and are refused."""
+        import h5py
 
-    dataset = _member(path, group, name, h5py.Dataset)
-    offset = None if dataset.external or dataset.is_virtual else dataset.id.get_offset()
-    if offset is None or dataset.dtype.kind != "f":
-        raise CheckpointError(
-            f"{path}: {dataset.name} is not stored as plain numbers in the file, as Keras 2 writes them"
-        )
-    return mapped(path, np.dtype(dataset.dtype), tuple(dataset.shape), offset)
+        if len(name) > MAX_NAME:
+            raise CheckpointError(f"{self._path} has a name of {len(name)} characters; fetch the file again")
+        for part in name.split("/"):
+            inside = isinstance(group, h5py.Group) and part in group
+            if not inside or not isinstance(group.get(part, getlink=True), h5py.HardLink):
+                raise CheckpointError(
+                    f"{self._path}: {name} is missing or leads to another file; fetch the file again"
+                )
+            group = group[part]
+        if not isinstance(group, kind):
+            raise CheckpointError(f"{self._path}: {name} is not what it should be; fetch the file again")
+        return group
+
+    def _tensor(self, group: Any, name: str) -> LazyTensor:
+        """A dataset, by its place in the file: Keras stores each in one uncompressed piece."""
+        import h5py
+
+        dataset = self._member(group, name, h5py.Dataset)
+        offset = None if dataset.external or dataset.is_virtual else dataset.id.get_offset()
+        if offset is None or dataset.dtype.kind != "f":
+            raise CheckpointError(
+                f"{self._path}: {dataset.name} is not stored as plain numbers in the file, as Keras 2 writes "
+                "them"
+            )
+        shape, dtype = tuple(dataset.shape or ()), np.dtype(dataset.dtype)
+        end = offset + math.prod(shape) * dtype.itemsize
+        if len(shape) > MAX_DIMENSIONS or end > self._size:
+            raise CheckpointError(
+                f"{self._path} is truncated or altered: {name} has the shape {shape}; delete it and fetch or "
+                "copy it again"
+            )
+        self._ranges.append((offset, end, name))
+        return mapped(self._path, dtype, shape, offset)
