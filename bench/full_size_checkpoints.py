@@ -53,7 +53,7 @@ def measure(work: Path) -> None:
         if path.is_file() or (path / "model_index.json").exists() or list(path.glob("*.h5")):
             for _ in range(2):
                 command = [sys.executable, "-c", MEASURE, str(path)]
-                run = subprocess.run(command, capture_output=True, text=True, check=True)
+                run = subprocess.run(command, capture_output=True, text=True, check=True)  # nosec B603
             print(f"{path.name}: {run.stdout.strip()}", flush=True)
 
 
@@ -119,10 +119,10 @@ def check_folders_and_single_file(work: Path, model: str) -> None:
             write_folder(checkpoint, folder, dtype)
         for part in ("unet", "vae", "text_encoder"):
             if part == "text_encoder":
-                config = CLIPTextConfig.from_pretrained(folder / part)
+                config = CLIPTextConfig.from_pretrained(folder / part)  # nosec B615 # a folder
                 network = CLIPTextModel(config).to(getattr(torch, dtype))
                 network.load_state_dict(
-                    CLIPTextModel.from_pretrained(folder / part, dtype=getattr(torch, dtype)).state_dict()
+                    CLIPTextModel.from_pretrained(folder / part, dtype=getattr(torch, dtype)).state_dict()  # nosec B615
                 )
             else:
                 network = classes[part].from_pretrained(folder / part, torch_dtype=getattr(torch, dtype))

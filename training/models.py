@@ -62,7 +62,7 @@ SCHEDULER: dict[str, Any] = {
 
 def tokenizer(folder: Path) -> CLIPTokenizer:
     """The tokenizer of a diffusers folder."""
-    return CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
+    return CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))  # nosec B615 # a folder
 
 
 def vae(latent_channels: int = LATENT_CHANNELS) -> AutoencoderKL:

@@ -92,7 +92,10 @@ def _fetch(entry: Entry, progress: Progress) -> Path:
                 progress.note(f"{fault}; trying the source {entry.sources[len(faults)].name}")
         else:
             path = store.installed(dataclasses.replace(entry, sources=(source,)))
-            assert path is not None
+            if path is None:
+                raise ModelUnavailable(
+                    f"{entry.name} was fetched and has gone again; is its folder kept whole?"
+                )
             return path
     where = host(entry.sources[len(faults) - 1])
     advice = "" if lasting else f"; see whether the network, or the proxy, lets you reach {where}"
