@@ -372,6 +372,7 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
         ({"rng": "torch"}, "RNG: CPU"),
         ({"sampler": "ddim", "eta": 0.5}, "Eta DDIM: 0.5"),
         ({"zero_snr": True}, "Noise Schedule: Zero Terminal SNR"),
+        ({"guidance": 7.5}, "CFG scale: 7.5"),
         ({"sampler": "dpmpp-2m"}, "Sampler: DPM++ 2M, Schedule type: Normal"),
         ({"sampler": "euler"}, "Sampler: Euler, Schedule type: Automatic"),
     ],
@@ -383,6 +384,14 @@ def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text
     found = parameters_text.read(written)
     assert found is not None
     assert {name: found.settings[name] for name in changes} == changes
+
+
+def test_guidance_that_is_off_is_no_scale_of_0_there() -> None:
+    """AUTOMATIC1111 (modules/sd_samplers_cfg_denoiser.py) draws the negative prompt alone at 0."""
+    assert "CFG scale: 1," in metadata.parameters(Request(prompt="x", guidance=0))
+    found = parameters_text.read("x\nSteps: 3, Sampler: DDIM, CFG scale: 0, Seed: 1")
+    assert found is not None
+    assert "guidance" not in found.settings and found.other["CFG scale"] == "0"
 
 
 @pytest.mark.parametrize(

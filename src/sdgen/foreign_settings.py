@@ -106,6 +106,12 @@ def sampler(value: Any) -> dict[str, Any] | None:
     return found and {name: part for name, part in found._asdict().items() if part is not None}
 
 
+def _guidance(value: Any) -> dict[str, Any] | None:
+    """Reads a guidance scale. 0 is the negative prompt alone in other tools, which sdgen does not draw."""
+    found = real("guidance")(value)
+    return found if found is None or found["guidance"] else None
+
+
 def _schedule(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, str):
         return None
@@ -157,7 +163,7 @@ _READERS: Mapping[str, Reader] = {
     **dict.fromkeys(("negativeprompt", "negative", "uc"), text("negative_prompt")),
     "seed": whole("seed"),
     **dict.fromkeys(("steps", "numinferencesteps"), whole("steps")),
-    **dict.fromkeys(("cfgscale", "guidancescale", "scale", "cfg"), real("guidance")),
+    **dict.fromkeys(("cfgscale", "guidancescale", "scale", "cfg"), _guidance),
     **dict.fromkeys(("cfgrescale", "cfgrescalemultiplier", "rescalecfgmultiplier"), real("guidance_rescale")),
     "width": whole("width"),
     "height": whole("height"),
