@@ -51,6 +51,10 @@ DREAM = '"a fox [blurry]" -s 50 -S 7 -W 512 -H 512 -C 7.5 -A k_euler_a'
 CHUNKS = b"tEXt zTXt iTXt eXIf iCCP PLTE tRNS IDAT acTL fcTL fdAT prVt".split()
 
 
+MOST = 4_000_000
+"""Bytes of an input, about."""
+
+
 def read(folder: Path) -> None:
     """Everything that sdgen does with images and sidecars that it is shown, short of drawing.
 
@@ -195,11 +199,11 @@ def _with_strange_chunks(rng: random.Random, data: bytes) -> bytes:
         elif how == 1:
             chunks[place] = (name, damaged(rng, body))
         elif how == 2:
-            chunks[place : place + 1] *= rng.choice((2, 1000, 100_000))
+            chunks[place : place + 1] *= min(rng.choice((2, 1000, 100_000)), MOST // (len(body) + 12))
         elif how == 3:
             chunks[place] = (rng.choice(CHUNKS), body)
         else:
-            packed = zlib.compress(bytes(rng.choice((10, 2_000_000, 200_000_000))))
+            packed = zlib.compress(bytes(rng.choice((10, 2_000_000, 100_000_000))))
             head = rng.choice((b"k\0\0", b"k\0\1\0\0\0", b"k\0", b""))
             chunks.insert(place, (rng.choice(CHUNKS), head + packed))
         if not chunks:
@@ -215,7 +219,7 @@ def _with_strange_segments(rng: random.Random, data: bytes) -> bytes:
     """A JPEG with segments put in behind its beginning, or its last scan doubled."""
     if rng.random() < 0.3:
         start = data.rindex(b"\xff\xda")
-        return data[:-2] + data[start:-2] * rng.choice((1, 10, 1000, 100_000)) + data[-2:]
+        return data[:-2] + data[start:-2] * rng.choice((1, 10, 1000, 10_000)) + data[-2:]
     if rng.random() < 0.1:
         return data[:2] + rng.choice((b"\xff\xd0", b"\xff", b"\xff\x00", b"x")) * 1_000_000 + data[2:]
     body = rng.choice(
