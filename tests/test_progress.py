@@ -156,7 +156,7 @@ def on_a_terminal(sdgen: Command, columns: int, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_the_bar_is_readable_on_a_small_terminal(sdgen: Command, columns: int) -> None:
-    frames = on_a_terminal(sdgen, columns, "slow fox", "slow cat", "--seed", "7", "--steps", "30")
+    frames = on_a_terminal(sdgen, columns, "slow fox", "slow cat", "--seed", "7", "--steps", "8")
     assert max(map(len, frames)) <= columns
     bars = [frame.split("|")[1] for frame in frames if frame.count("|") == 2]
     assert bars
@@ -197,7 +197,9 @@ def test_a_wait_is_told_where_there_is_no_terminal(
     display = Display()
     display.start(4, 1)
     assert display._ended is not None
-    while not told:  # The thread of the display speaks by itself.
+    for _ in range(30_000):  # The thread of the display speaks by itself.
+        if told:
+            break
         display._ended.wait(0.001)
     display.stop()
     assert re.fullmatch(r"compiling, \d+ s so far", told[0])

@@ -21,7 +21,7 @@ from sdgen.cli.entries import STDIN, Entries
 from sdgen.cli.options import drawing_options
 from sdgen.cli.progress import Display, JsonDisplay
 from sdgen.cli.run import Run, show_licence, space
-from sdgen.cli.types import Name
+from sdgen.cli.types import Folder, Name
 from sdgen.errors import ExitCode, InputError
 from sdgen.expansion import DYNAMIC, Expansion, parse_seeds, parse_sweeps
 from sdgen.outcomes import Outcome
@@ -117,7 +117,7 @@ OPTIONS = (
     Option(
         ["--wildcards"],
         "Prompts",
-        type=click.Path(path_type=Path),
+        type=Folder(),
         metavar="DIR",
         help="Folder of the wildcard files.",
     ),
@@ -140,7 +140,7 @@ OPTIONS = (
 
 
 @click.command("batch", cls=Command, notes=NOTES, short_help="Draw every entry of prompts files.")
-@click.argument("prompts", metavar="FILE...", nargs=-1, required=True)
+@click.argument("prompts", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @drawing_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:

@@ -11,6 +11,7 @@ import click
 from sdgen import gallery, pictures, whole_files
 from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.types import Folder
 from sdgen.errors import ExitCode, InputError
 from sdgen.printable import printable
 
@@ -28,8 +29,15 @@ EXIT_STATUS = """\
 
 
 @click.command("gallery", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))
-@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", "target", metavar="FILE", help="The page. Default: FOLDER/gallery.html.")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=Folder())
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(),
+    metavar="FILE",
+    help="The page. Default: FOLDER/gallery.html.",
+)
 @click.option("--title", help="Of the page. Default: the folder's name.")
 def command(folders: tuple[Path, ...], target: str | None, title: str | None) -> int:
     """Make one web page of the images below a folder: search, filters, full size, commands to copy.

@@ -40,6 +40,7 @@ class _FieldOrCount(click.ParamType):
     "-o",
     "--output",
     "target",
+    type=click.Path(),
     metavar="FILE",
     required=True,
     help="The sheet: a .png, .webp or .jpg file that is not there yet.",

@@ -1,15 +1,31 @@
 """``sdgen help``: the help of sdgen or of one of its commands."""
 
+# mypy: disable-error-code="type-arg"
+# As in sdgen.cli.types: click's parameter types are generic in some versions.
+
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 from sdgen.cli import guesses, streams
 from sdgen.cli.command import Command
 
 
+class _Name(click.ParamType):
+    name = "COMMAND"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from sdgen.cli.root import COMMANDS
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
+
+
 @click.command("help", cls=Command)
-@click.argument("words", metavar="[COMMAND]...", nargs=-1)
+@click.argument("words", metavar="[COMMAND]...", nargs=-1, type=_Name())
 def command(words: tuple[str, ...]) -> None:
     """Show the help of sdgen, or of a command: sdgen help models pull."""
     from sdgen.cli.root import root

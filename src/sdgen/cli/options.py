@@ -250,6 +250,7 @@ OUTPUT = (
     _option(
         "Output",
         "--grid",
+        type=click.Path(),
         metavar="FILE",
         help="Put what is drawn on a contact sheet, too: sweeps, or prompts and seeds, in rows and columns.",
     ),

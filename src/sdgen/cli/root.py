@@ -50,7 +50,8 @@ class Root(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in COMMANDS and args[0] not in (*HELP, "--version"):
-            question = None if args[0].startswith("-") else guesses.command(args, COMMANDS)
+            plain = args[0].startswith("-") or ctx.resilient_parsing
+            question = None if plain else guesses.command(args, COMMANDS)
             if question:
                 raise click.UsageError(question, ctx)
             args = [DEFAULT, *args]
@@ -93,6 +94,10 @@ class Root(click.Group):
     ) -> NoReturn:
         """Run, show what went wrong as one line on stderr, and exit with the status for it."""
         extra["standalone_mode"] = False
+        if "_SDGEN_COMPLETE" in os.environ:
+            from sdgen.cli import completion
+
+            completion.register()
         try:
             status = super().main(args, prog_name or "sdgen", **extra)
         except click.exceptions.NoArgsIsHelpError as error:
