@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -85,14 +87,39 @@ def test_a_damaged_file_is_written_again(folder, part):
     damaged[part] = b"damaged" if part == slice(None) else bytes(len(damaged[part]))
     stored(folder).write_bytes(damaged)
     assert np.array_equal(run(program([])), expected)
-    assert json.loads(gzip.decompress(stored(folder).read_bytes()))["shape"] == [2, 3]
+    assert record(folder)["shape"] == [2, 3]
+
+
+def record(folder):
+    """What a stored program says, behind its digest."""
+    return json.loads(gzip.decompress(stored(folder).read_bytes())[64:])
+
+
+def packed(stored):
+    """A stored program as it is written."""
+    text = json.dumps(stored).encode()
+    return gzip.compress(hashlib.sha256(text).hexdigest().encode() + text)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"[]", b'{"module": 1}', b"", b"\xff", b"[" * 100_000])
+def test_what_is_no_program_is_written_again(folder, data):
+    expected = run(program([]))
+    stored(folder).write_bytes(gzip.compress(data))
+    assert np.array_equal(run(program([])), expected)
+    assert record(folder)["shape"] == [2, 3]
+
+
+def test_a_pipe_in_a_programs_place_is_replaced(folder):
+    expected = run(program([]))
+    stored(folder).unlink()
+    os.mkfifo(Export("a", {}).path)
+    assert np.array_equal(run(program([])), expected)
+    assert record(folder)["shape"] == [2, 3]
 
 
 def test_a_program_that_tensorflow_refuses_is_traced(folder):
     expected = run(program([]))
-    record = json.loads(gzip.decompress(stored(folder).read_bytes()))
-    refused = gzip.compress(json.dumps(record | {"module": "module {}"}).encode())
-    Export("refused", {}).path.write_bytes(refused)
+    Export("refused", {}).path.write_bytes(packed(record(folder) | {"module": "module {}"}))
     traces = []
     assert np.array_equal(run(program(traces), label="refused"), expected)
     assert traces

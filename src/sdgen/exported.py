@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sdgen import program_cache, whole_files
-from sdgen.errors import OutputError
+from sdgen.errors import OutputError, SdgenError
+from sdgen.user_files import open_regular
 
 _REWRITTEN = (
     (re.compile(r"mhlo\.copy (%\S+) : (tensor<[^>]*>)"), r"stablehlo.reshape \1 : (\2) -> \2"),
@@ -33,6 +34,12 @@ _REWRITTEN = (
 _LOCATION = re.compile(r"^#loc.*$| ?\bloc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)", re.MULTILINE)
 
 _MAIN = re.compile(r"func\.func (?:public )?@main\(.*")
+
+_DIGEST = 64
+"""Bytes of the digest in front of a stored program: hexadecimal digits."""
+
+_MAX_BYTES = 256 << 20
+"""Of a stored program; that of Stable Diffusion's loop has a few million."""
 
 _VERSION = 9
 """Of the XlaCallModule operation: what TensorFlow 2.19 and newer read."""
@@ -52,13 +59,14 @@ class Export:
         self.path = program_cache.folder("tensorflow") / f"{self._name}.json.gz"
 
     def read(self) -> Callable[..., Any] | None:
-        """The stored program; None where there is none that can be read."""
+        """The stored program; None where there is none that is as ``write`` wrote it."""
         try:
-            stored = json.loads(gzip.decompress(self.path.read_bytes()))
+            with open_regular(self.path) as packed, gzip.open(packed) as file:
+                digest, text = file.read(_DIGEST), file.read(_MAX_BYTES)
             os.utime(self.path)
-        except (OSError, EOFError, ValueError, zlib.error):
+        except (OSError, EOFError, zlib.error, SdgenError):
             return None
-        return self._callable(stored)
+        return self._callable(json.loads(text)) if digest == _digest(text) else None
 
     def write(self, function: Any, arguments: Sequence[Any]) -> None:
         """Traces and stores a program.
@@ -97,7 +105,8 @@ class Export:
         }
         with contextlib.suppress(OutputError, OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole_files.write(self.path, gzip.compress(json.dumps(stored).encode(), 1), replace=True)
+            text = json.dumps(stored).encode()
+            whole_files.write(self.path, gzip.compress(_digest(text) + text, 1), replace=True)
 
     def _callable(self, stored: Mapping[str, Any]) -> Callable[..., Any]:
         import tensorflow as tf
@@ -126,6 +135,10 @@ class Export:
             return tf.raw_ops.StatefulPartitionedCall(args=tensors, Tout=[dtype], f=self._name)[0]
 
         return run
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 @cache
