@@ -243,3 +243,18 @@ def test_the_checkpoint_is_not_changed_by_drawing(mini):
     scheduler = copy.deepcopy(mini.checkpoint.scheduler)
     draw(mini, SMALL.replace(spacing="linspace"))
     assert mini.checkpoint.scheduler == scheduler
+
+
+def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_images(mini):
+    scheduler = {
+        **mini.checkpoint.scheduler,
+        "_class_name": "DPMSolverMultistepScheduler",
+        "algorithm_type": "sde-dpmsolver++",
+        "solver_type": "heun",
+    }
+    checkpoint = dataclasses.replace(mini.checkpoint, scheduler=scheduler)
+    entry = dataclasses.replace(mini.entry, sampler=None)
+    pipeline = sdgen.Pipeline(checkpoint, entry, "float32", "cpu:0")
+    own, other = pipeline.generate([SMALL, SMALL.replace(sampler="ddim")])
+    assert own.request.sampler == "dpmpp-2m-sde" and "'solver_type' to 'heun'" in own.warnings[0]
+    assert other.warnings == ()
