@@ -28,6 +28,7 @@ COMMANDS = {
     "config": ("sdgen.cli.config", "Show and change the settings file."),
     "doctor": ("sdgen.cli.doctor", "Say what is installed and what is wrong with it."),
     "help": ("sdgen.cli.help", "Show this help, or that of a command."),
+    "man": ("sdgen.cli.man", "Print the manual page."),
     "completion": ("sdgen.cli.completion", "Print a script that completes sdgen's options in a shell."),
 }
 """Every command: the module whose ``command`` it is, imported when needed, and a line about it."""
