@@ -16,9 +16,12 @@ from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
 MAX_COUNT = 100_000
 """Most images that one entry may ask for."""
 
+MAX_PROBLEMS = 20
+"""Problems of one entry that are told one by one."""
+
 COUNT, SIZE = "count", "size"
 _WHOLE = ("seed", "steps", "width", "height", "clip_skip", COUNT)
-_REAL = ("guidance", "eta", "guidance_rescale")
+REAL = ("guidance", "eta", "guidance_rescale")
 _YES_NO = ("zero_snr", "fast")
 _FIELDS = (*Request.__dataclass_fields__, COUNT, SIZE)
 _ALIASES: Mapping[str, str] = {
@@ -68,13 +71,33 @@ def canonical(name: str) -> str | None:
     return _NAMES.get(re.sub(r"[\s-]+", "_", name.strip().lower()))
 
 
-def unknown(name: str, kind: str = "field") -> str:
+class Spelling:
+    """Finds the field that a misspelt name may mean.
+
+    A search takes a millisecond, so that there is one for each name, and for the first names of a file alone.
+    """
+
+    MOST = 20
+
+    def __init__(self) -> None:
+        self._found: dict[str, str | None] = {}
+
+    def __call__(self, name: str) -> str | None:
+        """The field's name, or None where none is close or enough was searched."""
+        name = name.strip().lower()[:60]
+        if name not in self._found and len(self._found) < self.MOST:
+            close = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.7)
+            self._found[name] = close[0] if close else None
+        return self._found.get(name)
+
+
+def unknown(name: str, kind: str = "field", spelling: Spelling | None = None) -> str:
     """What to say about a name that ``canonical`` does not know."""
     if name in _FOREIGN:
         return f"AUTOMATIC1111's {kind} {name!r} has no counterpart here; leave it out"
     shown = repr(name) if len(name) <= 60 else repr(name[:60]) + "..."
-    close = difflib.get_close_matches(name.strip().lower()[:60], _NAMES, n=1, cutoff=0.7)
-    advice = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(_FIELDS)}"
+    close = (spelling or Spelling())(name)
+    advice = f"did you mean {close!r}?" if close else f"the fields are {', '.join(_FIELDS)}"
     return f"unknown {kind} {shown}; {advice}"
 
 
@@ -114,26 +137,32 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
     return {name: check(name, value) for name, value in values.items()}
 
 
-def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
-    """An entry as a request, or with everything that is wrong with it.
+def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spelling | None = None) -> Line:
+    """An entry as a request, or with everything that is wrong with it, ``MAX_PROBLEMS`` in full.
 
     Args:
         entry: as a reader found it.
         file: its file, for problems.
         defaults: valid fields of ``Request`` for what it leaves out; the seed may be ``RANDOM_SEED``.
+        spelling: that of the file.
     """
     problems: list[Problem] = []
+    untold = 0
     given: dict[str, Any] = {}
     implied: dict[str, Any] = {}
     source: dict[str, str] = {}
 
     def blame(name: str, message: str) -> None:
-        problems.append(Problem(file, entry.lines.get(name, entry.line), name, message))
+        nonlocal untold
+        if len(problems) < MAX_PROBLEMS:
+            problems.append(Problem(file, entry.lines.get(name, entry.line), name, message))
+        else:
+            untold += 1
 
     for name, value in entry.fields.items():
         field = canonical(name)
         if field is None:
-            blame(name, unknown(name))
+            blame(name, unknown(name, spelling=spelling) if len(problems) < MAX_PROBLEMS else "")
             continue
         if value is None:
             continue
@@ -156,6 +185,8 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any]) -> Line:
             (given if target in claimed else implied)[target] = setting
     if "prompt" not in source and "prompt" not in defaults:
         blame("prompt", "there is no prompt")
+    if untold:
+        problems.append(Problem(file, entry.line, None, f"{untold:,} more of its fields are wrong"))
     if problems:
         return Line(file, entry.line, None, None, tuple(problems))
     count = given.pop(COUNT, None)
@@ -171,7 +202,7 @@ def _from_text(field: str, text: str) -> Any:
         if (number := numerals.whole(word)) is None:
             raise InputError(f"{field} must be a whole number, not {text!r}")
         return number
-    if field in _REAL:
+    if field in REAL:
         if (real := numerals.real(word)) is None:
             raise InputError(f"{field} must be a number, not {text!r}")
         return real

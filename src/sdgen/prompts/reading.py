@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -84,30 +85,45 @@ def _format_of(path: str) -> str | None:
 def _lines(
     entries: _Entries, file: str, defaults: Mapping[str, Any], opened: contextlib.AbstractContextManager[Any]
 ) -> Iterator[Line]:
+    spelling = fields.Spelling()
+    told: set[Problem] = set()
     with opened:
         for entry in entries:
             if isinstance(entry, Fault):
                 problem = Problem(file, entry.line, entry.field, entry.message)
                 yield Line(file, entry.line, None, None, (problem,))
+                continue
+            line = fields.line_of(entry, file, defaults, spelling)
+            if entry.lines and line.problems:
+                yield _told_once(line, told)
             else:
-                yield fields.line_of(entry, file, defaults)
+                yield line
+
+
+def _told_once(line: Line, told: set[Problem]) -> Line:
+    """The entry without problems that were told of another one, with which it shares a field."""
+    new = tuple(problem for problem in line.problems if problem not in told)
+    told.update(new)
+    if not new:
+        shared = f"the entry takes over what is wrong on line {line.problems[0].line}"
+        new = (Problem(line.file, line.line, None, shared),)
+    return dataclasses.replace(line, problems=new)
 
 
 def _text_or_jsonl(stream: BinaryIO) -> _Entries:
     lines = sources.lines(stream)
-    reader = text.entries
-    seen: list[tuple[int, str] | Fault] = []
     for item in lines:
-        seen.append(item)
-        if isinstance(item, Fault) or not (first := item[1].strip()):
-            continue
-        if first in ("[", "{") or first.startswith(("[{", '["')):
-            yield Fault(item[0], "this looks like a JSON document; read it with --input-format json")
-            return
-        if first.startswith('{"'):
-            reader = json_entries.line_entries
-        break
-    yield from reader(itertools.chain(seen, lines))
+        if isinstance(item, Fault):
+            yield item
+        elif first := item[1].strip():
+            break
+    else:
+        return
+    if first in ("[", "{") or first.startswith(("[{", '["')):
+        yield Fault(item[0], "this looks like a JSON document; read it with --input-format json")
+        return
+    reader = json_entries.line_entries if first.startswith('{"') else text.entries
+    yield from reader(itertools.chain([item], lines))
 
 
 def _yaml(stream: BinaryIO) -> _Entries:

@@ -3,75 +3,138 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 
 from sdgen.prompts import fields
 from sdgen.prompts.entries import Entry, Fault
 
+MAX_COLUMNS = 1000
+"""Columns with a name."""
 
-def entries(lines: Iterable[tuple[int, str] | Fault], delimiter: str) -> Iterator[Entry | Fault]:
+MAX_ROW_LINES = 10_000
+"""Lines that the quoted cells of one row may go over."""
+
+DELIMITERS = ",;\t"
+"""Spreadsheets write semicolons where the comma is the sign for decimals."""
+
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,30},[0-9]{1,30}\s*")
+
+
+def entries(lines: Iterable[tuple[int, str] | Fault], usual: str) -> Iterator[Entry | Fault]:
     """An entry for each row that is not blank; an empty cell is a field left out.
 
-    What is wrong with the header is said once, and its column is left aside.
+    The header alone decides how cells are separated: by the one of ``DELIMITERS`` that makes most fields of
+    it, ``usual`` where others make no more, or by what a line ``sep=;`` before it says. What is wrong with
+    the header is said once, and its column is left aside.
     """
+    lines = iter(lines)
+    for item in lines:
+        if isinstance(item, Fault):
+            yield item
+        elif match := re.fullmatch(r"sep=([,;:|\t])", item[1].strip("\r\n\"'")):
+            usual = match[1]
+        elif item[1].strip():
+            break
+    else:
+        return
+    delimiter = _delimiter(item[1], usual)
     columns: list[str | None] | None = None  # None for one to leave aside, "" for one without a name
-    for row in _rows(lines, delimiter):
+    for row in _rows(item, lines, delimiter):
         if isinstance(row, Fault):
             yield row
-            continue
-        number, cells = row
-        if columns is None:
-            columns = []
-            for name in cells:
-                fault = _header_fault(number, name, columns)
-                columns.append(None if fault else name.strip())
-                if fault:
-                    yield fault
+        elif columns is None:
+            columns, faults = _header(*row)
+            yield from faults
             if "prompt" not in map(_field, columns):
-                yield Fault(number, "the header has no column 'prompt'", "prompt")
+                yield Fault(row[0], "the header has no column 'prompt'", "prompt")
                 return
-        elif (extra := len(cells) - len(columns)) > 0 and any(cells[-extra:]):
-            yield Fault(
-                number,
-                f"the row has {len(cells)} cells, the header {len(columns)}; quote cells with {delimiter!r}",
-            )
-        elif any(cells):
-            named = {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
-            if "" in named:
-                yield Fault(number, f"the column of the cell {named['']!r} has no name in the header")
-            else:
-                yield Entry(number, {name: cell for name, cell in named.items() if name is not None})
+        elif entry := _entry(*row, columns, delimiter):
+            yield entry
+
+
+def _delimiter(header: str, usual: str) -> str:
+    counts: dict[str, int] = {}
+    for delimiter in (usual, *DELIMITERS):
+        try:
+            names = next(csv.reader([header], delimiter=delimiter), [])
+        except csv.Error:
+            names = []
+        counts[delimiter] = len({fields.canonical(name) for name in names[:MAX_COLUMNS]} - {None})
+    return max(counts, key=lambda delimiter: counts[delimiter])
+
+
+def _header(number: int, names: list[str]) -> tuple[list[str | None], list[Fault]]:
+    """The columns, and what is wrong with them."""
+    if (named := sum(map(bool, names))) > MAX_COLUMNS:
+        return [], [Fault(number, f"the header has {named:,} columns; the most is {MAX_COLUMNS:,}")]
+    columns: list[str | None] = []
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    spelling = fields.Spelling()
+    for name in names:
+        field = fields.canonical(name)
+        if not name.strip():  # Spreadsheets leave such columns at the end.
+            columns.append("")
+            continue
+        if field is None:
+            faults.append(Fault(number, fields.unknown(name, "column", spelling), name))
+        elif field in seen:
+            faults.append(Fault(number, f"two columns set the field {field!r}", name))
+        else:
+            seen.add(field)
+            columns.append(name.strip())
+            continue
+        columns.append(None)
+    return columns, faults
+
+
+def _entry(number: int, cells: list[str], columns: list[str | None], delimiter: str) -> Entry | Fault | None:
+    if (extra := len(cells) - len(columns)) > 0 and any(cells[-extra:]):
+        return Fault(
+            number,
+            f"the row has {len(cells)} cells, the header {len(columns)}; quote cells with {delimiter!r}",
+        )
+    if not any(cells):
+        return None
+    named = {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
+    if "" in named:
+        return Fault(number, f"the column of the cell {named['']!r} has no name in the header")
+    values = {name: cell for name, cell in named.items() if name is not None}
+    if delimiter == ";":
+        values = {
+            name: cell.replace(",", ".")
+            if fields.canonical(name) in fields.REAL and _DECIMAL_COMMA.fullmatch(cell)
+            else cell
+            for name, cell in values.items()
+        }
+    return Entry(number, values)
 
 
 def _field(column: str | None) -> str | None:
     return None if column is None else fields.canonical(column)
 
 
-def _header_fault(number: int, name: str, before: list[str | None]) -> Fault | None:
-    if not name.strip():  # Spreadsheets leave such columns at the end.
-        return None
-    field = fields.canonical(name)
-    if field is None:
-        return Fault(number, fields.unknown(name, "column"), name)
-    if field in map(_field, before):
-        return Fault(number, f"two columns set the field {field!r}", name)
-    return None
-
-
 def _rows(
-    lines: Iterable[tuple[int, str] | Fault], delimiter: str
+    first: tuple[int, str], lines: Iterable[tuple[int, str] | Fault], delimiter: str
 ) -> Iterator[tuple[int, list[str]] | Fault]:
     """Rows with the numbers of their first lines; a quoted cell may go over several lines."""
     faults: list[Fault] = []
     fed: list[int] = []
 
     def feed() -> Iterator[str]:
+        fed.append(first[0])
+        yield first[1] + "\n"
         for item in lines:
             if isinstance(item, Fault):
                 faults.append(item)
             else:
                 fed.append(item[0])
                 yield item[1] + "\n"
+            if len(fed) + len(faults) > MAX_ROW_LINES:
+                raise csv.Error(
+                    f"it goes over more than {MAX_ROW_LINES:,} lines; is a quotation mark not closed?"
+                )
 
     reader = csv.reader(feed(), delimiter=delimiter, strict=True)
     while True:

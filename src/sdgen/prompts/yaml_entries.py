@@ -1,26 +1,80 @@
 """YAML: a list of maps and strings.
 
-Only the structure is taken from YAML (``SafeLoader.get_single_node``); nothing is constructed. A scalar is
-text, read as its field's type, so that a prompt ``on``, ``1:30`` or ``2024-01-01`` stays what it is.
+Only the structure is taken from YAML, from libyaml's events; nothing is constructed. A scalar is text, read
+as its field's type, so that a prompt ``on``, ``1:30`` or ``2024-01-01`` stays what it is.
 """
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import yaml
-from yaml import MappingNode, Node, ScalarNode, SequenceNode
+from yaml import events
 
 from sdgen.prompts import sources
 from sdgen.prompts.entries import Entry, Fault, Unusable
 
 MAX_DOCUMENT = 4 * sources.MIB
+MAX_DEPTH = 100
+"""Lists and maps inside each other."""
+MAX_KEYS = 200
+"""Keys of one map, merged ones included."""
+MAX_NODES = 500_000
+"""Maps, lists, keys, values and aliases."""
+MAX_TAKEN_OVER = 500_000
+"""Fields that ``<<`` and aliases (``*name``) bring into the entries of a file, together."""
+
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "timestamp", "value", "merge"))
-_NULL = _TAG + "null"
-_MERGE = _TAG + "merge"
-"""Of a key ``<<``, whose value is another map, or several, with fields that this one leaves out."""
+_KINDS = (None, "!", _TAG + "map", _TAG + "seq")
+_NULLS = ("", "~", "null", "Null", "NULL")
+_TOO_MUCH = f"merges and aliases make more than {MAX_TAKEN_OVER:,} fields"
+_DEEP = f"the YAML is nested too deeply; the most is {MAX_DEPTH}"
+_OTHER_ENDS = re.compile("[\x85\u2028\u2029]")
+"""Ends of lines for YAML, and for no editor."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclasses.dataclass(slots=True)
+class _Scalar:
+    """A scalar: its text, and what it is as a field's value."""
+
+    line: int
+    text: str
+    value: str | Unusable | None
+    merge: bool
+
+
+@dataclasses.dataclass(slots=True)
+class _List:
+    line: int
+    tag: str | None
+    items: list[_Node] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class _Map:
+    """A map; ``fields`` are its values with their lines, merged ones included."""
+
+    line: int
+    tag: str | None
+    items: list[_Node] = dataclasses.field(default_factory=list)
+    fields: dict[str, tuple[Any, int]] = dataclasses.field(default_factory=dict)
+
+
+_Node = _Scalar | _List | _Map
+
+
+class _Wrong(Exception):
+    """The file cannot be read."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(line, message)
 
 
 def entries(stream: BinaryIO) -> Iterator[Entry | Fault]:
@@ -29,106 +83,191 @@ def entries(stream: BinaryIO) -> Iterator[Entry | Fault]:
     if isinstance(text, Fault):
         yield text
         return
-    line = 1
     try:
-        loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-        finally:
-            line = loader.line + 1
+        root = _composed(text)
+        if isinstance(root, _Map):
+            names = [(_name(key), key, value) for key, value in _pairs(root)]
+            if "requests" not in [name for name, _, _ in names]:
+                yield _entry(root)
+                return
+            for name, key, value in names:
+                if name == "requests":
+                    root = value
+                elif not name.startswith("."):  # Anchors for maps that entries merge have no other place.
+                    yield Fault(key.line, f"unknown field {name[:60]!r} beside 'requests'", name)
+        if isinstance(root, _List):
+            yield from _listed(root)
+        elif root is not None:
+            yield Fault(root.line, "the file is not a list of maps and strings")
+    except _Wrong as wrong:
+        yield wrong.fault
+
+
+def _listed(root: _List) -> Iterator[Entry | Fault]:
+    """The elements of the list of entries."""
+    seen: set[int] = set()
+    taken_over = 0
+    for item in root.items:
+        if isinstance(item, _Map):
+            taken_over += len(item.fields) if id(item) in seen else 0
+            seen.add(id(item))
+            if taken_over > MAX_TAKEN_OVER:
+                raise _Wrong(item.line, _TOO_MUCH)
+            yield _entry(item)
+        elif isinstance(item, _Scalar) and isinstance(item.value, str):
+            yield Entry(item.line, {"prompt": item.value})
+        else:
+            yield Fault(item.line, "the entry is neither a map nor a string")
+
+
+def _entry(node: _Map) -> Entry | Fault:
+    if len(node.fields) > MAX_KEYS:
+        return Fault(node.line, f"the map has more than {MAX_KEYS} keys")
+    if node.tag not in _KINDS:
+        return Fault(node.line, f"the entry has the tag {node.tag!r}; leave the tag out")
+    values = {name: value for name, (value, _) in node.fields.items()}
+    return Entry(node.line, values, lines={name: line for name, (_, line) in node.fields.items()})
+
+
+def _composed(text: str) -> _Node | None:
+    """The root of the document, or None for an empty one."""
+    if bad := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        line = text.count("\n", 0, bad.start()) + 1
+        raise _Wrong(line, f"the line holds the character U+{ord(bad[0]):04X}, which YAML does not allow")
+    line_of = _Lines(text)
+    composer = _Composer(line_of)
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            composer.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else line
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        yield Fault(line, f"the file is not YAML: {reason}")
-        return
-    except yaml.reader.ReaderError as error:
-        line = 1 + text.count("\n", 0, error.position)
-        yield Fault(line, f"the line holds the character U+{error.character:04X}, which YAML does not allow")
-        return
-    except (ValueError, OverflowError):
-        # PyYAML lets them out for escapes and version numbers beyond all bounds.
-        yield Fault(line, "the file is not YAML: a number in an escape or directive is too large")
-        return
-    except RecursionError:
-        yield Fault(line, "the YAML is nested too deeply")
-        return
-    maps = _Maps()
-    if isinstance(root, MappingNode):
-        names = [(_name(key), key, value) for key, value in root.value]
-        if "requests" in [name for name, _, _ in names]:
-            for name, key, value in names:
-                if name != "requests":
-                    # Anchors for maps that entries merge have no other place.
-                    if not name.startswith("."):
-                        yield Fault(_line(key), f"unknown field {name[:60]!r} beside 'requests'", name)
-                else:
-                    root = value
-        else:
-            yield maps.entry(root)
+        sentence = _DEEP if "nesting depth" in reason else f"the file is not YAML: {reason}"
+        raise _Wrong(line_of(mark) if mark else 1, sentence) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # PyYAML's own loader lets the latter out, for escapes and version numbers beyond all bounds.
+        raise _Wrong(composer.line, f"the file is not YAML: {error}") from None
+    return composer.root
+
+
+class _Lines:
+    """Finds the line of a mark as editors count it, from 1."""
+
+    def __init__(self, text: str) -> None:
+        ends = re.finditer("\n", text) if _OTHER_ENDS.search(text) else ()
+        self._ends = [end.start() for end in ends]
+
+    def __call__(self, mark: Any) -> int:
+        return 1 + (bisect.bisect_left(self._ends, mark.index) if self._ends else int(mark.line))
+
+
+class _Composer:
+    """Builds nodes of events.
+
+    Attributes:
+        root: the document's root.
+        line: of the last event.
+    """
+
+    def __init__(self, line_of: _Lines) -> None:
+        self.root: _Node | None = None
+        self.line = 1
+        self._line_of = line_of
+        self._anchors: dict[str, _Node] = {}
+        self._open: list[_List | _Map] = []
+        self._taken_over = 0
+        self._nodes = 0
+
+    def take(self, event: Any) -> None:
+        """Add what an event says.
+
+        Raises:
+            _Wrong: it is more than is read, or means nothing.
+        """
+        self.line = self._line_of(event.start_mark)
+        kind = type(event)
+        if kind in (events.SequenceEndEvent, events.MappingEndEvent):
+            node = self._open.pop()
+            if isinstance(node, _Map):
+                self._finish(node)
             return
-    if isinstance(root, SequenceNode):
-        for item in root.value:
-            if isinstance(item, MappingNode):
-                yield maps.entry(item)
-            elif isinstance(item, ScalarNode) and item.tag in _SCALARS:
-                yield Entry(_line(item), {"prompt": item.value})
-            else:
-                yield Fault(_line(item), "the entry is neither a map nor a string")
-    elif root is not None:
-        yield Fault(_line(root), "the file is not a list of maps and strings")
+        if kind is events.ScalarEvent:
+            added: _Node = _scalar(event, self.line)
+        elif kind is events.AliasEvent:
+            if event.anchor not in self._anchors:
+                raise _Wrong(
+                    self.line, f"the file is not YAML: there is no anchor &{event.anchor[:60]} before"
+                )
+            self._add(self._anchors[event.anchor])
+            return
+        elif kind in (events.SequenceStartEvent, events.MappingStartEvent):
+            added = (_List if kind is events.SequenceStartEvent else _Map)(self.line, event.tag)
+        else:
+            if kind is events.DocumentStartEvent and self.root is not None:
+                raise _Wrong(self.line, "the file holds more than one YAML document; join their lists")
+            return
+        if event.anchor:
+            self._anchors[event.anchor] = added
+        self._add(added)
+        if not isinstance(added, _Scalar):
+            self._open.append(added)
+            if len(self._open) > MAX_DEPTH:
+                raise _Wrong(self.line, _DEEP)
 
+    def _add(self, node: _Node) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _Wrong(
+                self.line, f"the file has more than {MAX_NODES:,} values; JSONL and CSV have no such limit"
+            )
+        if self._open:
+            self._open[-1].items.append(node)
+        else:
+            self.root = node
 
-class _Maps:
-    """Fields of maps, each looked at once however often it is merged."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, dict[str, tuple[Any, int]]] = {}
-
-    def entry(self, node: MappingNode) -> Entry | Fault:
-        try:
-            found = self._fields(node)
-        except RecursionError:
-            self._known.clear()  # What was not finished.
-            return Fault(_line(node), "the maps that it merges are nested too deeply")
-        values = {name: value for name, (value, _) in found.items()}
-        return Entry(_line(node), values, lines={name: line for name, (_, line) in found.items()})
-
-    def _fields(self, node: MappingNode) -> dict[str, tuple[Any, int]]:
-        if id(node) in self._known:
-            return self._known[id(node)]
-        self._known[id(node)] = {}  # For a map that merges itself.
-        own: dict[str, tuple[Any, int]] = {}
+    def _finish(self, node: _Map) -> None:
+        """Fill in the fields of a map: its own, then those of the maps that it merges, the first first."""
         merged: dict[str, tuple[Any, int]] = {}
-        for key, value in node.value:
-            if key.tag == _MERGE:
-                for other in value.value if isinstance(value, SequenceNode) else [value]:
-                    if isinstance(other, MappingNode):
-                        merged = {**self._fields(other), **merged}
+        for key, value in _pairs(node):
+            if isinstance(key, _Scalar) and key.merge:
+                for other in value.items if isinstance(value, _List) else [value]:
+                    if isinstance(other, _Map):
+                        merged = {**other.fields, **merged}
+                        self._taken_over += len(merged)
+                        if self._taken_over > MAX_TAKEN_OVER:
+                            raise _Wrong(key.line, _TOO_MUCH)
                     else:
-                        own["<<"] = (Unusable("must be a map"), _line(key))
-                continue
-            name = _name(key)
-            own[name] = (Unusable("is given twice") if name in own else _value(value), _line(key))
-        self._known[id(node)] = {**merged, **own}
-        return self._known[id(node)]
+                        node.fields["<<"] = (Unusable("must be a map"), key.line)
+            else:
+                name = _name(key)
+                twice = name in node.fields
+                node.fields[name] = (Unusable("is given twice") if twice else _value(value), key.line)
+        node.fields = {**merged, **node.fields}
 
 
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
+def _pairs(node: _Map) -> Iterator[tuple[_Node, _Node]]:
+    return zip(node.items[::2], node.items[1::2], strict=False)
 
 
-def _name(key: Node) -> str:
-    return key.value if isinstance(key, ScalarNode) else f"({_kind(key)})"
+def _name(key: _Node) -> str:
+    return key.text if isinstance(key, _Scalar) else f"({_kind(key)})"
 
 
-def _value(node: Node) -> Any:
-    if not isinstance(node, ScalarNode):
-        return Unusable(f"must be one value, not a {_kind(node)}")
-    if node.tag == _NULL:
-        return None
-    return node.value if node.tag in _SCALARS else Unusable(f"has the tag {node.tag!r}; leave the tag out")
+def _value(node: _Node) -> Any:
+    return node.value if isinstance(node, _Scalar) else Unusable(f"must be one value, not a {_kind(node)}")
 
 
-def _kind(node: Node) -> str:
-    return "list" if isinstance(node, SequenceNode) else "map"
+def _kind(node: _List | _Map) -> str:
+    return "list" if isinstance(node, _List) else "map"
+
+
+def _scalar(event: Any, line: int) -> _Scalar:
+    text, tag = event.value, event.tag
+    plain = tag is None and event.implicit[0]
+    if tag == _TAG + "null" or (plain and text in _NULLS):
+        value: str | Unusable | None = None
+    elif tag in (None, "!") or tag in _SCALARS:
+        value = text
+    else:
+        value = Unusable(f"has the tag {tag!r}; leave the tag out")
+    return _Scalar(line, text, value, merge=tag == _TAG + "merge" or (plain and text == "<<"))
