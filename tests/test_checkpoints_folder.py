@@ -300,3 +300,20 @@ def test_link_to_a_shared_file_is_followed(model: Path, tmp_path: Path) -> None:
     shutil.move(path, blob)
     path.symlink_to(blob)
     assert "conv_in.bias" in open_checkpoint(model).unet.tensors
+
+
+@pytest.mark.parametrize("lack", ["folder", "index", "weights"])
+def test_a_folder_without_a_vae_is_read_where_another_is_given(model: Path, lack: str) -> None:
+    if lack == "folder":
+        shutil.rmtree(model / "vae")
+    elif lack == "index":
+        index = json.loads((model / "model_index.json").read_text())
+        (model / "model_index.json").write_text(json.dumps(index | {"vae": [None, None]}))
+    else:
+        weights = model / "vae" / f"{UNET}.safetensors"
+        weights.rename(weights.with_suffix(".bin"))
+    checkpoint = open_checkpoint(model, own_vae=False)
+    assert (len(checkpoint.vae.tensors), checkpoint.vae.config["scaling_factor"]) == (0, 0.18215)
+    message = "only as .*bin, a pickle" if lack == "weights" else "has no VAE; .* give one with --vae"
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(model)

@@ -312,3 +312,11 @@ def test_a_weight_that_ends_behind_its_file_is_refused(h5_files, tmp_path: Path)
     (tmp_path / "y.h5").write_bytes(data[: end - 1])
     with pytest.raises(CheckpointError, match="truncated"):
         read_h5(tmp_path / "y.h5")
+
+
+def test_files_without_a_decoder_are_read_where_a_vae_is_given(h5_files, tmp_path: Path) -> None:
+    folder = folder_of(h5_files, tmp_path / "model", "DiffusionModelV2", "TextEncoderV2")
+    checkpoint = open_checkpoint(folder, own_vae=False)
+    assert (len(checkpoint.vae.tensors), checkpoint.vae.config["scaling_factor"]) == (0, 0.18215)
+    with pytest.raises(CheckpointError, match="decoder that goes with it"):
+        open_checkpoint(folder)

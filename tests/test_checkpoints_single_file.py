@@ -283,3 +283,53 @@ def test_vae_in_a_file_of_another_kind_is_not_called_damaged(
     (tmp_path / name).write_bytes(b"PK\x03\x04" if name.endswith(".ckpt") else b"\x89PNG")
     with pytest.raises(CheckpointError, match=message):
         with_vae(open_checkpoint(single_files["sd1"]), tmp_path / name)
+
+
+def without_vae(path: Path, target: Path) -> Path:
+    save_file(
+        {name: array for name, array in load_file(path).items() if not name.startswith("first_stage_model.")},
+        target,
+    )
+    return target
+
+
+def test_a_file_without_a_vae_is_read_where_another_is_given(single_files, tmp_path: Path) -> None:
+    path = without_vae(single_files["sd1"], tmp_path / "x.safetensors")
+    whole = open_checkpoint(single_files["sd1"])
+    checkpoint = with_vae(open_checkpoint(path, own_vae=False), single_files["sd1"])
+    assert dict(checkpoint.vae.config) == dict(whole.vae.config)
+    assert files.digests(checkpoint.vae.tensors) == files.digests(whole.vae.tensors)
+    assert checkpoint.files == (path, single_files["sd1"])
+    with pytest.raises(CheckpointError, match="has no VAE; give one with --vae"):
+        open_checkpoint(path)
+
+
+def test_a_file_that_lacks_more_than_a_vae_is_refused_all_the_same(tmp_path: Path) -> None:
+    save_file({"something.else": np.zeros((2, 2), np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="has no UNet and no VAE and no text encoder"):
+        open_checkpoint(tmp_path / "x.safetensors", own_vae=False)
+
+
+@pytest.mark.parametrize(
+    ("layers", "square"),
+    [
+        ({"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}, False),
+        ({"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0", "norm": "group_norm"}, True),
+        ({"q": "query", "k": "key", "v": "value", "proj_out": "proj_attn"}, False),
+    ],
+)
+def test_names_of_diffusers_in_the_attention_of_an_original_vae(
+    single_files, tmp_path: Path, layers: dict[str, str], square: bool
+) -> None:
+    """Published files have first_stage_model.decoder.mid.attn_1.to_q.weight, of two dimensions."""
+    renamed = {}
+    for name, array in load_file(single_files["sd1"]).items():
+        block, mark, rest = name.partition(".mid.attn_1.")
+        layer, _, kind = rest.rpartition(".")
+        if mark and not square and array.ndim == 4:
+            array = array[:, :, 0, 0].copy()
+        renamed[f"{block}{mark}{layers.get(layer, layer)}.{kind}" if mark else name] = array
+    assert any("attn_1.to_q" in name or "attn_1.query" in name for name in renamed)
+    save_file(renamed, tmp_path / "x.safetensors")
+    expected = files.golden()["single_file"]["sd1"]["expected"]["vae"]
+    assert files.digests(open_checkpoint(tmp_path / "x.safetensors").vae.tensors) == expected

@@ -40,7 +40,9 @@ def read_checkpoint(
         CheckpointError: files cannot be used.
     """
     entry, path = models.find(model), models.locate(model, task=task)
-    checkpoint = open_checkpoint(path, variant, prediction_type=prediction_type or entry.prediction)
+    checkpoint = open_checkpoint(
+        path, variant, prediction_type=prediction_type or entry.prediction, own_vae=vae is None
+    )
     checkpoint = dataclasses.replace(checkpoint, name=entry.name)
     if vae is not None:
         checkpoint = with_vae(checkpoint, vae, variant)

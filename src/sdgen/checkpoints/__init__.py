@@ -9,6 +9,7 @@ refused.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
@@ -21,7 +22,11 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 def open_checkpoint(
-    path: str | Path, variant: str | None = None, *, prediction_type: str | None = None
+    path: str | Path,
+    variant: str | None = None,
+    *,
+    prediction_type: str | None = None,
+    own_vae: bool = True,
 ) -> Checkpoint:
     """A checkpoint on this machine, its weights unread.
 
@@ -30,6 +35,8 @@ def open_checkpoint(
             (``.h5``) with the other files beside it, or a single ``.safetensors`` file.
         variant: weights to prefer in a diffusers folder, for example "fp16"; nothing else has any.
         prediction_type: one of ``PREDICTION_TYPES``, in place of what the checkpoint says or suggests.
+        own_vae: whether it must have a VAE. Without one its VAE has a configuration and no tensors, for
+            ``with_vae`` to replace.
 
     Raises:
         InputError: ``prediction_type`` is unknown.
@@ -46,21 +53,21 @@ def open_checkpoint(
             f"prediction_type must be one of {', '.join(PREDICTION_TYPES)}, not {prediction_type!r}",
             "prediction_type",
         )
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where the name is too long
         raise ModelUnavailable(f"there is no model at {path}")
     suffix = path.suffix.lower()
     folder = path.is_dir()
     keras_cv = folder and not (path / "model_index.json").exists() and any(path.glob("*.h5"))
     if folder and not keras_cv:
-        checkpoint = open_folder(path, variant)
+        checkpoint = open_folder(path, variant, own_vae)
         scheduler = {**checkpoint.scheduler, "prediction_type": prediction_type}
         return checkpoint if prediction_type is None else dataclasses.replace(checkpoint, scheduler=scheduler)
     if variant is not None:
         raise CheckpointError(f"{path} has no weights of variant {variant!r}; leave the variant out")
     if suffix == ".h5" or keras_cv:
-        return open_h5(path, prediction_type)
+        return open_h5(path, prediction_type, own_vae)
     if suffix in (".safetensors", *PICKLES):
-        return open_single_file(path, prediction_type)
+        return open_single_file(path, prediction_type, own_vae)
     raise CheckpointError(
         f"{path} is of no known kind; a diffusers folder, a .safetensors file or keras_cv's .h5 is needed"
     )

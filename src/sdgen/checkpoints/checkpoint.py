@@ -33,6 +33,11 @@ class Component:
     files: tuple[Path, ...]
     source: str
 
+    @classmethod
+    def missing(cls, config: Mapping[str, Any], source: str) -> Component:
+        """A network that a checkpoint lacks and another is to replace."""
+        return cls(config, Tensors({}), (), source)
+
     def only(self, *prefixes: str) -> Component:
         """The tensors whose names start with one of ``prefixes``."""
         tensors = self.tensors.renamed(lambda name: name if name.startswith(prefixes) else None)

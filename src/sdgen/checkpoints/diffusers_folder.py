@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sdgen.checkpoints import families
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.json_files import read_json
 from sdgen.checkpoints.safetensors_file import read_safetensors
@@ -29,7 +30,7 @@ WEIGHTS_NAMES: Mapping[str, str] = {
 }
 
 
-def open_folder(folder: Path, variant: str | None = None) -> Checkpoint:
+def open_folder(folder: Path, variant: str | None = None, own_vae: bool = True) -> Checkpoint:
     """A diffusers folder, its weights unread.
 
     Args:
@@ -37,14 +38,17 @@ def open_folder(folder: Path, variant: str | None = None) -> Checkpoint:
         variant: weights to prefer where a network has several, for example "fp16"
             (``diffusion_pytorch_model.fp16.safetensors``). None takes the plain file, or the only
             variant there is.
+        own_vae: whether it must have a VAE; see ``open_checkpoint``.
 
     Raises:
         CheckpointError: a file is missing, damaged or of a kind that is not read, or no network has the
             variant.
     """
     index_file = folder / "model_index.json"
-    _check_classes(index_file, read_json(index_file))
-    stems = {name: choose_weights(folder / name, stem, variant) for name, stem in WEIGHTS_NAMES.items()}
+    index = read_json(index_file)
+    parts = [name for name in WEIGHTS_NAMES if name != "vae" or own_vae or _has_weights(folder, index, name)]
+    _check_classes(index_file, index, parts)
+    stems = {name: choose_weights(folder / name, WEIGHTS_NAMES[name], variant) for name in parts}
     if variant is not None and all(found != variant for found, _ in stems.values()):
         raise CheckpointError(f"{folder} has no weights of variant {variant!r}; leave the variant out")
     components = {name: read_component(folder / name, name, weights) for name, (_, weights) in stems.items()}
@@ -52,7 +56,7 @@ def open_folder(folder: Path, variant: str | None = None) -> Checkpoint:
         name=folder.resolve().name,
         unet=components["unet"],
         text_encoder=components["text_encoder"],
-        vae=components["vae"],
+        vae=components.get("vae") or Component.missing(families.SD1.vae, f"{folder / 'vae'}"),
         tokenizer=ClipTokenizer.from_files(folder / "tokenizer"),
         scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
         source=str(folder),
@@ -132,9 +136,25 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
     return merge(contents.values()), tuple(shards.values())
 
 
-def _check_classes(path: Path, index: Mapping[str, Any]) -> None:
-    for name, classes in CLASSES.items():
-        entry = index.get(name)
+def _has(folder: Path, index: Mapping[str, Any], name: str) -> bool:
+    """Whether a folder has a network, as far as its index and its folders say."""
+    return index.get(name) not in (None, [None, None]) and (folder / name).is_dir()
+
+
+def _has_weights(folder: Path, index: Mapping[str, Any], name: str) -> bool:
+    """Whether there are weights of a network that can be read."""
+    return _has(folder, index, name) and any(
+        ".safetensors" in entry.name for entry in (folder / name).iterdir()
+    )
+
+
+def _check_classes(path: Path, index: Mapping[str, Any], parts: Iterable[str]) -> None:
+    for name in parts:
+        classes, entry = CLASSES[name], index.get(name)
+        if name == "vae" and not _has(path.parent, index, name):
+            raise CheckpointError(
+                f"{path.parent} has no VAE; copy the whole folder again, or give one with --vae"
+            )
         found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         if found not in classes:
             raise CheckpointError(

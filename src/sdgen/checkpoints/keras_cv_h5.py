@@ -23,7 +23,7 @@ UNET, TEXT_ENCODER, DECODER, ENCODER = "diffusion model", "text encoder", "decod
 """keras_cv's four networks."""
 
 
-def open_h5(path: Path, prediction_type: str | None = None) -> Checkpoint:
+def open_h5(path: Path, prediction_type: str | None = None, own_vae: bool = True) -> Checkpoint:
     """keras_cv's files as a checkpoint, their weights unread.
 
     Args:
@@ -31,6 +31,7 @@ def open_h5(path: Path, prediction_type: str | None = None) -> Checkpoint:
             it. Which is which shows in their contents, not in their names. The image encoder may be
             missing; the VAE then has its decoder alone.
         prediction_type: "epsilon" (the default), "v_prediction" or "sample".
+        own_vae: whether there must be a decoder; see ``open_checkpoint``.
 
     Raises:
         CheckpointError: a file is missing, damaged, or not one that keras_cv wrote under Keras 2.
@@ -50,10 +51,6 @@ def open_h5(path: Path, prediction_type: str | None = None) -> Checkpoint:
     context = unet.width("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
     readers = [file for file in files if file.width("embeddings.token_embedding.weight") == context]
     text_encoder = _only(path, TEXT_ENCODER, readers, fault)
-    halves = [_only(path, DECODER, files, fault)]
-    if any(file.network == ENCODER for file in files):
-        halves.append(_only(path, ENCODER, files, fault))
-    vae = merge(half.tensors for half in halves)
     family = families.family_of_unet(unet.tensors.shapes())
     return Checkpoint(
         name=unet.path.stem,
@@ -61,15 +58,31 @@ def open_h5(path: Path, prediction_type: str | None = None) -> Checkpoint:
         text_encoder=text_encoder.component(
             families.text_encoder_config(family, text_encoder.tensors.shapes())
         ),
-        vae=Component(
-            families.vae_config(family, vae.shapes()),
-            vae,
-            tuple(half.path for half in halves),
-            " and ".join(str(half.path) for half in halves),
-        ),
+        vae=_vae(path, family, files, fault, own_vae),
         tokenizer=ClipTokenizer.clip(family.pad_token),
         scheduler={**family.scheduler, "prediction_type": prediction_type or "epsilon"},
         source=str(path),
+    )
+
+
+def _vae(
+    path: Path,
+    family: families.Family,
+    files: Sequence[H5File],
+    fault: CheckpointError | None,
+    own_vae: bool,
+) -> Component:
+    if not own_vae and all(file.network != DECODER for file in files):
+        return Component.missing(family.vae, f"{path} (VAE)")
+    halves = [_only(path, DECODER, files, fault)]
+    if any(file.network == ENCODER for file in files):
+        halves.append(_only(path, ENCODER, files, fault))
+    tensors = merge(half.tensors for half in halves)
+    return Component(
+        families.vae_config(family, tensors.shapes()),
+        tensors,
+        tuple(half.path for half in halves),
+        " and ".join(str(half.path) for half in halves),
     )
 
 

@@ -30,18 +30,19 @@ UNUSED_LAYER = "transformer.resblocks.23."
 """SD 2 conditions on the last but one of OpenCLIP's 24 layers."""
 
 
-def open_single_file(path: Path, prediction_type: str | None = None) -> Checkpoint:
+def open_single_file(path: Path, prediction_type: str | None = None, own_vae: bool = True) -> Checkpoint:
     """A single-file checkpoint, its weights unread.
 
     Args:
         path: a ``.safetensors`` file.
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the file suggests.
+        own_vae: whether it must have a VAE; see ``open_checkpoint``.
 
     Raises:
         CheckpointError: the file is damaged, or is not a whole Stable Diffusion 1 or 2 model.
     """
     stored = read_safetensors(path)
-    _check_kind(path, stored)
+    _check_kind(path, stored, own_vae)
     unet = unet_tensors(_part(stored, UNET))
     family = families.family_of_unet(unet.shapes())
     text_encoder = (
@@ -49,11 +50,10 @@ def open_single_file(path: Path, prediction_type: str | None = None) -> Checkpoi
         if family is not families.SD1
         else clip_tensors(_part(stored, CLIP))
     )
-    vae = vae_tensors(_part(stored, VAE))
+    vae = _vae(path, family, _part(stored, VAE))
     configs = {
         "unet": families.unet_config(family, unet.shapes()),
         "text_encoder": families.text_encoder_config(family, text_encoder.shapes()),
-        "vae": families.vae_config(family, vae.shapes()),
     }
     if prediction_type is None:
         inpaints = configs["unet"]["in_channels"] != 4
@@ -65,11 +65,19 @@ def open_single_file(path: Path, prediction_type: str | None = None) -> Checkpoi
         name=path.stem,
         unet=Component(configs["unet"], unet, (path,), f"{path} (UNet)"),
         text_encoder=Component(configs["text_encoder"], text_encoder, (path,), f"{path} (text encoder)"),
-        vae=Component(configs["vae"], vae, (path,), f"{path} (VAE)"),
+        vae=vae,
         tokenizer=ClipTokenizer.clip(family.pad_token),
         scheduler=scheduler,
         source=str(path),
     )
+
+
+def _vae(path: Path, family: families.Family, stored: Tensors) -> Component:
+    source = f"{path} (VAE)"
+    if not stored:
+        return Component.missing(family.vae, source)
+    tensors = vae_tensors(stored)
+    return Component(families.vae_config(family, tensors.shapes()), tensors, (path,), source)
 
 
 def unet_tensors(stored: Tensors) -> Tensors:
@@ -80,9 +88,10 @@ def unet_tensors(stored: Tensors) -> Tensors:
 def vae_tensors(stored: Tensors) -> Tensors:
     """A VAE's tensors, from LDM names without prefix to diffusers names.
 
-    LDM has 1x1 convolutions in the attention block where diffusers has linear layers.
+    LDM has 1x1 convolutions in the attention block where diffusers has linear layers. Files that went
+    through other programs' converters may have diffusers' names and shapes there, in the midst of LDM's.
     """
-    stored = stored.renamed(lambda name: name if name.startswith(VAE_PARTS) else None)
+    stored = stored.renamed(lambda name: _ldm_attention(name) if name.startswith(VAE_PARTS) else None)
     renamed = _renamed(stored, names.ldm_to_diffusers(names.vae_modules(stored)))
     attention = {
         name: entry.reshape(entry.shape[:2])
@@ -94,6 +103,26 @@ def vae_tensors(stored: Tensors) -> Tensors:
 
 VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 """A VAE's tensors; files of a trained VAE may hold its discriminator beside them."""
+
+
+_ATTENTION = {
+    "group_norm": "norm",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+    "query": "q",
+    "key": "k",
+    "value": "v",
+    "proj_attn": "proj_out",
+}
+"""Layers of the VAE's attention as diffusers names them, since 0.15 and before, -> LDM."""
+
+
+def _ldm_attention(name: str) -> str:
+    block, mark, rest = name.partition(".mid.attn_1.")
+    layer, _, kind = rest.rpartition(".")
+    return f"{block}{mark}{_ATTENTION.get(layer, layer)}.{kind}" if mark and layer else name
 
 
 def clip_tensors(stored: Tensors) -> Tensors:
@@ -145,13 +174,13 @@ def _renamed(stored: Tensors, layer_names: Mapping[str, str]) -> Tensors:
     return stored.renamed(rename)
 
 
-def _check_kind(path: Path, stored: Tensors) -> None:
+def _check_kind(path: Path, stored: Tensors, own_vae: bool) -> None:
     missing = [
         part
         for part, prefixes in {"UNet": (UNET,), "VAE": (VAE,), "text encoder": (CLIP, OPEN_CLIP)}.items()
         if not any(name.startswith(prefixes) for name in stored)
     ]
-    if not missing:
+    if not missing or (missing == ["VAE"] and not own_vae):
         return
     kinds = [
         (r"lora_|.*\.lora_|.*\.hada_", "a LoRA, which is given with --lora beside a model"),
@@ -164,6 +193,8 @@ def _check_kind(path: Path, stored: Tensors) -> None:
     for pattern, kind in kinds:
         if any(re.match(pattern, name) for name in stored):
             raise CheckpointError(f"{path} is {kind}")
+    if missing == ["VAE"]:
+        raise CheckpointError(f"{path} has no VAE; give one with --vae, that of another model of its family")
     raise CheckpointError(
         f"{path} has no {' and no '.join(missing)} under the original names of Stable Diffusion; "
         "a whole model is needed, as one file or as a diffusers folder"
