@@ -79,6 +79,19 @@ def test_what_sdgen_lacks_of_a_scheduler_is_a_warning_and_is_drawn_without(
     assert len(request_table({**NOISE, **config}, request).steps) >= 4
 
 
+@pytest.mark.parametrize("name", ["karras", "exponential", "beta"])
+def test_a_curve_of_the_checkpoint_is_a_schedule(name: str) -> None:
+    config = {**NOISE, "_class_name": MULTISTEP, f"use_{name}_sigmas": True}
+    assert own_sampler(config).schedule == name
+    own, named, plain = (
+        request_table(
+            config, Request(prompt="x", sampler="dpmpp-2m", steps=6, schedule=schedule)
+        ).mix.tolist()
+        for schedule in (None, name, "normal")
+    )
+    assert own == named != plain
+
+
 def test_settings_that_change_nothing_are_no_warning() -> None:
     neutral = {"use_lu_lambdas": False, "lambda_min_clipped": -math.inf, "variance_type": None}
     assert own_sampler({**NOISE, "_class_name": MULTISTEP, **neutral}).warnings == ()

@@ -252,9 +252,11 @@ def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_ima
         "algorithm_type": "sde-dpmsolver++",
         "solver_type": "heun",
     }
-    checkpoint = dataclasses.replace(mini.checkpoint, scheduler=scheduler)
-    entry = dataclasses.replace(mini.entry, sampler=None)
+    checkpoint = dataclasses.replace(mini.checkpoint, scheduler={**scheduler, "use_karras_sigmas": True})
+    entry = dataclasses.replace(mini.entry, sampler=None, schedule=None)
     pipeline = sdgen.Pipeline(checkpoint, entry, "float32", "cpu:0")
     own, other = pipeline.generate([SMALL, SMALL.replace(sampler="ddim")])
     assert own.request.sampler == "dpmpp-2m-sde" and "'solver_type' to 'heun'" in own.warnings[0]
     assert other.warnings == ()
+    # The checkpoint's curve is named where the sampler has it.
+    assert (own.request.schedule, other.request.schedule) == ("karras", None)

@@ -40,10 +40,13 @@ class OwnSampler:
 
     Attributes:
         sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
+        schedule: a name of ``sdgen.sampler_names.SCHEDULES`` where the config sets a curve of levels, else
+            None.
         warnings: a sentence on each thing that the config asks for and sdgen draws without.
     """
 
     sampler: str
+    schedule: str | None
     warnings: tuple[str, ...]
 
 
@@ -58,7 +61,7 @@ def own_sampler(config: Mapping[str, Any]) -> OwnSampler:
     candidates = samplers_of_scheduler(str(name))
     if not candidates:
         asked = () if name is None else (_no_class(str(name)),)
-        return OwnSampler(FALLBACK, (*asked, *_left_out(config)))
+        return OwnSampler(FALLBACK, _schedule(config), (*asked, *_left_out(config)))
     missing = {sampler: list(_differences(config, asked)) for sampler, asked in candidates.items()}
     sampler = min(missing, key=lambda candidate: len(missing[candidate]))
     lacking = tuple(
@@ -66,12 +69,18 @@ def own_sampler(config: Mapping[str, Any]) -> OwnSampler:
         f" it draws with {_shown(value)}"
         for setting, value in missing[sampler]
     )
-    return OwnSampler(sampler, (*lacking, *_left_out(config)))
+    return OwnSampler(sampler, _schedule(config), (*lacking, *_left_out(config)))
 
 
 def without_unknown(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config less those settings that ``own_sampler`` warns of and sdgen draws without."""
     return {name: value for name, value in config.items() if not _is_left_out(name, value)}
+
+
+def _schedule(config: Mapping[str, Any]) -> str | None:
+    return next(
+        (name for name in ("karras", "exponential", "beta") if config.get(f"use_{name}_sigmas")), None
+    )
 
 
 def _refuse_flow(config: Mapping[str, Any], name: str) -> None:

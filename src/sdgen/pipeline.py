@@ -23,6 +23,7 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.lora import scale_text
 from sdgen.decoding import PictureDecoder
 from sdgen.diffusion.noise import ImageNoise
+from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.own_sampler import own_sampler
@@ -142,7 +143,7 @@ class Pipeline:
             "steps": entry.steps or 50,
             "guidance": 7.5 if entry.guidance is None else entry.guidance,
             "sampler": entry.sampler or self._own_sampler.sampler,
-            "schedule": entry.schedule,
+            "schedule": self._own_schedule(request),
             "width": width,
             "height": height,
             "model": entry.name,
@@ -336,6 +337,12 @@ class Pipeline:
             }
             warnings = (*self.checkpoint.warnings, *self._sampler_warnings(job.request), *_warnings(job))
             yield Image(job.request, pixels, share + seconds, error, warnings, made)
+
+    def _own_schedule(self, request: Request) -> str | None:
+        """The catalogue's or the checkpoint's schedule, where the sampler runs on it."""
+        sampler = request.sampler or self.entry.sampler or self._own_sampler.sampler
+        schedule = self.entry.schedule or self._own_sampler.schedule
+        return schedule if schedule and has_schedule(sampler, schedule) else None
 
     def _sampler_warnings(self, request: Request) -> tuple[str, ...]:
         """What the checkpoint's own sampler asks for and sdgen lacks, where that sampler draws."""

@@ -77,6 +77,11 @@ _SAMPLERS: Mapping[str, _Sampler] = {
 }
 
 
+def has_schedule(sampler: str, schedule: str) -> bool:
+    """Whether a sampler runs on a schedule; both by name."""
+    return schedule in _SAMPLERS[sampler].schedules
+
+
 def sampler_table(
     config: Mapping[str, Any], sampler: str, steps: int, schedule: str | None = None, eta: float = 0.0
 ) -> SamplerTable:
