@@ -103,6 +103,32 @@ def test_more_images_than_fit_the_memory_are_refused(sdgen: Command, monkeypatch
     assert (streamed.exit_code, len(images())) == (ExitCode.OK, 12)
 
 
+def test_the_first_wrong_entries_are_told_and_the_others_counted(sdgen: Command) -> None:
+    text = "--steps 0 --prompt x\n" * 22_500
+    result = run(sdgen, text=text)
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.count("error: p.txt:") == 20
+    assert "error: and 22,480 more; --json lists them all\n" in result.stderr
+    assert len(records(run(sdgen, "--json", text=text))) == 22_500
+
+
+def test_wrong_entries_of_a_stream_are_told_in_the_same_way(sdgen: Command) -> None:
+    text = "--steps 0 --prompt x\n" * 30 + "a fox\n"
+    result = sdgen.run("batch", "-", "--model", "mini", "--skip-invalid", input=text)
+    assert (result.exit_code, len(images())) == (ExitCode.SOME_FAILED, 1)
+    assert result.stderr.count("error: stdin:") == 20
+    assert "error: and 10 more; --json lists them all\n" in result.stderr
+
+
+def test_a_file_of_nothing_but_wrong_entries_is_not_read_to_its_end(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "MOST_REJECTED", 50)
+    result = run(sdgen, "--skip-invalid", text="--steps 0 --prompt x\n" * 60)
+    assert result.exit_code == ExitCode.USAGE
+    assert "p.txt has 50 entries that cannot be drawn, and was not read further" in result.stderr
+
+
 def test_an_empty_file_is_an_error(sdgen: Command) -> None:
     assert run(sdgen, text="# nothing\n").exit_code == ExitCode.USAGE
 
@@ -165,16 +191,16 @@ def test_equal_entries_are_one_image(sdgen: Command) -> None:
 
 def test_random_seeds_differ_and_are_the_same_when_the_batch_goes_on(sdgen: Command) -> None:
     text = "--prompt x --seed -1\n" * 2 + "--prompt y --seed -1\n"
-    drawn = records(run(sdgen, "--json", text=text))[:-1]
+    drawn = records(run(sdgen, "--json", text=text))
     assert len({record["seed"] for record in drawn}) == 3
-    again = records(run(sdgen, "--json", text=text))[:-1]
+    again = records(run(sdgen, "--json", text=text))
     assert [(record["status"], record["seed"]) for record in again] == [
         ("kept", record["seed"]) for record in drawn
     ]
 
 
 def test_a_random_seed_of_the_command_line_is_each_entrys_own(sdgen: Command) -> None:
-    drawn = records(run(sdgen, "--json", "--seed", "-1", text="x\ny\n--prompt z --seed 3\n"))[:-1]
+    drawn = records(run(sdgen, "--json", "--seed", "-1", text="x\ny\n--prompt z --seed 3\n"))
     assert len({record["seed"] for record in drawn} - {0, 3}) == 2
 
 

@@ -59,6 +59,9 @@ EXIT_STATUS = """\
 
 NOTES = (("Examples", EXAMPLES), ("Going on", RESUMING), ("Exit status", EXIT_STATUS))
 
+MOST_TOLD = 20
+"""Wrong entries that are told one by one."""
+
 _CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
 """Options beside the request's that decide how an image looks."""
 
@@ -164,22 +167,20 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         run.sheet = _sheet(values, None)
         return run(Stream(run.counted(entries), run.stopping), store)
 
-    items = entries.all()
-    tasks = [item for item in items if isinstance(item, Task)]
-    for item in items:
-        if isinstance(item, Rejected):
-            run.rejected(item)
-    run.report.planned = len(items)
+    try:
+        tasks = entries.all(run.rejected)
+    finally:
+        run.tell_untold()
     if run.report.invalid and (values["strict"] or not tasks):
         advice = "nothing was drawn" if not tasks else "nothing was drawn; --skip-invalid draws the rest"
         display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
         return ExitCode.USAGE
-    if not items and not entries.elsewhere:
+    if not tasks and not run.report.invalid and not entries.elsewhere:
         raise _no_prompt(values)
     distinct = _distinct(tasks, store)
     if repeats := entries.repeats + len(tasks) - len(distinct):
         display.say(f"{repeats} entries repeat others and are drawn once")
-    tasks, run.report.planned = distinct, len(items) - len(tasks) + len(distinct)
+    tasks, run.report.planned = distinct, run.report.invalid + len(distinct)
     if values["dry_run"]:
         batch_plan.show(tasks, store, values["batch_size"], values["json"], values["embedding"])
         return ExitCode.OK
@@ -208,6 +209,7 @@ class BatchRun(Run):
         super().__init__(*arguments)
         self._failures: list[str] = []
         self._feed: Feed | None = None
+        self._untold = 0
 
     def __call__(self, feed: Feed, store: Store) -> int:
         """As ``Run``; from here on, what is rejected comes from a stream or from the model."""
@@ -228,9 +230,12 @@ class BatchRun(Run):
             raise _no_prompt(self.values)
 
     def rejected(self, rejected: Rejected) -> None:
-        """Say what is wrong with an entry."""
+        """Say what is wrong with an entry, of the first few; programs are told of all."""
         self.report.invalid += 1
-        self.display.error(rejected.message)
+        if self.report.invalid <= MOST_TOLD:
+            self.display.error(rejected.message)
+        else:
+            self._untold += 1
         if self.values["json"]:
             line = json.dumps({"status": "invalid", "error": rejected.message})
             if self._feed is not None:
@@ -243,6 +248,13 @@ class BatchRun(Run):
                 if isinstance(item, Rejected):
                     self.rejected(item)
 
+    def tell_untold(self) -> None:
+        """Say how much more is wrong than was said."""
+        if self._untold:
+            advice = "" if self.values["json"] else "; --json lists them all"
+            self.display.error(f"and {self._untold:,} more{advice}")
+        self._untold = 0
+
     def failed(self, outcome: Outcome, sentence: str) -> None:
         """Say why one image is missing, and remember it for the end."""
         where = f"{outcome.task.source}, seed {outcome.request.seed}: {sentence}"
@@ -252,6 +264,7 @@ class BatchRun(Run):
     def summarise(self) -> None:
         """Say what became of everything, what failed, and how to go on."""
         report, display = self.report, self.display
+        self.tell_untold()
         if report.planned or report.ended is None:  # What ended the run before an entry came is said.
             display.say(report.summary(self.seconds()))
         if self._failures:

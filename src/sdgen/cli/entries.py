@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import itertools
 import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sdgen import prompts
@@ -23,6 +22,9 @@ from sdgen.tasks import Rejected, Task
 STDIN = "-"
 MOST_TASKS = 1_000_000
 """Images of one command that reads its files first; they take about 1 GB of memory."""
+
+MOST_REJECTED = 100_000
+"""Wrong entries after which such a command reads no further."""
 
 
 class Entries:
@@ -80,18 +82,34 @@ class Entries:
                     elif number:
                         self.elsewhere += 1
 
-    def all(self) -> list[Task | Rejected]:
-        """All of it.
+    def all(self, rejected: Callable[[Rejected], None]) -> list[Task]:
+        """All of the tasks.
+
+        Args:
+            rejected: is given what is no task, as it comes.
 
         Raises:
-            InputError: there are more than ``MOST_TASKS``.
+            InputError: there are more than ``MOST_TASKS``, or more than ``MOST_REJECTED`` that are none.
         """
-        found = list(itertools.islice(self, MOST_TASKS + 1))
-        if len(found) > MOST_TASKS:
-            raise InputError(
-                f"{', '.join(self._files)} asks for more than {MOST_TASKS:,} images; split it, take a "
-                "--shard of it, or pipe it in: a stream has no such limit"
-            )
+        found: list[Task] = []
+        wrong = 0
+        files = ", ".join(self._files)
+        for item in self:
+            if isinstance(item, Task):
+                found.append(item)
+            else:
+                wrong += 1
+                rejected(item)
+            if len(found) > MOST_TASKS:
+                raise InputError(
+                    f"{files} asks for more than {MOST_TASKS:,} images; split it, take a "
+                    "--shard of it, or pipe it in: a stream has no such limit"
+                )
+            if wrong >= MOST_REJECTED:
+                raise InputError(
+                    f"{files} has {MOST_REJECTED:,} entries that cannot be drawn, and was not read further; "
+                    "is it of another format (--input-format)?"
+                )
         return found
 
     def _number(self, request: Request, seen: set[bytes]) -> int | None:
