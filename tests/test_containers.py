@@ -74,6 +74,25 @@ def test_what_decoders_would_walk_over_is_bounded(data: bytes, sentence: str | N
         containers.check(io.BytesIO(data))
 
 
+@pytest.mark.parametrize(
+    "head", [jpeg()[: jpeg().rindex(b"\xff\xda")] + b"\xff\xda\0\2", b"\x89PNG\r\n\x1a\n\0\0\0\1IDAT"]
+)
+def test_what_comes_after_the_first_pixels_is_not_read_unasked(head: bytes) -> None:
+    class File(io.BytesIO):
+        """Notes how far it was read."""
+
+        most = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.most = max(self.most, self.tell())
+            return data
+
+    file = File(head + bytes(50_000_000))
+    containers.check(file, whole=False)
+    assert file.most < 4_000_000
+
+
 def test_a_refused_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg()[:-2] + b"\xff\xda\0\2" * 100)
     with pytest.raises(InputError, match=r"a\.jpg is not read: it has more than 64 scans"):

@@ -36,8 +36,12 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _END, _SCAN = 0xD9, 0xDA
 
 
-def check(file: BinaryIO) -> None:
-    """Refuse a file that holds more than an image needs; the file is at its beginning before and after.
+def check(file: BinaryIO, whole: bool = True) -> None:
+    """Refuse a file that holds more than an image needs.
+
+    Args:
+        file: at its beginning, where it is afterwards, too.
+        whole: whether it is to be decoded; otherwise what comes before its pixels is looked at, and no more.
 
     Raises:
         ValueError: it does; the message says what, as a sentence about "it".
@@ -45,20 +49,20 @@ def check(file: BinaryIO) -> None:
     head = file.read(12)
     try:
         if head.startswith(b"\x89PNG\r\n\x1a\n"):
-            _check_png(file)
+            _check_png(file, whole)
         elif head.startswith(b"\xff\xd8"):
-            _check_jpeg(file)
+            _check_jpeg(file, whole)
         elif head.startswith(b"RIFF") and head[8:] == b"WEBP" and file.seek(0, 2) > MOST_WEBP_BYTES:
             raise ValueError(f"it is a WebP of more than {MOST_WEBP_BYTES} bytes, the most that is read")
     finally:
         file.seek(0)
 
 
-def _check_png(file: BinaryIO) -> None:
+def _check_png(file: BinaryIO, whole: bool) -> None:
     file.seek(8)
     for _ in range(MOST_PARTS):
         header = file.read(8)
-        if len(header) < 8 or header[4:] == b"IEND":
+        if len(header) < 8 or header[4:] == b"IEND" or (header[4:] == b"IDAT" and not whole):
             return
         (length,) = struct.unpack(">I", header[:4])
         if length > MOST_EXTRA_BYTES and header[4:] not in _PIXEL_CHUNKS:
@@ -67,12 +71,14 @@ def _check_png(file: BinaryIO) -> None:
     raise ValueError(f"it has more than {MOST_PARTS} chunks")
 
 
-def _check_jpeg(file: BinaryIO) -> None:
+def _check_jpeg(file: BinaryIO, whole: bool) -> None:
     scans = extra = filling = end = 0
     for number, (marker, start, length) in enumerate(_segments(file)):
         if not scans:
             extra += length
             filling += start - max(end, 2)
+        if marker == _SCAN and not whole:
+            return
         scans += marker == _SCAN
         end = start + length
         if number == MOST_SEGMENTS:

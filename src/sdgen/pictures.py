@@ -60,8 +60,8 @@ def open_picture(path: Path) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture that is not decoded yet, while its file is open.
+def _opened(path: Path, whole: bool = True) -> Iterator[Image.Image]:
+    """A picture that is not decoded yet, while its file is open; ``whole`` as for ``containers.check``.
 
     Raises:
         InputError: as ``open_file``, and where the file holds more than an image needs.
@@ -71,7 +71,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         # Pillow warns of sizes above its own limit; ours is below it.
         warnings.simplefilter("ignore")
         try:
-            containers.check(file)
+            containers.check(file, whole)
         except ValueError as error:
             raise InputError(f"{path} is not read: {error}") from None
         from PIL import Image  # Not before the file is known to be there: it takes a while.
@@ -114,7 +114,7 @@ def texts(picture: Image.Image) -> dict[str, str]:
 def is_sheet(path: Path) -> bool:
     """Whether a file is a contact sheet of sdgen's."""
     try:
-        with _opened(path) as picture:
+        with _opened(path, whole=False) as picture:
             return _exif(picture).get(exif.SOFTWARE) == SHEET
     except Exception:  # As in open_picture.
         return False
