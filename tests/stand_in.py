@@ -109,8 +109,9 @@ class Pipeline:
     def stream(
         self, requests: Iterable[Request], batch_size: int | None = None
     ) -> Iterator[Progress | Image]:
-        for job in map(self.read, requests):
-            for event in self.draw([job], 1, False):
+        jobs, size = list(map(self.read, requests)), self.batch_limit(batch_size)
+        for first in range(0, len(jobs), size):
+            for event in self.draw(jobs[first : first + size], size, False):
                 if isinstance(event, Denoised):
                     yield from event.images()
                 else:

@@ -249,3 +249,31 @@ def test_closed_streams_do_no_harm(sdgen: Command, closed: str) -> None:
     assert process.returncode == ExitCode.OK
     (image,) = images(sdgen)
     Image.open(image).load()
+
+
+FORKS = r"""
+import os, runpy, sys, threading
+fork = os.fork
+
+def counted():
+    os.write(2, b"forked beside %d threads\n" % (threading.active_count() - 1))
+    return fork()
+
+os.fork = counted
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["a fox"], ["batch", "p.txt"], ["batch", "-"], ["replay", "fox.json"]],
+    ids=["draw", "batch", "stream", "replay"],
+)
+def test_no_thread_is_alive_at_a_fork(sdgen: Command, arguments: list[str]) -> None:
+    sdgen.draw("a fox", "-o", "fox.png")
+    Path("p.txt").write_text("a cat\n")
+    process = start([sys.executable, "-c", FORKS, stand_in.__file__, *arguments, "--model", "mini"])
+    _, messages = process.communicate(b"a bird\n", timeout=60)
+    assert (process.returncode, messages.count(b"forked beside")) == (ExitCode.OK, 1)
+    assert b"forked beside 0 threads" in messages

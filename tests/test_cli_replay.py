@@ -201,6 +201,27 @@ def test_an_image_that_does_not_come_out(sdgen: Command) -> None:
     assert "the image came out black" in result.stderr
 
 
+def test_out_of_memory_halves_the_batch_and_goes_on(sdgen: Command) -> None:
+    sdgen.drawn("a hungry fox", "--seed", "7", "-n", "5")
+    records = sorted(map(str, Path("outputs").glob("*.json")))
+    for record in records:
+        change(record, batch_size=4)
+    result = sdgen.run("replay", *records)
+    assert result.exit_code == 0
+    assert result.stdout == "".join(f"identical  {record}\n" for record in records)
+    assert "out of memory with 4 images at once; going on with 2" in result.stderr
+
+
+def test_an_image_that_no_memory_is_enough_for_stops_no_other(sdgen: Command) -> None:
+    sdgen.drawn("a red fox", "--seed", "7", "-n", "3")
+    records = sorted(map(str, Path("outputs").glob("*.json")))
+    change(records[1], prompt="exhaust")
+    result = sdgen.run("replay", *records)
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert result.stdout == f"identical  {records[0]}\nidentical  {records[2]}\n"
+    assert f"{records[1]}: out of memory" in result.stderr
+
+
 @functools.cache
 def load_once(**options: object) -> object:
     from sdgen.loading import load

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import sdgen
 from sdgen import batch_size
 from sdgen.batch_folder import BatchFolder
 from sdgen.checkpoints.tensors import from_array
-from sdgen.outcomes import Outcome
+from sdgen.outcomes import DRAWN, Outcome
 from sdgen.render import Policy, Renderer
 from sdgen.request import Request
 from sdgen.tasks import Feed, Task
@@ -140,6 +142,32 @@ def test_what_overflows_in_half_precision_is_drawn_in_float32(tmp_path: Path) ->
     assert outcome.warnings[-1].startswith("drawn in float32; in float16: ")
     assert outcome.saved is not None and outcome.saved.sidecar is not None
     assert json.loads(outcome.saved.sidecar.read_text())["dtype"] == "float32"
+
+
+def test_weights_are_gone_before_the_next_model_is_loaded(tmp_path: Path) -> None:
+    seen: list[weakref.ref[Any]] = []
+    found = []
+
+    def alive() -> int:
+        return sum(reference() is not None for reference in seen)
+
+    def load(model: str) -> Any:
+        found.append(alive())
+        pipeline = sdgen.load("mini", device="cpu", dtype="float32", jit=False)
+        seen.extend(map(weakref.ref, (pipeline, *pipeline.networks.diffusion_model.variables)))
+        return pipeline
+
+    store = BatchFolder(tmp_path)
+    store.prepare(1, 1)
+    tasks = [Task(SMALL.replace(steps=1, model=model), n) for n, model in enumerate("abcab", 1)]
+    gc.disable()
+    try:
+        events = list(Renderer(load, store, Policy(jit=False)).run(Feed(tasks)))
+    finally:
+        gc.enable()
+    assert sum(isinstance(event, Outcome) and event.status == DRAWN for event in events) == 5
+    assert found == [0, 0, 0]
+    assert alive() == 0
 
 
 class Accelerator:

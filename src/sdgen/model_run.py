@@ -90,10 +90,11 @@ class ModelRun:
             yield from self._collect(wait=True)
 
     def close(self) -> None:
-        """Let go of what was not finished."""
+        """Let go of what was not finished, and of the model."""
         self._finisher.close()
         for task in tuple(self._claimed.values()):
             self._release(task)
+        del self._pipeline, self._wide
 
     def _plan(self) -> Iterator[Rejected | Planned]:
         """Look at all tasks, where they are known: what the model cannot draw is said before it draws."""
@@ -122,13 +123,12 @@ class ModelRun:
 
     def _more(self, wait: bool) -> bool:
         """Whether the feed has something that is not for another model."""
-        item = self._feed.head(wait)
-        return isinstance(item, Rejected) or (item is not None and item.request.model == self._model)
+        return self._feed.head(wait, self._model) is not None
 
     def _read(self) -> Iterator[Outcome | Rejected]:
         """Take tasks that are there, up to a number; what is settled already is done with."""
         while len(self._packer) < LOOKAHEAD and not self._stopping() and self._more(wait=False):
-            item = self._feed.head(wait=False)
+            item = self._feed.head(False, self._model)
             self._feed.take()
             if not isinstance(item, Task):
                 if item is not None:
@@ -248,7 +248,7 @@ class ModelRun:
                 raise error
             yield from self._settle(Outcome(batch[0][0], request, FAILED, error=error))
 
-    def _draw_wide(self, unusable: _Unusable) -> Iterator[Progress | Outcome]:
+    def _draw_wide(self, unusable: _Unusable) -> Iterator[Progress | Outcome | Note]:
         """Draw in float32, alone and once, what came out unusable in a smaller dtype."""
         from sdgen.results import Denoised
 
@@ -256,8 +256,12 @@ class ModelRun:
         self._retried.add(task.number)
         try:
             self._wide = self._wide or self._pipeline.in_float32()
-            events = self._wide.draw([self._wide.read(task.request)], 1, self._jit) if self._wide else ()
+            events = (
+                self._wide.draw([self._wide.read(task.request)], 1, self._jit) if self._wide else iter(())
+            )
             for event in events:
+                if self._stopping():  # Between two steps: it stays undrawn.
+                    return
                 if isinstance(event, Denoised):
                     (image,) = event.images()
                     note = f"drawn in float32; in {self._pipeline.dtype}: {unusable.image.error}"
@@ -266,7 +270,8 @@ class ModelRun:
                     yield event
         except Exception as error:
             if not backend.is_out_of_memory(error):
-                raise
+                yield from self._stumbled([unusable.pair], error)
+                return
         outcome = self._finish(unusable.pair, image)
         assert isinstance(outcome, Outcome)
         yield from self._settle(outcome)

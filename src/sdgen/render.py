@@ -6,6 +6,7 @@ Nothing is printed here: ``Renderer.run`` yields what happens.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,9 @@ class Renderer:
     def run(self, feed: Feed) -> Iterator[Progress | Outcome | Rejected | Planned | Note]:
         """Draw what ``feed`` has, one model after the other, and yield what happens.
 
+        The models may come in any order. Of a stream, what has come for the model that is loaded is drawn
+        first, within bounds (``Feed.head``). Before a model is loaded, the memory of the one before is free.
+
         Tasks whose image is there are not drawn. A batch that is too large for the memory is halved; an
         image that is unusable in a small dtype is drawn in float32. Stopping keeps what is drawn.
 
@@ -97,7 +101,8 @@ class Renderer:
                     yield event
             finally:
                 run.close()
-                del run  # The next model needs the memory.
+                del run
+                gc.collect()  # Keras' objects refer to each other, and the next model needs the memory.
 
     def _all_there(self, feed: Feed, model: str | None) -> list[Outcome] | None:
         """The outcomes of all of a model's tasks, if none is left to be drawn: it need not be loaded."""

@@ -47,32 +47,52 @@ class Task:
         return Rejected(f"{self.source}: {error}" if self.source else str(error))
 
 
+class AnyModel:
+    """Stands for every model where ``Feed.head`` is asked."""
+
+
 class Feed:
-    """Tasks in the order in which they are to be looked at.
+    """Tasks in the order in which they are to be looked at: those of one model together.
+
+    Args:
+        tasks: all of them; the models are drawn with in the order of their first tasks.
 
     Attributes:
         tasks: all of them, or None where they come as a stream.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks: Sequence[Task] | None = tasks
-        self._ready: deque[Task | Rejected] = deque(tasks)
+        alike: dict[str | None, list[Task]] = {}
+        for task in tasks:
+            alike.setdefault(task.request.model, []).append(task)
+        self.tasks: Sequence[Task] | None = [task for group in alike.values() for task in group]
+        self._ready: deque[Task | Rejected] = deque(self.tasks)
+        self._shown = self._overtaken = 0
         self._ended = True
 
-    def head(self, wait: bool) -> Task | Rejected | None:
+    def head(self, wait: bool, model: str | type[AnyModel] | None = AnyModel) -> Task | Rejected | None:
         """What comes next, without taking it.
 
         Args:
             wait: for a stream, until something comes or it ends.
+            model: look only for what is for this model, up to ``LOOKAHEAD`` tasks behind one of another; so
+                many may overtake it. Nothing overtakes what is rejected.
 
         Returns:
             None where there is nothing now, or nothing more.
         """
-        return self._ready[0] if self._ready else None
+        for place, item in enumerate(self._ready):
+            if place and (isinstance(item, Rejected) or max(place, self._overtaken) >= LOOKAHEAD):
+                return None
+            if isinstance(item, Rejected) or model in (AnyModel, item.request.model):
+                self._shown = place
+                return item
+        return None
 
     def take(self) -> None:
         """Take what ``head`` showed."""
-        self._ready.popleft()
+        del self._ready[self._shown]
+        self._overtaken = self._overtaken + 1 if self._shown else 0
 
     def end(self) -> list[Task | Rejected]:
         """Give nothing more; what has come and was not taken."""
@@ -82,7 +102,7 @@ class Feed:
 
 
 class Stream(Feed):
-    """Tasks that come as somebody writes them; a thread reads ahead.
+    """Tasks that come as somebody writes them; a thread reads ahead, from when the first is asked for.
 
     Args:
         items: may block.
@@ -93,33 +113,41 @@ class Stream(Feed):
         super().__init__(())
         self.tasks = None
         self._ended = False
+        self._error: BaseException | None = None
         self._stopping = stopping
         self._queue: queue.Queue[Task | Rejected | BaseException | None] = queue.Queue(LOOKAHEAD)
-        threading.Thread(target=self._read, args=(items,), daemon=True).start()
+        self._thread = threading.Thread(target=self._read, args=(items,), daemon=True)
 
-    def head(self, wait: bool) -> Task | Rejected | None:
-        """As ``Feed.head``; raises what reading the stream raised."""
-        while not self._ready and not self._ended:
+    def head(self, wait: bool, model: str | type[AnyModel] | None = AnyModel) -> Task | Rejected | None:
+        """As ``Feed.head``; once what came before is taken, raises what reading the stream raised.
+
+        It does not wait while there is something for another model.
+        """
+        if self._thread.ident is None and not self._ended:
+            self._thread.start()
+        while not self._ended and len(self._ready) < LOOKAHEAD:
+            patient = wait and not self._ready
             try:
-                item = self._queue.get(timeout=_PATIENCE) if wait else self._queue.get_nowait()
+                item = self._queue.get(timeout=_PATIENCE) if patient else self._queue.get_nowait()
             except queue.Empty:
-                if wait and not self._stopping():
+                if patient and not self._stopping():
                     continue
-                return None
-            if isinstance(item, BaseException):
-                self._ended = True
-                raise item
-            if item is None:
-                self._ended = True
+                break
+            if item is None or isinstance(item, BaseException):
+                self._ended, self._error = True, item
             else:
                 self._ready.append(item)
-        return super().head(wait)
+        if self._error is not None and not self._ready:
+            error, self._error = self._error, None
+            raise error
+        return super().head(wait, model)
 
     def end(self) -> list[Task | Rejected]:
         """As ``Feed.end``; what is still being read counts as having come, for a moment."""
+        reading = self._thread.ident is not None and not self._ended
         left = super().end()
         deadline = time.monotonic() + _LAST_WAIT
-        while (remaining := deadline - time.monotonic()) > 0:
+        while reading and (remaining := deadline - time.monotonic()) > 0:
             try:
                 item = self._queue.get(timeout=min(_PATIENCE, remaining))
             except queue.Empty:

@@ -187,7 +187,6 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))
     for model in used:
         locate(model, quiet=values["quiet"], no_input=values["no_input"])
-    tasks.sort(key=lambda task: used.index(task.request.model or ""))
     store.prepare(*_missing(tasks, store))
     run.sheet = _sheet(values, len(tasks))
     for model in used:

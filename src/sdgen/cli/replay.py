@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from sdgen import models, records
+from sdgen import backend, models, records
 from sdgen.cli import edge, plan, redraw, streams, variables
 from sdgen.cli.command import Command, Option
 from sdgen.cli.options import CONFIG, DRAWING
@@ -28,6 +30,8 @@ from sdgen.records import Record
 if TYPE_CHECKING:
     from sdgen.comparison import Comparison
     from sdgen.output import Output
+    from sdgen.pipeline import Pipeline
+    from sdgen.request import Request
     from sdgen.results import Image
 
 EXAMPLES = """\
@@ -172,11 +176,10 @@ class Replay(Session):
         for setup, alike in groups.items():
             if not self.stopping():
                 self._draw(setup, alike)
+                gc.collect()  # The next model needs the memory: see sdgen.render.
 
     def _draw(self, setup: redraw.Setup, jobs: Sequence[Job]) -> None:
-        """Load one model and draw what was drawn with it."""
-        from sdgen import Progress
-
+        """Load one model and draw what was drawn with it; out of memory, fewer at once."""
         self.display.loading(setup.model)
         try:
             pipeline = setup.load()
@@ -184,18 +187,34 @@ class Replay(Session):
             for job in jobs:
                 self._fail(job.record.file, error)
             return
-        requests, left = [], []
+        left: deque[tuple[Job, Request]] = deque()
         for job in jobs:
             try:
-                requests.append(pipeline.resolve(job.request))
-                left.append(job)
+                left.append((job, pipeline.resolve(job.request)))
             except SdgenError as error:
                 self._fail(job.record.file, error)
-        self.display.loaded()
-        for event in pipeline.stream(requests, batch_size=setup.batch_size):
+        size = pipeline.batch_limit(setup.batch_size)
+        while left and not self.stopping():
+            try:
+                self._stream(pipeline, left, size)
+            except Exception as error:
+                if not backend.is_out_of_memory(error):
+                    raise
+                if size > 1:
+                    size //= 2
+                    self.display.say(f"out of memory with {2 * size} images at once; going on with {size}")
+                else:
+                    self._fail(left.popleft()[0].record.file, ImageError(edge.explain(error)[0]))
+
+    def _stream(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
+        """Draw ``left``, ``size`` images at once, and take out of it what is done."""
+        from sdgen import Progress
+
+        for event in pipeline.stream([request for _, request in left], batch_size=size):
             self.interrupts.nothing_to_keep = False
             if not isinstance(event, Progress):
-                self._take(left.pop(0), event)
+                self._take(left[0][0], event)
+                left.popleft()
             elif self.interrupts.received:
                 break
             else:

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -153,12 +154,15 @@ def drop_library_noise() -> None:
 
     A child process reads what is written to descriptor 2 and passes on the rest, so that the last words of
     a crash are not lost. ``sys.stderr`` goes to the real one directly.
+
+    Called before there are threads: a child that is forked beside one may wait for ever for what that one
+    holds. Where there is another all the same, nothing is dropped.
     """
     try:
         number = sys.stderr.fileno()
     except (AttributeError, io.UnsupportedOperation, ValueError):
         return
-    if number != 2 or not hasattr(os, "fork"):
+    if number != 2 or not hasattr(os, "fork") or threading.active_count() > 1:
         return
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
