@@ -11,6 +11,8 @@ import gzip
 import hashlib
 import json
 import math
+import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,12 @@ def write_model_folder(folder: Path, dtype: Any = np.float32, prefix: str = "") 
 def arrays_of(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every tensor, read."""
     return dict(tensors.items())
+
+
+def die_of_the_first(path: Path) -> dict[str, Any]:
+    """In place of ``keras_hdf5.answer``: a process that one file ends."""
+    if path.name == "A.h5":
+        os.kill(os.getpid(), signal.SIGKILL)
+    from sdgen.checkpoints.keras_hdf5 import answer
+
+    return answer(path)

@@ -12,6 +12,7 @@ import pytest
 
 from sdgen.checkpoints import open_checkpoint
 from sdgen.checkpoints.keras_cv_h5 import DECODER, ENCODER, TEXT_ENCODER, UNET, keras_cv_weights, read_h5
+from sdgen.checkpoints.keras_hdf5 import read_files
 from sdgen.errors import CheckpointError
 
 NETWORKS = {
@@ -320,3 +321,18 @@ def test_files_without_a_decoder_are_read_where_a_vae_is_given(h5_files, tmp_pat
     assert (len(checkpoint.vae.tensors), checkpoint.vae.config["scaling_factor"]) == (0, 0.18215)
     with pytest.raises(CheckpointError, match="decoder that goes with it"):
         open_checkpoint(folder)
+
+
+def test_a_file_that_ends_the_reading_process_is_named(h5_files, tmp_path: Path, monkeypatch) -> None:
+    folder = folder_of(h5_files, tmp_path / "model", *V2)
+    (folder / "A.h5").write_bytes(h5_files["Decoder"].read_bytes())
+    monkeypatch.setattr("sdgen.checkpoints.keras_hdf5.ANSWER", "checkpoint_files:die_of_the_first")
+    with pytest.raises(
+        CheckpointError, match=r"A.h5 is truncated or altered .the HDF5 library cannot read it"
+    ):
+        open_checkpoint(folder)
+    with pytest.raises(CheckpointError, match=r"A.h5 is truncated or altered"):
+        read_h5(folder / "A.h5")
+    assert "Decoder.h5 is not looked at" in str(
+        read_files(sorted(folder.glob("*.h5")))[folder / "Decoder.h5"]
+    )

@@ -49,11 +49,12 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
-def _fitting_text_encoder(checkpoint: Checkpoint) -> TextEncoderConfig:
-    """The text encoder's configuration, once it is sure that tokenizer and UNet go with it.
+def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
+    """The text encoder's configuration, once it is sure that all parts are sound and go together.
 
     Raises:
-        CheckpointError: the model is put together of parts of several.
+        CheckpointError: a configuration asks for what there is not, the weights do not fit it, or the model
+            is put together of parts of several.
     """
     config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
     length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
@@ -70,6 +71,7 @@ def _fitting_text_encoder(checkpoint: Checkpoint) -> TextEncoderConfig:
         fault = f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes {width}"
     if fault:
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
+    check_weights(checkpoint)
     return config
 
 
@@ -141,8 +143,7 @@ def load(
             "take another model",
             "model",
         )
-    text_encoder = _fitting_text_encoder(checkpoint)
-    check_weights(checkpoint)
+    text_encoder = check_parts(checkpoint)
     vectors: dict[str, NDArray[np.float32]] = {}
     spell = checkpoint.tokenizer.encode  # prompts name them in any case
     for file in embeddings:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sdgen.checkpoints import families, names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
-from sdgen.checkpoints.keras_hdf5 import read_layers
+from sdgen.checkpoints.keras_hdf5 import Layers, read_files, read_layers
 from sdgen.checkpoints.tensors import LazyTensor, Tensors, merge
 from sdgen.errors import CheckpointError
 from sdgen.tokenizer import ClipTokenizer
@@ -109,7 +109,10 @@ def read_h5(path: Path) -> H5File | None:
     Raises:
         CheckpointError: the file is damaged, or its layers are not those of keras_cv's network.
     """
-    stored = read_layers(path)
+    return _read_h5(path, read_layers(path))
+
+
+def _read_h5(path: Path, stored: Layers) -> H5File | None:
     network = _network([name for name, _ in stored])
     if network is None:
         return None
@@ -250,10 +253,13 @@ def _to_keras(kind: str, tensor: LazyTensor) -> LazyTensor:
 
 def _scan(folder: Path) -> tuple[list[H5File], dict[str, CheckpointError]]:
     """keras_cv's files in a folder, and what is wrong with .h5 files there that cannot be read, by name."""
-    files, faults = [], {}
-    for path in sorted(folder.glob("*.h5")):
+    files: list[H5File] = []
+    faults: dict[str, CheckpointError] = {}
+    for path, layers in read_files(sorted(folder.glob("*.h5"))).items():
         try:
-            file = read_h5(path)
+            if isinstance(layers, CheckpointError):
+                raise layers
+            file = _read_h5(path, layers)
         except CheckpointError as error:
             faults[path.name] = error
         else:

@@ -2,19 +2,22 @@
 
 The root lists its layers in order (attribute ``layer_names``), each layer's group its weights
 (``weight_names``), each weight a dataset under the group (keras-team/tf-keras, saving/legacy/hdf5_format.py).
+Files are opened in another process: those that are damaged make the HDF5 library loop for ever, or crash.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import chain, count, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sdgen.checkpoints.child import in_child
 from sdgen.checkpoints.foreign_files import refuse_foreign
-from sdgen.checkpoints.tensors import MAX_DIMENSIONS, LazyTensor, mapped
+from sdgen.checkpoints.tensors import MAX_DIMENSIONS, LazyTensor, Shape, mapped
 from sdgen.errors import CheckpointError
 
 MAX_NAMES = 10_000
@@ -24,14 +27,62 @@ MAX_NAME = 500
 """Characters of a name; keras_cv's have up to 60."""
 
 
-def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
-    """The layers that have weights: name and weights, in the file's order.
+Layers = list[tuple[str, list[LazyTensor]]]
+"""Layers that have weights: name and weights, in the file's order."""
+
+_Places = list[tuple[str, list[tuple[Shape, str, int]]]]
+"""The same as shape, dtype and first byte of each weight."""
+
+
+ANSWER = "sdgen.checkpoints.keras_hdf5:answer"
+"""What reads a file in the other process."""
+
+
+def read_layers(path: Path) -> Layers:
+    """The layers of a file.
 
     No two weights share bytes, so that together they are no larger than the file.
 
     Raises:
         CheckpointError: the file is damaged or not of this format, or a folder.
     """
+    result = read_files([path])[path]
+    if isinstance(result, CheckpointError):
+        raise result
+    return result
+
+
+def read_files(paths: Sequence[Path]) -> dict[Path, Layers | CheckpointError]:
+    """The layers of each file, or what is wrong with it."""
+    results: dict[Path, Layers | CheckpointError] = {}
+    answers = in_child(ANSWER, paths) if paths else []
+    for path, answer in zip(paths, answers, strict=False):
+        results[path] = (
+            CheckpointError(answer["error"]) if "error" in answer else _layers(path, answer["layers"])
+        )
+    for number, path in enumerate(paths[len(answers) :]):
+        fault = "truncated or altered (the HDF5 library cannot read it); delete it and fetch or copy it again"
+        unread = f"not looked at, since the HDF5 library cannot read {paths[len(answers)]}"
+        results[path] = CheckpointError(f"{path} is {unread if number else fault}")
+    return results
+
+
+def _layers(path: Path, places: _Places) -> Layers:
+    return [
+        (name, [mapped(path, np.dtype(dtype), tuple(shape), start) for shape, dtype, start in weights])
+        for name, weights in places
+    ]
+
+
+def answer(path: Path) -> dict[str, Any]:
+    """What ``read_files`` needs to know of a file, as JSON has it."""
+    try:
+        return {"layers": _places(path)}
+    except CheckpointError as error:
+        return {"error": str(error)}
+
+
+def _places(path: Path) -> _Places:
     import h5py
 
     if path.is_dir():
@@ -40,9 +91,10 @@ def read_layers(path: Path) -> list[tuple[str, list[LazyTensor]]]:
     try:
         with h5py.File(path, "r") as file:
             return _Reader(path).layers(file)
-    except (OSError, KeyError, RuntimeError, UnicodeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, UnicodeError, ValueError, TypeError, MemoryError) as error:
         raise CheckpointError(
-            f"{path} is truncated or not an HDF5 file ({error}); delete it and fetch or copy it again"
+            f"{path} is truncated or not an HDF5 file ({str(error)[:200]}); delete it and fetch or copy it "
+            "again"
         ) from None
 
 
@@ -54,8 +106,8 @@ class _Reader:
         self._names = 0
         self._ranges: list[tuple[int, int, str]] = []
 
-    def layers(self, file: Any) -> list[tuple[str, list[LazyTensor]]]:
-        """As ``read_layers``, of an open file."""
+    def layers(self, file: Any) -> _Places:
+        """Where the weights of an open file lie."""
         import h5py
 
         root = self._member(file, "model_weights", h5py.Group) if "model_weights" in file else file
@@ -110,7 +162,7 @@ class _Reader:
             raise CheckpointError(f"{self._path}: {name} is not what it should be; fetch the file again")
         return group
 
-    def _tensor(self, group: Any, name: str) -> LazyTensor:
+    def _tensor(self, group: Any, name: str) -> tuple[Shape, str, int]:
         """A dataset, by its place in the file: Keras stores each in one uncompressed piece."""
         import h5py
 
@@ -129,4 +181,4 @@ class _Reader:
                 "copy it again"
             )
         self._ranges.append((offset, end, name))
-        return mapped(self._path, dtype, shape, offset)
+        return shape, dtype.str, offset
