@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from command import Command
 
-from sdgen.cli import settings
+from sdgen.cli import settings, variables
 from sdgen.cli.options import DRAWING
 from sdgen.errors import ExitCode
 
@@ -215,3 +216,10 @@ def test_a_pipe_as_the_settings_file_is_refused_at_once(sdgen: Command) -> None:
         process = sdgen.start(*arguments)
         _, messages = process.communicate(timeout=30)
         assert (process.returncode, messages.count(b"pipe is a named pipe")) == (ExitCode.USAGE, 1)
+
+
+def test_every_variable_that_the_code_reads_is_known() -> None:
+    source = Path(settings.__file__).parent.parent
+    text = "\n".join(file.read_text(encoding="utf-8") for file in source.glob("**/*.py"))
+    named = set(re.findall(r"\bSDGEN_[A-Z_]*[A-Z]\b", text))
+    assert named - {*variables.OTHER, *variables._options()} == set()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sdgen import program_cache
+from sdgen import library_noise, program_cache
 from sdgen.errors import BackendError
 
 if TYPE_CHECKING:
@@ -107,15 +107,21 @@ def _import(framework: str) -> None:
             # TensorFlow Lite imports JAX where it finds it, half a second for nothing.
             sys.modules["jax"] = None  # type: ignore[assignment]
             try:
-                importlib.import_module(framework)
+                _import_quietly(framework)
             finally:
                 del sys.modules["jax"]
-        importlib.import_module(framework)
+        _import_quietly(framework)
         importlib.import_module("keras")
         gc.freeze()
     finally:
         if collecting:
             gc.enable()
+
+
+def _import_quietly(framework: str) -> None:
+    if framework not in sys.modules:
+        with library_noise.held_back():
+            importlib.import_module(framework)
 
 
 def _cache_tensorflow_programs() -> None:
@@ -143,6 +149,7 @@ def _configure_jax() -> None:
 def leave_gpu_to_jax() -> None:
     """To be called before keras_cv is imported, which imports TensorFlow: it would take the GPU's memory."""
     if active() == "jax":
+        _import_quietly("tensorflow")
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")

@@ -10,7 +10,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -20,19 +19,13 @@ from typing import BinaryIO
 
 import click
 
+from sdgen import library_noise
 from sdgen.errors import OutputError
+from sdgen.library_noise import NOISE
 from sdgen.printable import printable
 
 CLOSED_PIPE = 141
 """The status that a shell gives for a command ended by SIGPIPE; ours when stdout's reader has gone."""
-
-_NOISE = re.compile(
-    rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
-    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
-    rb"|WARNING: All log messages before absl::InitializeLog"
-)
-"""Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones. TF_CPP_MIN_LOG_LEVEL does not reach
-those that TensorFlow 2.21 writes while it is imported."""
 
 _LAYOUT = "\n\t"
 """What text of several lines may have beside what is printable."""
@@ -174,6 +167,7 @@ def drop_library_noise() -> None:
     os.dup2(theirs, 2)
     os.close(theirs)
     os.close(ours)
+    library_noise.leave_alone()
     sys.stderr = os.fdopen(real, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
 
 
@@ -190,7 +184,7 @@ def _pass_on(source: int, target: int) -> None:
         os.closerange(3, 256)
         with open(0, "rb") as lines:
             for line in lines:
-                if not _NOISE.match(line):
+                if not NOISE.match(line):
                     os.write(2, line)
     finally:
         os._exit(0)

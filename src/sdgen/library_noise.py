@@ -1,0 +1,65 @@
+"""What TensorFlow and its libraries log on stderr while they are imported, where no setting reaches it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+NOISE = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+    rb"|WARNING: All log messages before absl::InitializeLog"
+)
+"""Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones. TF_CPP_MIN_LOG_LEVEL does not reach
+those that TensorFlow 2.21 writes while it is imported."""
+
+STDERR = 2
+_filtered = False
+
+
+def leave_alone() -> None:
+    """Another process filters descriptor 2, which loses no last words of a crash."""
+    global _filtered
+    _filtered = True
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Keep such lines off stderr until the block ends, and pass on the others then.
+
+    All that this process writes to descriptor 2 meanwhile waits in a file. Where sdgen's log is shown, or the
+    descriptor cannot be turned aside, or another process filters it, nothing changes.
+    """
+    if _filtered or logging.getLogger("sdgen").isEnabledFor(logging.DEBUG):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            kept = stack.enter_context(tempfile.TemporaryFile())
+            real = os.dup(STDERR)
+        except OSError:  # No space for a file, or no stderr.
+            yield
+            return
+        try:
+            _flush()
+            os.dup2(kept.fileno(), STDERR)
+            yield
+        finally:
+            _flush()
+            os.dup2(real, STDERR)
+            os.close(real)
+            kept.seek(0)
+            with contextlib.suppress(OSError):
+                for line in kept:
+                    if not NOISE.match(line):
+                        os.write(STDERR, line)
+
+
+def _flush() -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.flush()
