@@ -164,6 +164,14 @@ def test_beta_levels_lie_at_the_quantiles_of_the_distribution() -> None:
     np.testing.assert_allclose(levels[[0, 4, 8]], [14.6, 7.315, 0.03])
 
 
+def test_beta_is_refused_for_zero_terminal_snr_where_it_draws_noise_alone() -> None:
+    with pytest.raises(InputError, match=r"'beta'.*zero terminal SNR") as caught:
+        sampler_table({**BASE, "rescale_betas_zero_snr": True}, "euler", 20, "beta")
+    assert caught.value.field == "schedule"
+    # This sampler knows no zero terminal SNR.
+    assert len(sampler_table({**BASE, "rescale_betas_zero_snr": True}, "heun", 20, "beta").steps) == 39
+
+
 def test_simple_takes_every_so_many_timesteps_from_the_last() -> None:
     assert sampler_table(BASE, "euler", 4, "simple").timesteps.tolist() == [999, 749, 499, 249]
     assert sampler_table(BASE, "dpmpp-2m", 3, "simple").timesteps.tolist() == [999, 666, 333]

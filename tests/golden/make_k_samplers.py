@@ -57,8 +57,8 @@ def cases() -> list[dict[str, Any]]:
         for sampler in CLASSES
         for schedule in (None, "karras", "exponential", "beta", "sgm-uniform")
         for steps in ((1, 2, 3, 4, 25) if schedule is None else (3, 20))
-        # k-diffusion's function of third order fails at one step.
-        if (sampler, steps) != ("dpmpp-3m-sde", 1)
+        # k-diffusion's function of third order fails at one step; beta is not for zero terminal SNR.
+        if (sampler, steps) != ("dpmpp-3m-sde", 1) and (config, schedule) != ("mini", "beta")
     ]
     return found + [
         {"config": config, "sampler": sampler, "steps": steps, "schedule": None, "eta": 0.0}

@@ -123,6 +123,12 @@ def sampler_table(
     settings = {**chosen.defaults, **config, **chosen.ignored, **_SCHEDULES.get(schedule or "", {})}
     check_sampling(settings)
     noise_schedule = NoiseSchedule.from_config(settings)
+    if noise_schedule.zero_snr and settings.get("use_beta_sigmas"):
+        raise InputError(
+            "the schedule 'beta' spends nearly all steps of a model with zero terminal SNR on noise alone;"
+            " choose another, such as 'karras' or 'normal'",
+            "schedule",
+        )
     total = noise_schedule.num_train_timesteps
     if steps > total:
         raise InputError(f"this model takes at most {total} steps, not {steps}", "steps")
