@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sdgen import models
 from sdgen.cli import edge, plan, streams
-from sdgen.cli.command import Command
+from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
 from sdgen.cli.progress import Display
@@ -19,6 +20,7 @@ from sdgen.cli.viewer import OPTION as OPENING
 from sdgen.cli.viewer import Viewer
 from sdgen.errors import ExitCode, InputError, OutputError
 from sdgen.metadata import encode
+from sdgen.output import is_file_name
 from sdgen.render import Policy
 from sdgen.request import RANDOM_SEED
 from sdgen.stores import Sink
@@ -32,7 +34,7 @@ EXAMPLES = """\
 sdgen "a red heart" --model mini
 sdgen "a red fox in the snow" --steps 50 --seed 7
 sdgen "a lighthouse" "a harbour at night" -n 4 --size 768x512 -o sea/
-sdgen "a blue fish" --model mini -o fish.png --open
+sdgen "a blue fish" --model mini -o fish.png --overwrite --open
 sdgen "a star" "a heart" -n 3 --model mini --grid sheet.png
 echo "a panda" | sdgen - --model mini -o - > panda.png
 sdgen "an owl" --sampler dpmpp-2m --json | jq -r '.path // empty'"""
@@ -71,6 +73,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     edge.set_verbose(values["verbose"])
     model = values["model"] or models.DEFAULT
     requests = plan.requests(values, model)
+    _check_overwrite(ctx, values)
     output = plan.destination(values)
     viewer = _viewer(values, len(requests))
     locate(model, quiet=values["quiet"], no_input=values["no_input"])
@@ -80,7 +83,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if values["grid"]:
         from sdgen.cli.sheet import Sheet
 
-        sheet = Sheet(values["grid"], len(requests), metadata=not values["no_metadata"])
+        with_text = not values["no_metadata"]
+        sheet = Sheet(values["grid"], len(requests), replace=values["overwrite"], metadata=with_text)
 
     display = Display(quiet=values["quiet"])
     show_licence(model, display)
@@ -112,7 +116,28 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     return status
 
 
-command.params.append(OPENING)
+OVERWRITE = Option(
+    ["--overwrite"],
+    "Output",
+    is_flag=True,
+    help="Let the file of -o, or an earlier sheet of --grid, give way once the new one is whole.",
+)
+
+command.params += [OVERWRITE, OPENING]
+
+
+def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
+    """Refuse ``--overwrite`` where nothing could be in the way; a variable may be set for other commands."""
+    target = values["output"]
+    to_file = target not in (None, plan.STDOUT) and is_file_name(target)
+    if ctx.get_parameter_source("overwrite") is ParameterSource.COMMANDLINE and not (
+        to_file or values["grid"]
+    ):
+        raise InputError(
+            "--overwrite is for the file that -o names, or that --grid does; in a folder every image gets a "
+            "name that is free",
+            "overwrite",
+        )
 
 
 def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:

@@ -236,7 +236,11 @@ def destination(values: Mapping[str, Any]) -> output.Output | None:
     if output.is_file_name(target):
         path = Path(target)
         return output.Output(
-            path.parent, format=output.format_of(target), metadata=metadata, file_name=path.name
+            path.parent,
+            format=output.format_of(target),
+            metadata=metadata,
+            file_name=path.name,
+            overwrite=values.get("overwrite", False),
         )
     return output.Output(Path(target), values["name"] or naming.DEFAULT, format or "png", metadata)
 
