@@ -186,7 +186,7 @@ def test_expansion(sdgen: Command) -> None:
 def test_equal_entries_are_one_image(sdgen: Command) -> None:
     result = run(sdgen, text="a fox\na fox\n")
     assert len(result.stdout.split()) == 1
-    assert "1 entries repeat others" in result.stderr
+    assert "1 entry repeats another and is drawn once" in result.stderr
 
 
 def test_random_seeds_differ_and_are_the_same_when_the_batch_goes_on(sdgen: Command) -> None:
@@ -278,7 +278,7 @@ def test_a_dry_run_counts_the_vectors_of_textual_inversions(sdgen: Command) -> N
     arguments = ["--dry-run", "--embedding", "style.safetensors"]
     result = run(sdgen, *arguments, text="style\nstyle style\nstyle style style\n")
     assert "3 batches of up to 1 (on a CPU; more on an accelerator), 3 programs to compile" in result.stdout
-    assert "mini 256x256, prompts of 2 x 75 tokens: 1 images" in result.stdout
+    assert "mini 256x256, prompts of 2 x 75 tokens: 1 image\n" in result.stdout
 
 
 def test_ten_thousand_lines_of_rubbish(sdgen: Command, tmp_path: Path) -> None:

@@ -299,6 +299,7 @@ def test_json_lines(sdgen: Command) -> None:
         "seconds": 0.5,
         "warnings": [],
         "error": None,
+        "source": "prompt 1 of 3",
     }
     assert (broken["status"], broken["path"], broken["sidecar"]) == ("failed", None, None)
     assert broken["error"] == "the image came out black"

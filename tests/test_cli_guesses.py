@@ -74,6 +74,33 @@ def test_a_blank_prompt_of_a_file_names_its_line(sdgen: Command) -> None:
     )
 
 
+def test_the_prompt_of_several_that_is_at_fault_is_named(sdgen: Command) -> None:
+    result = sdgen.draw("a fox", "broken", "-n", "2", "--seed", "7")
+    assert result.exit_code == ExitCode.SOME_FAILED
+    for seed in (7, 8):
+        assert f"error: prompt 2 of 2, seed {seed}: the image came out black\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-s", "x"], "error: --seed: 'x' is not a whole number\n"),
+        (["--size", "64"], "error: --size: '64' is not a width and a height such as 512x768\n"),
+        (["--vae", "absent"], "error: --vae: Path 'absent' does not exist.\n"),
+    ],
+)
+def test_a_wrong_value_names_its_option(sdgen: Command, arguments: list[str], expected: str) -> None:
+    assert complaint(sdgen, "a fox", *arguments) == expected
+
+
+def test_one_is_not_several(sdgen: Command) -> None:
+    Path("p.txt").write_text("a fox\na fox\n")
+    result = sdgen.run("batch", "p.txt", "--model", "mini", "--dry-run")
+    assert "1 entry repeats another and is drawn once\n" in result.stderr
+    assert result.stdout.startswith("1 request, 0 there already, 1 to draw\n1 batch of up to 1")
+    assert "1 program to compile\n  mini 256x256: 1 image\n" in result.stdout
+
+
 def test_help_is_a_command(sdgen: Command) -> None:
     assert sdgen.run("help").stdout == sdgen.run("--help").stdout
     assert sdgen.run("help", "batch").stdout == sdgen.run("batch", "--help").stdout

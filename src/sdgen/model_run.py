@@ -16,6 +16,7 @@ from sdgen.packing import Kind, Packer, Pair, kind
 from sdgen.request import Request
 from sdgen.stores import Store
 from sdgen.tasks import LOOKAHEAD, Feed, Rejected, Task
+from sdgen.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.pairs import Saved
@@ -281,7 +282,7 @@ class ModelRun:
         pairs, self._packer.elsewhere = self._packer.elsewhere, []
         if not self._awaited:
             self._awaited = True
-            yield Note(f"waiting for {len(pairs)} images that other processes draw")
+            yield Note(f"waiting for {counted(len(pairs), 'image')} that other processes draw")
         for pair in pairs:
             if self._claim(pair[0]):
                 self._release(pair[0])

@@ -22,6 +22,7 @@ from sdgen.metadata import FORMATS, encode, sidecar
 from sdgen.pairs import Saved, place_pair, waiting_for
 from sdgen.request import Request
 from sdgen.whole_files import PREFIX, SUFFIX
+from sdgen.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.results import Image
@@ -86,7 +87,7 @@ class Output:
                 self._refuse_taken(self.file_name)
         if free < images * bytes_each:
             raise OutputError(
-                f"{self.folder} has {free / 1e6:.0f} MB left and {images} images may need "
+                f"{self.folder} has {free / 1e6:.0f} MB left and {counted(images, 'image')} may need "
                 f"{images * bytes_each / 1e6:.0f} MB; free some space or choose another folder with -o"
             )
 

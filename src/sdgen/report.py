@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from sdgen.errors import ExitCode
+from sdgen.wording import counted
 
 
 class Report:
@@ -51,19 +52,15 @@ class Report:
 
     def summary(self, seconds: float) -> str:
         """One line: ``3 of 4 images drawn, 1 failed, in 12.3 s``."""
-        images = "image" if self.planned == 1 else "images"
-        parts = [
-            f"{self.drawn} {images} drawn"
-            if self.drawn == self.planned
-            else f"{self.drawn} of {self.planned} {images} drawn"
-        ]
+        images = counted(self.planned, "image")
+        parts = [f"{images} drawn" if self.drawn == self.planned else f"{self.drawn:,} of {images} drawn"]
         if self.kept:
-            parts.append(f"{self.kept} there already")
+            parts.append(f"{self.kept:,} there already")
         if self.failed:
-            parts.append(f"{self.failed} failed")
+            parts.append(f"{self.failed:,} failed")
         if self.invalid:
-            parts.append(f"{self.invalid} invalid")
+            parts.append(f"{self.invalid:,} invalid")
         left = self.planned - self.drawn - self.kept - self.failed - self.invalid
         if left:
-            parts.append(f"{left} not drawn" if self.stopped is None else f"stopped with {left} to go")
+            parts.append(f"{left:,} not drawn" if self.stopped is None else f"stopped with {left:,} to go")
         return f"{', '.join(parts)}, in {seconds:.1f} s"

@@ -35,7 +35,7 @@ class Task:
     Attributes:
         request: as it was asked for; what is None is the model's to decide.
         number: its place in the whole job, from 1.
-        source: file and line that it comes from, where there are any.
+        source: file and line that it comes from, or which of several prompts it is for.
     """
 
     request: Request

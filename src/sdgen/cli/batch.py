@@ -30,6 +30,7 @@ from sdgen.render import Policy
 from sdgen.report import Report
 from sdgen.stores import Store
 from sdgen.tasks import Feed, Rejected, Stream, Task
+from sdgen.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.cli.sheet import Sheet
@@ -179,7 +180,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         raise _no_prompt(values)
     distinct = _distinct(tasks, store)
     if repeats := entries.repeats + len(tasks) - len(distinct):
-        display.say(f"{repeats} entries repeat others and are drawn once")
+        repeat = counted(repeats, "entry repeats another", "entries repeat others")
+        display.say(f"{repeat} and {'is' if repeats == 1 else 'are'} drawn once")
     tasks, run.report.planned = distinct, run.report.invalid + len(distinct)
     if values["dry_run"]:
         batch_plan.show(tasks, store, values["batch_size"], values["json"], values["embedding"])

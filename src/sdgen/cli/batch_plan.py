@@ -16,6 +16,7 @@ from sdgen.cli import streams
 from sdgen.errors import InputError
 from sdgen.request import Request
 from sdgen.tasks import Task
+from sdgen.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.tokenizer import ClipTokenizer
@@ -78,9 +79,10 @@ def show(
     else:
         chosen = "" if batch_size else " (on a CPU; more on an accelerator)"
         lines = [
-            f"{len(tasks)} requests, {len(there)} there already, {len(left)} to draw",
-            f"{batches} batches of up to {size}{chosen}, {len(programs)} programs to compile",
-            *(f"  {_named(program)}: {images} images" for program, images in programs.items()),
+            f"{counted(len(tasks), 'request')}, {len(there):,} there already, {len(left):,} to draw",
+            f"{counted(batches, 'batch', 'batches')} of up to {size}{chosen}, "
+            f"{counted(len(programs), 'program')} to compile",
+            *(f"  {_named(program)}: {counted(images, 'image')}" for program, images in programs.items()),
             "files:" if files or not left else "files: their names depend on the model",
             *(f"  {file}" for file in files),
         ]

@@ -14,6 +14,7 @@ from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
 from sdgen.cli.types import Field, Model, Name, Size, Whole, Wholes
+from sdgen.wording import counted
 
 EXAMPLES = """\
 sdgen bench                       the bundled model
@@ -72,7 +73,7 @@ def command(
 
 def _text(report: Mapping[str, Any]) -> str:
     lines = [
-        f"{report['model']}, {report['width']}x{report['height']}, {report['steps']} steps, "
+        f"{report['model']}, {report['width']}x{report['height']}, {counted(report['steps'], 'step')}, "
         f"{'guided' if report['guided'] else 'unguided'}, {report['dtype']}, {report['backend']} on "
         f"{report['device']}",
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from sdgen.errors import ExitCode, InputError, OutputError
 from sdgen.metadata import encode
 from sdgen.output import is_file_name
 from sdgen.render import Policy
-from sdgen.request import RANDOM_SEED
+from sdgen.request import RANDOM_SEED, Request
 from sdgen.stores import Sink
 from sdgen.tasks import Feed, Task
 
@@ -105,7 +105,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         paths.append(saved.path)
         return saved
 
-    status = run(Feed([Task(request, number) for number, request in enumerate(requests, 1)]), Sink(save))
+    status = run(Feed(_tasks(requests, len(values["prompts"]))), Sink(save))
     if viewer is None or run.stopping():
         return status
     try:
@@ -138,6 +138,15 @@ def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
             "name that is free",
             "overwrite",
         )
+
+
+def _tasks(requests: Sequence[Request], prompts: int) -> list[Task]:
+    """A task for each request; where there are several prompts, it says which it is for."""
+    each = len(requests) // prompts
+    return [
+        Task(request, number + 1, f"prompt {number // each + 1} of {prompts}" if prompts > 1 else "")
+        for number, request in enumerate(requests)
+    ]
 
 
 def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:

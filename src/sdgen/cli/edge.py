@@ -18,6 +18,8 @@ def explain(error: Exception) -> tuple[str, ExitCode]:
     """What went wrong, in one line, and the exit status for it. An unforeseen error's traceback is logged."""
     if isinstance(error, SdgenError):
         return _line(str(error)), error.exit_code
+    if type(error) is click.BadParameter and isinstance(error.param, click.Option):
+        return _line(f"{max(error.param.opts, key=len)}: {error.message}"), ExitCode.USAGE
     if isinstance(error, click.ClickException):
         return _line(error.format_message()), ExitCode.USAGE
     if isinstance(error, click.Abort):

@@ -83,7 +83,8 @@ class Run(Session):
 
     def failed(self, outcome: Outcome, sentence: str) -> None:
         """Say why one image is missing."""
-        self.display.error(f"seed {outcome.request.seed}: {sentence}")
+        where = f"{outcome.task.source}, " if outcome.task.source else ""
+        self.display.error(f"{where}seed {outcome.request.seed}: {sentence}")
 
     def summarise(self) -> None:
         """Say what became of everything."""
