@@ -1,6 +1,7 @@
 """The tokenizer against transformers' CLIPTokenizer (golden/make_tokenizer.py) and against broken files."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -173,3 +174,38 @@ def test_windows_line_ends_in_merges_are_read(folder):
     merges = (folder / "merges.txt").read_bytes()
     (folder / "merges.txt").write_bytes(merges.replace(b"\n", b"\r\n"))
     assert ClipTokenizer.from_files(folder).encode("a red fox") == plain
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {f"<t{n}>": 50_000 + n for n in range(1_100)},
+        {"a" * 60_000 + str(n): 50_000 + n for n in range(2)},
+    ],
+    ids=["many", "long"],
+)
+def test_added_tokens_are_bounded(folder, tokens):
+    (folder / "added_tokens.json").write_text(json.dumps(tokens))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("added_tokens_decoder", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="more added tokens than are read"):
+        ClipTokenizer.from_files(folder)
+
+
+@pytest.mark.parametrize("name", ["merges.txt", "vocab.json"])
+def test_a_pointer_or_a_pipe_in_a_files_place_is_named(folder, name):
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(CheckpointError, match=f"{name} is a Git LFS pointer"):
+        ClipTokenizer.from_files(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(CheckpointError, match=f"{name} is a named pipe"):
+        ClipTokenizer.from_files(folder)
+
+
+def test_what_a_file_holds_is_shown_in_short(folder):
+    (folder / "merges.txt").write_text("x" * 100_000 + "\n")
+    with pytest.raises(CheckpointError, match="is not two tokens") as caught:
+        ClipTokenizer.from_files(folder)
+    assert len(str(caught.value)) < 500

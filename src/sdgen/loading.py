@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
-from sdgen.errors import BackendError, CheckpointError, InputError
+from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.networks.shapes import check_weights
 from sdgen.pipeline import Pipeline
@@ -73,6 +75,37 @@ def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
     check_weights(checkpoint)
     return config
+
+
+def check_files(
+    model: str,
+    *,
+    vae: str | None = None,
+    loras: Loras = (),
+    embeddings: Sequence[str | Path] = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+) -> None:
+    """Finds what ``load`` would find wrong with files, without their numbers; arguments as for ``load``.
+
+    Of a model that is not on this machine, the files beside it are looked at alone.
+
+    Raises:
+        CheckpointError: a file cannot be used.
+        ModelUnavailable: a VAE, LoRA or embedding is not there.
+    """
+    for file in embeddings:
+        read_embedding(file)
+    try:
+        models.locate(model)
+    except ModelUnavailable:
+        for path in (vae, *(file for file, _ in loras)):
+            if path is not None and os.path.isfile(path):
+                refuse_foreign(Path(path))
+        return
+    check_parts(
+        read_checkpoint(model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type)
+    )
 
 
 def activate(backend: str | None, device: str | None, dtype: str | None) -> tuple[str, str]:

@@ -7,18 +7,28 @@ import functools
 import gzip
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
-from sdgen.checkpoints.json_files import read_json
+from sdgen.checkpoints.foreign_files import refuse_foreign
+from sdgen.checkpoints.json_files import MAX_JSON_BYTES, read_json
 from sdgen.errors import CheckpointError
+from sdgen.user_files import read_regular
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 MAX_LENGTH = 77
 """Tokens that CLIP's text encoder takes, start and end included."""
+
+MAX_TOKENS = 500_000
+"""Of a vocabulary, and merges; CLIP has 49,408."""
+
+MAX_ADDED = 1_000
+MAX_ADDED_LETTERS = 100_000
+"""Of added tokens, which are looked for at every letter of a text; models have up to about ten."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +118,8 @@ def read_folder(folder: Path) -> TokenizerFiles:
         added[content] = AddedToken(content, ids[content], normalized=content not in added)
     for token in listed:
         added[token.content] = dataclasses.replace(token, id=ids[token.content])
+    if len(added) > MAX_ADDED or sum(map(len, added)) > MAX_ADDED_LETTERS:
+        raise CheckpointError(f"{folder} has more added tokens than are read; fetch or copy it again")
     length = config.get("model_max_length")
     return TokenizerFiles(
         vocab=vocab,
@@ -125,7 +137,7 @@ def _named_token(folder: Path, role: str, value: Any, ids: Mapping[str, int]) ->
     """A special token, given as its spelling, as a mapping with ``content``, or not at all."""
     content = value.get("content") if isinstance(value, dict) else value or (BOS if role == "bos" else EOS)
     if not isinstance(content, str) or content not in ids:
-        raise CheckpointError(f"{folder} names {content!r} as {role}_token, which its vocabulary lacks")
+        raise CheckpointError(f"{folder} names {short(content)} as {role}_token, which its vocabulary lacks")
     normalized = isinstance(value, dict) and value.get("normalized") is True
     return AddedToken(content, ids[content], normalized)
 
@@ -143,7 +155,7 @@ def _tokenizer_json(path: Path) -> tuple[Mapping[str, int], list[tuple[str, str]
     for number, line in enumerate(lines):
         halves = line.split(" ") if isinstance(line, str) else line
         if not isinstance(halves, list) or [type(half) for half in halves] != [str, str]:
-            raise CheckpointError(f"{path}: merge {number} is not a pair of tokens: {line!r}")
+            raise CheckpointError(f"{path}: merge {number} is not a pair of tokens: {short(line)}")
         merges.append((halves[0], halves[1]))
     return _vocab(path, model.get("vocab")), merges, [_added_token(path, token) for token in added]
 
@@ -159,7 +171,7 @@ def _added_token(path: Path, token: Any, number: int | None = None) -> AddedToke
     known = token if isinstance(token, dict) else {}
     content, number = known.get("content"), known.get("id") if number is None else number
     if not isinstance(content, str) or type(number) is not int or number < 0 or not content:
-        raise CheckpointError(f"{path} lists an added token without spelling or id: {token!r}")
+        raise CheckpointError(f"{path} lists an added token without spelling or id: {short(token)}")
     return AddedToken(content, number, bool(known.get("normalized", not known.get("special"))))
 
 
@@ -175,17 +187,22 @@ def _vocab(path: Path, vocab: Any) -> Mapping[str, int]:
 
 def _merges_txt(path: Path) -> list[tuple[str, str]]:
     try:
-        lines = path.read_bytes().decode("utf-8").replace("\r\n", "\n").split("\n")
+        data = read_regular(path, MAX_JSON_BYTES, CheckpointError)
+        lines = data.decode("utf-8").replace("\r\n", "\n").split("\n")
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; fetch or copy the whole tokenizer folder again") from None
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if lines and not lines[0].startswith("#version"):
+        refuse_foreign(path)
     merges = []
     for number, line in enumerate(lines, 1):
         if line.startswith("#version") or (not line and number == len(lines)):
             continue
         if line.count(" ") != 1:
-            raise CheckpointError(f"{path}, line {number}: {line!r} is not two tokens with a space between")
+            raise CheckpointError(
+                f"{path}, line {number}: {short(line)} is not two tokens with a space between"
+            )
         merges.append(_pair(line))
     return merges
 
@@ -195,10 +212,16 @@ def _pair(line: str) -> tuple[str, str]:
     return first, second
 
 
-def _check_merges(folder: Path, vocab: Mapping[str, int], merges: Iterable[tuple[str, str]]) -> None:
+def _check_merges(folder: Path, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    if max(len(vocab), len(merges)) > MAX_TOKENS:
+        raise CheckpointError(
+            f"{folder} has {len(vocab)} tokens and {len(merges)} merges; the most that is read is "
+            f"{MAX_TOKENS}"
+        )
     for first, second in merges:
         if first + second not in vocab or first not in vocab or second not in vocab:
             raise CheckpointError(
-                f"{folder}: the merge {first!r} {second!r} makes a token that the vocabulary lacks; "
+                f"{folder}: the merge {short(first)} {short(second)} makes a token that the vocabulary "
+                "lacks; "
                 "vocabulary and merges are of different tokenizers, or one was altered"
             )

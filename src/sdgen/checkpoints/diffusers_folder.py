@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from sdgen.checkpoints import families
@@ -122,7 +123,9 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
         raise CheckpointError(f"{path} has no weight_map; fetch or copy it again")
     for name in weight_map.values():
         if not isinstance(name, str) or not plain_file_name(name):
-            raise CheckpointError(f"{path} points at {name!r}, outside its own folder; do not use this model")
+            raise CheckpointError(
+                f"{path} points at {short(name)}, outside its own folder; do not use this model"
+            )
     shards = {name: path.parent / name for name in sorted(set(weight_map.values()))}
     for shard in shards.values():
         if not os.path.exists(shard):  # Path.exists raises where the name is too long
@@ -131,7 +134,7 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
     for key, name in weight_map.items():
         if key not in contents[name]:
             raise CheckpointError(
-                f"{shards[name]} lacks {key}, which {path.name} places there; fetch it again"
+                f"{shards[name]} lacks {_shown(key)}, which {path.name} places there; fetch it again"
             )
     return merge(contents.values()), tuple(shards.values())
 
@@ -157,14 +160,20 @@ def _check_classes(path: Path, index: Mapping[str, Any], parts: Iterable[str]) -
             )
         found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         if found not in classes:
+            kind = _shown(index.get("_class_name", "model"))
             raise CheckpointError(
-                f"{path} describes a {index.get('_class_name', 'model')} whose {name} is "
-                f"{found or 'absent'}; only Stable Diffusion 1 and 2 are read, where it is {classes[0]}"
+                f"{path} describes a {kind} whose {name} is {_shown(found or 'absent')}; only Stable "
+                f"Diffusion 1 and 2 are read, where it is {classes[0]}"
             )
     if index.get("text_encoder_2", [None, None]) != [None, None]:
         raise CheckpointError(
             f"{path} describes a model with two text encoders (SDXL); only SD 1 and 2 are read"
         )
+
+
+def _shown(value: Any) -> str:
+    """A name that a file gives, as short text."""
+    return value if isinstance(value, str) and len(value) < 80 else short(value)
 
 
 _OLD_ATTENTION: Mapping[str, str] = {

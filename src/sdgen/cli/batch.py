@@ -184,6 +184,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         display.say(f"{repeat} and {'is' if repeats == 1 else 'are'} drawn once")
     tasks, run.report.planned = distinct, run.report.invalid + len(distinct)
     if values["dry_run"]:
+        batch_plan.check_files(tasks, values)
         batch_plan.show(tasks, store, values["batch_size"], values["json"], values["embedding"])
         return ExitCode.OK
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))

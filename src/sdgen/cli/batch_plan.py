@@ -7,7 +7,7 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdgen import models
@@ -34,6 +34,26 @@ class Program(NamedTuple):
     guided: bool
     chunks: int
     fast: bool
+
+
+def check_files(tasks: Sequence[Task], values: Mapping[str, Any]) -> None:
+    """Look at the files of the models that are here, and at what changes them.
+
+    Raises:
+        SdgenError: one cannot be used.
+    """
+    from sdgen import loading, prompt_loras
+
+    for model in dict.fromkeys(task.request.model or "" for task in tasks):
+        named = prompt_loras.named(task.request for task in tasks if (task.request.model or "") == model)
+        loading.check_files(
+            model,
+            vae=values["vae"],
+            loras=(*values["lora"], *named),
+            embeddings=values["embedding"],
+            variant=values["variant"],
+            prediction_type=values["prediction"],
+        )
 
 
 def show(

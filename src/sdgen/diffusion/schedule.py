@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def number(
     low, high = limits
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CheckpointError(
-            f"the scheduler config needs a number from {low} to {high} for {setting!r}, not {value!r}"
+            f"the scheduler config needs a number from {low} to {high} for {setting!r}, not {short(value)}"
         )
     return float(value)
 
@@ -216,5 +217,5 @@ def _choice(
 def _unsupported(setting: str, value: Any, supported: tuple[Any, ...]) -> CheckpointError:
     choices = " or ".join(repr(choice) for choice in supported)
     return CheckpointError(
-        f"the scheduler config sets {setting!r} to {value!r}, which sdgen cannot do; set it to {choices}"
+        f"the scheduler config sets {setting!r} to {short(value)}, which sdgen cannot do; set it to {choices}"
     )
