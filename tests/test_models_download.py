@@ -15,7 +15,7 @@ from fault_server import FaultServer, Places
 
 from sdgen import models
 from sdgen.errors import ExitCode, InputError, ModelUnavailable
-from sdgen.models import connection
+from sdgen.models import connection, transfer
 
 pytest_plugins = ("model_fixtures",)
 
@@ -376,3 +376,17 @@ def test_headers_that_are_no_numbers_are_passed_over(text: str) -> None:
     answer.headers.update({"Content-Length": text, "Retry-After": text})
     assert connection.total_size(answer, 0) is None
     assert connection.retry_after(answer) in (None, 0.0)
+
+
+def test_a_file_without_an_end_leaves_the_disk_some_space(
+    server: FaultServer, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/x.h5"] = bytes(300_000)
+    server.always("/x.h5", faults.chunked(finished=True))
+    places.row("endless", f'{{name = "x.h5", urls = ["{server.url}/x.h5"]}}')
+    monkeypatch.setattr(transfer, "_CHECK_EVERY", 100_000)
+    monkeypatch.setattr(transfer, "_SPARE", 10**18)
+    with pytest.raises(ModelUnavailable, match=r"x\.h5, whose size is not known, .* leaves less than"):
+        models.pull("endless")
+    monkeypatch.setattr(transfer, "_SPARE", 0)
+    assert models.pull("endless").read_bytes() == bytes(300_000)

@@ -20,6 +20,12 @@ from sdgen.models.part import Part
 from sdgen.models.patience import NextMirror, Patience, Policy, TryAgain
 from sdgen.models.progress import Progress, size_text
 
+_CHECK_EVERY = 2**24
+"""Bytes of a file of unknown size after which the free space is looked at again."""
+
+_SPARE = 10**9
+"""Bytes that such a file leaves free on its disk."""
+
 
 class NotFetched(ModelUnavailable):
     """No address gave the file. ``lasting`` tells whether another try is useless."""
@@ -144,18 +150,30 @@ class _Download:
     def _receive(self, answer: Any, start: int, total: int | None) -> None:
         limit = self.file.size or total
         self.progress.begin(self.file.name, limit, start)
-        here = start
+        here = checked = start
         for here in self.part.write(
             connection.body(answer, self.policy.timeout), start, self.url, connection.strong_tag(answer)
         ):
             if limit is not None and here > limit:
                 break
+            if limit is None and here >= checked + _CHECK_EVERY:
+                checked = here
+                self._leave_space()
             self.progress.move(here)
         if limit is not None and here > limit:
             self.part.discard()
             raise NextMirror(f"sent more than the {limit} bytes of the file")
         if limit is not None and here < limit:
             raise TryAgain(f"dropped the connection at {size_text(here)} of {size_text(limit)}")
+
+    def _leave_space(self) -> None:
+        """Nothing, while a file of unknown size has room to grow: it may have no end."""
+        if self.part.free_space() < _SPARE:
+            raise ModelUnavailable(
+                f"{self.file.name}, whose size is not known, has come to {size_text(self.part.size)} and "
+                f"leaves less than {size_text(_SPARE)} free in {self.part.path.parent}; make room, or delete "
+                f"{self.part.path} if it should not be as large"
+            )
 
     def _accept(self, expected: str | None, resumed: bool) -> RemoteFile:
         """Give the part its final name if its digest is right; otherwise delete it."""
