@@ -128,6 +128,13 @@ def test_a_time_beyond_the_calendar_does_no_harm(folder: Path, monkeypatch: pyte
     assert gallery.item(folder / "below" / "photo.jpg", folder)["created"] == ""
 
 
+def test_a_transparent_palette_is_no_warning(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
+    picture = Image.new("P", (8, 8))
+    picture.save(folder / "p.png", transparency=b"\x80\x00")
+    gallery.item(folder / "p.png", folder)
+    assert not recwarn.list
+
+
 def test_links_are_relative_and_lead_to_the_files(sdgen: Command, folder: Path) -> None:
     for target in ("images/gallery.html", "elsewhere.html"):
         for item in made(sdgen, "images", "-o", target).items:

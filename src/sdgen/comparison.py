@@ -52,7 +52,7 @@ def compare(record: Record, pixels: Pixels) -> Comparison:
         return Comparison("identical")
     if record.image is None:
         return Comparison("different", note="the image is not there, so how different cannot be said")
-    stored = np.asarray(pictures.open_picture(record.image).convert("RGB"))
+    stored = np.asarray(pictures.rgb(pictures.open_picture(record.image)))
     note = None
     lossy = _LOSSY.get(record.image.suffix.lower())
     if lossy:

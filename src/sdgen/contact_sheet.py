@@ -93,7 +93,7 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
         _write(pen, font, (_GAP, at), text, left - _GAP, _INK)
     for (row, column), found in sorted(layout.cells.items()):
         x, y = left + _GAP + column * (across + _GAP), top + row * (down + caption + _GAP)
-        picture = pictures.open_picture(found.path).convert("RGB")
+        picture = pictures.rgb(pictures.open_picture(found.path))
         picture.thumbnail((across, down))
         drawn.paste(picture, (x + (across - picture.width) // 2, y + (down - picture.height) // 2))
         for number, text in enumerate(captions[row, column]):

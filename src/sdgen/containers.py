@@ -103,12 +103,13 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
 
 def _next_marker(file: BinaryIO) -> int | None:
     """The next marker, with the file behind it; None at the file's end."""
-    start = file.tell()
-    while len(block := file.read(_BLOCK)) > 1:
+    start, size = file.tell(), 64  # Most often, it is the next byte.
+    while len(block := file.read(size)) > 1:
         if (found := _MARKER.search(block)) is not None:
             file.seek(start + found.end())
             return found[0][1]
         # A marker may lie across two blocks.
         start += len(block) - 1
         file.seek(start)
+        size = min(16 * size, _BLOCK)
     return None

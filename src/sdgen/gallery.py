@@ -139,7 +139,7 @@ def check_replaceable(path: Path) -> None:
 
 def _thumbnail(picture: Image.Image) -> str:
     stream = io.BytesIO()
-    small = picture.convert("RGB")
+    small = pictures.rgb(picture)
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small.save(stream, "WEBP", quality=_QUALITY)
     return base64.b64encode(stream.getvalue()).decode()

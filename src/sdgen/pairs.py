@@ -126,7 +126,7 @@ def agree(path: Path, record: Mapping[str, Any]) -> bool:
     import numpy as np
 
     try:
-        pixels = np.asarray(pictures.open_picture(path).convert("RGB"))
+        pixels = np.asarray(pictures.rgb(pictures.open_picture(path)))
     except InputError:
         return False
     return path.suffix != ".png" or pixels_sha256(pixels) == record.get("pixels_sha256")

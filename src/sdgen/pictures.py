@@ -90,6 +90,14 @@ def _reason(error: Exception) -> str:
     return f"is damaged and cannot be decoded: {error}"
 
 
+def rgb(picture: Image.Image) -> Image.Image:
+    """The picture in the mode RGB; transparency is dropped."""
+    with warnings.catch_warnings():
+        # Pillow advises RGBA for palettes with transparency.
+        warnings.simplefilter("ignore")
+        return picture.convert("RGB")
+
+
 def texts(picture: Image.Image) -> dict[str, str]:
     """The text inside a picture, by name.
 

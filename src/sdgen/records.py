@@ -167,7 +167,7 @@ def unchanged(record: Record) -> bool | None:
     recorded = record.details.get("pixels_sha256")
     if recorded is None or record.image is None or record.details.get("format") != "png":
         return None
-    picture = pictures.open_picture(record.image).convert("RGB")
+    picture = pictures.rgb(pictures.open_picture(record.image))
     return bool(hashlib.sha256(picture.tobytes()).hexdigest() == recorded)
 
 

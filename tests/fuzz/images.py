@@ -6,6 +6,8 @@ import io
 import json
 import random
 import struct
+import tempfile
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,9 @@ def read(folder: Path) -> None:
 
     Raises:
         InputError: one could not be read; the others were tried.
+        Warning: a library has something to say, which would reach the user.
     """
+    warnings.simplefilter("error")
     refused = None
     for path in sorted(folder.iterdir()):
         for use in (_show, _list, _put_on_a_sheet):
@@ -230,3 +234,15 @@ def _with_strange_segments(rng: random.Random, data: bytes) -> bytes:
     segment = b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
     count = rng.choice((1, 1, 3, 100, 10_000))
     return data[:2] + segment * (count if len(body) < 1000 else min(count, 500)) + data[2:]
+
+
+def _warm_up() -> None:
+    """Reads an image of each format, so that what Pillow loads when it is needed is loaded once."""
+    with tempfile.TemporaryDirectory() as folder:
+        for format, ending in FORMATS.items():
+            Path(folder, f"a{ending}").write_bytes(metadata.encode(PIXELS, format, REQUEST))
+        with warnings.catch_warnings():
+            read(Path(folder))
+
+
+_warm_up()
