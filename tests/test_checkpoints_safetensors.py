@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import checkpoint_files as files
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from sdgen.checkpoints import open_checkpoint
 from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.json_files import read_json
 from sdgen.checkpoints.keras_hdf5 import read_layers
+from sdgen.checkpoints.lora import apply_loras
 from sdgen.checkpoints.safetensors_file import MAX_NAME, MAX_TENSORS, read_metadata, read_safetensors
-from sdgen.errors import CheckpointError
+from sdgen.checkpoints.textual_inversion import read_embedding
+from sdgen.checkpoints.vae_file import with_vae
+from sdgen.errors import CheckpointError, ModelUnavailable
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 OTHERS = {
@@ -47,6 +53,54 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path, read, suffix: str) -> N
     os.mkfifo(path)
     with pytest.raises(CheckpointError, match="is a named pipe, where a file is needed"):
         read(path)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.h5", "x.ckpt"])
+def test_a_pipe_in_a_models_place_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match="is a named pipe, where a file is needed"):
+        open_checkpoint(tmp_path / name)
+    mini = open_checkpoint(files.MINI)
+    for use in (
+        lambda path: with_vae(mini, path),
+        lambda path: apply_loras(mini, [(path, 1)]),
+        read_embedding,
+    ):
+        with pytest.raises(CheckpointError, match="is a named pipe, where a file is needed"):
+            use(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "scheduler/scheduler_config.json",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "tokenizer/tokenizer_config.json",
+    ],
+)
+def test_a_pipe_in_a_models_folder_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    model = Path(shutil.copytree(files.MINI, tmp_path / "model"))
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    with pytest.raises(CheckpointError, match="is a named pipe, where a file is needed"):
+        open_checkpoint(model)
+
+
+def test_a_pipe_beside_the_files_of_keras_cv_does_not_hold_them_up(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"x")
+    os.mkfifo(tmp_path / "b.h5")
+    with pytest.raises(CheckpointError, match="diffusion model that goes with it"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("use", [open_checkpoint, read_embedding, lambda path: with_vae(None, path)])
+def test_a_name_that_no_file_can_have_is_a_missing_file(use) -> None:
+    with pytest.raises(ModelUnavailable):
+        use("x" * 5000)
 
 
 def write_header(path: Path, header: object, data: bytes = b"") -> Path:

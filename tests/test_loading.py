@@ -220,3 +220,23 @@ def test_a_short_job_takes_what_an_earlier_process_has_compiled(mini, tmp_path, 
 def test_a_checkpoint_without_its_scheduler_settings_keeps_request_defaults(mini):
     resolved = dataclasses.asdict(mini.resolve(Request(prompt="x")))
     assert resolved["schedule"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({"sample_size": [32, 48]}, (256, 384)),
+        ({"sample_size": 32, "_diffusers_version": "0.6.0"}, (512, 512)),
+        ({"sample_size": 32, "_diffusers_version": "0.27.0"}, (256, 256)),
+    ],
+)
+def test_the_size_of_pictures_is_that_of_diffusers(mini, changes, size):
+    """Height and width of ``sample_size``; 64 for a smaller number of diffusers before 0.9."""
+    pipeline = copy.copy(mini)
+    pipeline.entry = dataclasses.replace(mini.entry, size=None)
+    vae = mini.checkpoint.vae
+    factor = 1 << len(vae.config["block_out_channels"]) - 1
+    unet = dataclasses.replace(mini.checkpoint.unet, config={**mini.checkpoint.unet.config, **changes})
+    pipeline.checkpoint = dataclasses.replace(mini.checkpoint, unet=unet)
+    resolved = pipeline.resolve(Request(prompt="a fox"))
+    assert (resolved.height * 8 // factor, resolved.width * 8 // factor) == size

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdgen.checkpoints.tensors import Shape, Tensors
 from sdgen.errors import CheckpointError
+from sdgen.user_files import open_regular
 
 if TYPE_CHECKING:
     from sdgen.tokenizer import ClipTokenizer
@@ -103,7 +104,7 @@ def file_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path, error=CheckpointError) as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
     except OSError as error:

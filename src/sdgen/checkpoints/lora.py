@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def scale_text(scale: float | tuple[float, float]) -> str:
 
 
 def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> Checkpoint:
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelUnavailable(f"there is no LoRA at {path}")
     stored = read_safetensors(path)
     components = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoder}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, 
         CheckpointError: it is a pickle, is damaged, holds something else, or is of another width.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise ModelUnavailable(f"there is no textual inversion file {path}")
     tensors = read_safetensors(path)
     if "clip_g" in tensors:

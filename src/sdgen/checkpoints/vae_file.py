@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from sdgen.checkpoints import families
@@ -28,7 +29,7 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
         CheckpointError: it is not a VAE, or one for another number of latent channels.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelUnavailable(f"there is no VAE at {path}")
     vae = _read_folder(path, variant) if path.is_dir() else _read_file(path, checkpoint)
     channels = vae.config.get("latent_channels", 4)
