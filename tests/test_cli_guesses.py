@@ -67,6 +67,12 @@ def test_a_blank_prompt_among_others_is_counted(sdgen: Command) -> None:
     assert complaint(sdgen, "a fox", "", "--model", "mini").startswith("error: prompt 2 of 2 is blank")
 
 
+def test_a_picture_is_not_replayed_with_a_blank_prompt(sdgen: Command) -> None:
+    sdgen.draw("a fox", "-o", "fox.png")
+    sdgen.loads.clear()
+    assert complaint(sdgen, "replay", "fox.png", "--prompt", " ").startswith("error: --prompt: it is blank")
+
+
 def test_a_blank_prompt_of_a_file_names_its_line(sdgen: Command) -> None:
     Path("p.jsonl").write_text('{"prompt": "a fox"}\n{"prompt": " "}\n')
     assert complaint(sdgen, "batch", "p.jsonl", "--model", "mini").startswith(

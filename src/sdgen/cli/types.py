@@ -44,6 +44,8 @@ class Field(click.ParamType):
         converted = read(value) if isinstance(value, str) else value
         if converted is None:
             self.fail(f"{value!r} is not {what}", param, ctx)
+        if self.field == "prompt" and not converted.strip():
+            self.fail("it is blank; say what the picture is to show", param, ctx)
         if self.field == "seed" and converted == RANDOM_SEED:
             return converted
         try:
