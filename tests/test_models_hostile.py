@@ -398,7 +398,11 @@ class TestRemoving:
         folder.rename(elsewhere)
         folder.symlink_to(elsewhere)
         assert models.locate(REPO) == folder / "hub"
-        assert models.remove(REPO) == 0
+        notes: list[str] = []
+        progress = Progress()
+        progress.note = notes.append  # type: ignore[method-assign]
+        assert models.remove(REPO, progress) == 0
+        assert notes == [f"{folder} is a link; {elsewhere} stays as it is"]
         assert not os.path.lexists(folder)
         assert (elsewhere / "hub" / UNET).read_bytes() == FILES[UNET]
 

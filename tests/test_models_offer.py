@@ -183,6 +183,35 @@ class TestOffer:
         assert "toy is not on this machine. Fetch about 160 kB" in shown
 
 
+class TestReplay:
+    """Sidecars of a model that is not here."""
+
+    @pytest.fixture
+    def sidecars(self, sdgen: Command) -> list[str]:
+        sdgen.drawn("a fox", "a bear", "--seed", "7")
+        names = sorted(str(file) for file in Path("outputs").glob("*.json"))
+        for name in names:
+            record = json.loads(Path(name).read_text())
+            Path(name).write_text(json.dumps({**record, "model": "toy"}))
+        return names
+
+    def test_it_is_offered_once_for_all_of_them(
+        self, sidecars: list[str], sdgen: Command, terminal: None, hub: HubServer
+    ) -> None:
+        result = sdgen.run("replay", *sidecars, input="n\ny\n")
+        assert result.stderr.count("Fetch about 160 kB") == 1
+        assert result.stderr.count("toy is not on this machine: get it with") == 2
+        assert hub.requests == []
+
+    def test_yes_fetches_it(self, sidecars: list[str], sdgen: Command, terminal: None) -> None:
+        result = sdgen.run("replay", *sidecars, input="y\n")
+        assert result.stderr.count("Fetch about 160 kB") == 1
+        assert models.locate("toy").is_dir()
+
+    def test_no_input_forbids_it(self, sidecars: list[str], sdgen: Command, terminal: None) -> None:
+        assert "Fetch" not in sdgen.run("replay", *sidecars, "--no-input", input="y\n").stderr
+
+
 class TestFailedFetch:
     def test_it_names_the_host_the_network_and_the_bundled_model(
         self, places: Places, monkeypatch: pytest.MonkeyPatch

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from sdgen import backend, models, records
+from sdgen import backend, records
 from sdgen.cli import edge, plan, redraw, streams, variables
 from sdgen.cli.command import Command, Option
+from sdgen.cli.downloads import locate
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.cli.progress import Display
 from sdgen.cli.redraw import Job
 from sdgen.cli.run import space
 from sdgen.cli.session import Session
 from sdgen.cli.types import Field
-from sdgen.errors import ExitCode, ImageError, InputError, SdgenError
+from sdgen.errors import ExitCode, ImageError, InputError, ModelUnavailable, SdgenError
 from sdgen.printable import printable
 from sdgen.records import Record
 
@@ -136,12 +137,17 @@ class Replay(Session):
 
     def read(self, files: Sequence[Path], values: dict[str, Any], given: dict[str, Any]) -> list[Job]:
         """What can be drawn again; the other files are kept for the report."""
-        jobs = []
+        jobs: list[Job] = []
+        declined: set[str] = set()  # A model is offered once, however many files need it.
         for file in files:
             try:
                 job = redraw.job(records.read(file), values, given)
-                models.locate(job.setup.model)
+                silent = values["no_input"] or job.setup.model in declined
+                locate(job.setup.model, quiet=values["quiet"], no_input=silent)
                 jobs.append(job)
+            except ModelUnavailable as error:
+                declined.add(job.setup.model)
+                self._unreadable.append((file, error))
             except SdgenError as error:
                 self._unreadable.append((file, error))
         return redraw.on_one_backend(jobs)

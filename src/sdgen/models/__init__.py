@@ -206,13 +206,16 @@ def remove(spec: str | os.PathLike[str], progress: Progress | None = None) -> in
         InputError: sdgen has nothing of it; the message says where it is, if it is anywhere.
         ModelUnavailable: it is unknown, or cannot be deleted.
     """
-    entry = find(spec)
-    if entry.path is None and os.path.lexists(store.folder_of(entry)):
+    entry, progress = find(spec), progress or Progress()
+    folder = store.folder_of(entry) if entry.path is None else None
+    if folder is not None and os.path.lexists(folder):
+        if folder.is_symlink():
+            progress.note(f"{folder} is a link; {os.path.realpath(folder)} stays as it is")
         try:
-            with fetch.locked(entry, progress or Progress()):
+            with fetch.locked(entry, progress):
                 return store.remove(entry)
         except OSError as error:
-            what = error.filename or store.folder_of(entry)
+            what = error.filename or folder
             fault = f"{what} cannot be removed or written: {error.strerror or error}"
             raise ModelUnavailable(f"{entry.name} is still here, whole or in part: {fault}") from None
     place = next(store.found(entry), None)
