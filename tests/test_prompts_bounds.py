@@ -13,7 +13,7 @@ import pytest
 from test_prompts import given, lines, problems
 
 from sdgen import prompts
-from sdgen.prompts import fields, json_entries, sources, tables, yaml_entries
+from sdgen.prompts import fields, json_walk, sources, tables, yaml_nodes
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_a_merged_map_is_told_once() -> None:
 )
 def test_merges_and_aliases_that_multiply_end(content: str) -> None:
     assert (
-        f"merges and aliases make more than {yaml_entries.MAX_TAKEN_OVER:,} fields"
+        f"merges and aliases make more than {yaml_nodes.MAX_TAKEN_OVER:,} fields"
         in problems(content, "yaml")[-1]
     )
 
@@ -115,7 +115,7 @@ def test_a_json_document_is_decoded_an_element_at_a_time(monkeypatch: pytest.Mon
             next(calls)
             return super().raw_decode(s, idx)
 
-    monkeypatch.setattr(json_entries, "_DECODER", Counting())
+    monkeypatch.setattr(json_walk, "DECODER", Counting())
     found = prompts.read(io.BytesIO(b"[" + b'"a",' * 100_000 + b'"b"]'), "json")
     assert given(next(found)) == {"prompt": "a"}
     assert next(calls) == 1

@@ -17,43 +17,43 @@ The library is imported with this module, so this module is imported where a tem
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import hashlib
-import itertools
 import logging
-import math
 import random
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dynamicprompts.commands import (
-    Command,
-    LiteralCommand,
-    SequenceCommand,
-    VariantCommand,
-    WildcardCommand,
-    WrapCommand,
-)
-from dynamicprompts.commands.variable_commands import VariableAccessCommand, VariableAssignmentCommand
+from dynamicprompts.commands import Command
 from dynamicprompts.enums import SamplingMethod
 from dynamicprompts.parser.parse import parse
+from dynamicprompts.samplers.cycle import CyclicalSampler
 from dynamicprompts.sampling_context import SamplingContext
-from dynamicprompts.wildcards import WildcardManager
-from dynamicprompts.wildcards.values import WildcardValues
 from pyparsing import ParseBaseException
 
+from sdgen.combinations import MAX_SIGNS, TEMPLATE, Choices, Combinations, Counter, too_long
 from sdgen.errors import InputError
+from sdgen.wildcards import Unweighted, Wildcards
 
 # It warns of wildcards that are not there, which is an error here.
 logging.getLogger("dynamicprompts").setLevel(logging.ERROR)
 
-_TEMPLATE = re.compile(r"[{}]|__")
 _MAX_BRACES = 400
 """The parser takes a millisecond for each, and its recursion ends soon after."""
+
+
+MAX_WORK = 5_000_000
+"""Parts of all prompts that one template makes."""
+MAX_TEXT = 50_000_000
+"""Characters of all prompts that one template makes."""
+
+_SAMPLERS = {
+    SamplingMethod.COMBINATORIAL: Combinations(),
+    SamplingMethod.CYCLICAL: CyclicalSampler(),
+    SamplingMethod.RANDOM: Choices(),
+}
 
 
 class Templates:
@@ -64,7 +64,8 @@ class Templates:
     """
 
     def __init__(self, wildcards: Path | None = None) -> None:
-        self._wildcards = _Wildcards(wildcards)
+        self._weighted = Wildcards(wildcards)
+        self._wildcards = Unweighted(self._weighted)
         self._parsed = functools.lru_cache(maxsize=16)(parse)
 
     def all(self, template: str, most: int) -> list[str]:
@@ -73,14 +74,21 @@ class Templates:
         Raises:
             InputError: the template is wrong, or makes more than ``most`` prompts.
         """
-        if not _TEMPLATE.search(template):
+        if not TEMPLATE.search(template):
             return [template]
+        self._weighted.lookups = 0
         with _explained(template):
             command = self._parsed(template)
-            count = _Counter(self._wildcards).count(command)
+            counter = Counter(self._wildcards)
+            count = counter.count(command)
             if count > most:
                 number = f"{count:,.0f}" if count < 1e12 else f"about {min(count, sys.float_info.max):.0e}"
                 raise InputError(f"the template makes {number} prompts; there is room for {most:,}")
+            if count * counter.longest > MAX_WORK:
+                raise InputError(
+                    f"the template makes {count:,.0f} prompts of {counter.longest:,} parts; "
+                    f"the most is {MAX_WORK:,} parts in all"
+                )
             return self._sample(command, SamplingMethod.COMBINATORIAL, random.Random(0), int(count))
 
     def choose(self, template: str, *seeds: int) -> str:
@@ -89,94 +97,35 @@ class Templates:
         Raises:
             InputError: the template is wrong.
         """
-        if not _TEMPLATE.search(template):
+        if not TEMPLATE.search(template):
             return template
         digest = hashlib.sha256("\0".join([*map(str, seeds), template]).encode(errors="replace")).digest()
         generator = random.Random(int.from_bytes(digest, "big"))
+        self._weighted.lookups = 0
         with _explained(template):
             return self._sample(self._parsed(template), SamplingMethod.RANDOM, generator, 1)[0]
 
     def _sample(
         self, command: Command, method: SamplingMethod, generator: random.Random, most: int
     ) -> list[str]:
-        context = SamplingContext(method, self._wildcards, rand=generator)
+        wildcards = self._weighted if method is SamplingMethod.RANDOM else self._wildcards
+        context = SamplingContext(method, wildcards, samplers=_SAMPLERS, rand=generator)
         with warnings.catch_warnings():
             # A part that asks for every combination inside a random choice: it is chosen at random too.
             warnings.simplefilter("ignore")
-            prompts = [str(result).strip() for result in context.sample_prompts(command, most)]
+            prompts: dict[str, None] = {}
+            length = 0
+            for result in context.sample_prompts(command, most):
+                prompt = str(result).strip()
+                length += len(prompt)
+                if length > MAX_TEXT:
+                    raise InputError(
+                        f"the template's prompts have more than {MAX_TEXT:,} characters together"
+                    )
+                prompts[prompt] = None
         if not prompts:
             raise InputError("the template makes no prompt")
-        return list(dict.fromkeys(prompts))
-
-
-class _Wildcards(WildcardManager):  # type: ignore[misc, unused-ignore]
-    """A folder whose missing wildcards are errors; in dynamicprompts they stay in the prompt."""
-
-    def get_values(self, wildcard: str) -> WildcardValues:
-        try:
-            values: WildcardValues = super().get_values(wildcard)
-        except OSError as error:
-            raise InputError(f"the wildcard __{wildcard}__ cannot be read: {error.strerror}") from None
-        if values:
-            # Notepad begins a file with U+FEFF.
-            return WildcardValues.from_items(
-                item.lstrip("\ufeff") if isinstance(item, str) else item for item in values.items
-            )
-        if self.path is None:
-            raise InputError(f"the template has the wildcard __{wildcard}__ and no wildcards folder is given")
-        close = difflib.get_close_matches(wildcard, sorted(self.get_collection_names()), n=1)
-        advice = f"; did you mean __{close[0]}__?" if close else ""
-        raise InputError(f"the folder {str(self.path)!r} has no wildcard __{wildcard}__{advice}")
-
-
-class _Counter:
-    """Counts what a template makes without making it. Equal prompts count as often as they are made."""
-
-    def __init__(self, wildcards: WildcardManager) -> None:
-        self._wildcards = wildcards
-        self._variables: dict[str, Command] = {}
-
-    def count(self, command: Command) -> float:
-        """How many prompts, infinite where a float ends."""
-        if command.sampling_method in (SamplingMethod.RANDOM, SamplingMethod.CYCLICAL):
-            return 1.0
-        if isinstance(command, SequenceCommand):
-            return math.prod([self.count(token) for token in command.tokens], start=1.0)
-        if isinstance(command, WrapCommand):
-            return self.count(command.wrapper) * self.count(command.inner)
-        if isinstance(command, VariantCommand):
-            return self._variants(command)
-        if isinstance(command, WildcardCommand):
-            return sum(self._values(command))
-        if isinstance(command, VariableAssignmentCommand):
-            if command.overwrite or command.name not in self._variables:
-                self._variables[command.name] = LiteralCommand("") if command.immediate else command.value
-        elif isinstance(command, VariableAccessCommand):
-            value = self._variables.get(command.name, command.default)
-            return 1.0 if value is None else self.count(value)
-        return 1.0
-
-    def _values(self, command: WildcardCommand) -> list[float]:
-        self._variables.update(command.variables)
-        name = command.wildcard
-        if not isinstance(name, str):
-            context = SamplingContext(SamplingMethod.COMBINATORIAL, self._wildcards)
-            name = str(next(iter(context.sample_prompts(name))))
-        values = self._wildcards.get_values(name)
-        texts = values.iterate_string_values_weighted()
-        return [self.count(parse(text)) if _TEMPLATE.search(text) else 1.0 for text in texts]
-
-    def _variants(self, command: VariantCommand) -> float:
-        """Ordered choices without repetition: k! times the elementary symmetric polynomial of degree k."""
-        only = command.values[0] if len(command.values) == 1 else None
-        each = self._values(only) if isinstance(only, WildcardCommand) else [*map(self.count, command.values)]
-        least, most = (min(bound, len(each)) for bound in (command.min_bound, command.max_bound))
-        symmetric = [1.0] + [0.0] * most
-        for count in each:
-            for degree in range(most, 0, -1):
-                symmetric[degree] += symmetric[degree - 1] * count
-        orders = itertools.accumulate(range(1, most + 1), lambda product, k: product * k, initial=1.0)
-        return sum(terms * order for terms, order in list(zip(symmetric, orders, strict=True))[least:])
+        return list(prompts)
 
 
 @contextlib.contextmanager
@@ -184,6 +133,8 @@ def _explained(template: str) -> Iterator[None]:
     """What the library raises for a wrong template, as a sentence."""
     if template.count("{") > _MAX_BRACES:
         raise InputError(f"the template has more than {_MAX_BRACES} opening braces")
+    if too_long(template):
+        raise InputError(f"the template has more than {MAX_SIGNS:,} options, wildcards and variables")
     try:
         yield
     except ParseBaseException as error:
