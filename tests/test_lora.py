@@ -138,6 +138,11 @@ def test_alpha_of_an_adapter_of_peft(mini: Checkpoint, tmp_path: Path) -> None:
     assert merged().sha256() != identity
     config.write_text(json.dumps({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 1}}))
     assert factor() == 0.25
+    config.write_text(json.dumps({"alpha_pattern": {"to_q": 2, "attn1.to_q": 1, "text_model.to_q": 8}}))
+    assert factor() == 0.5
+    config.write_text(json.dumps({"alpha_pattern": [1]}))
+    with pytest.raises(CheckpointError, match=r"adapter_config.json has an unreadable lora_alpha"):
+        merged()
     config.write_text(json.dumps({"lora_alpha": "much"}))
     with pytest.raises(CheckpointError, match=r"adapter_config.json has an unreadable lora_alpha"):
         merged()
@@ -432,4 +437,18 @@ def test_many_long_keys_are_read_in_bounded_time(mini: Checkpoint, tmp_path: Pat
     started = time.process_time()
     with pytest.raises(CheckpointError, match="changes nothing"):
         apply_loras(mini, [(path, 1.0)])
+    assert time.process_time() - started < 5
+
+
+def test_many_patterns_of_alpha_are_read_in_bounded_time(mini: Checkpoint, tmp_path: Path) -> None:
+    modules = {
+        name.removesuffix(".weight"): shape
+        for name, shape in mini.unet.tensors.shapes().items()
+        if name.endswith("weight") and len(shape) == 2
+    }
+    path = lora_files.peft_adapter(tmp_path, modules)
+    patterns = {f"to_q{n}": n for n in range(500_000)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 8, "alpha_pattern": patterns}))
+    started = time.process_time()
+    apply_loras(mini, [(path, 1.0)])
     assert time.process_time() - started < 5

@@ -73,13 +73,13 @@ def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> C
             f"{path} changes nothing in {checkpoint.name} (its first key is "
             f"{next(iter(stored), 'absent')!r}); take a LoRA made for this kind of model"
         )
-    settings_file, settings = _peft_settings(path, stored)
+    settings = _PeftSettings(path, stored)
     merged: dict[str, dict[str, LazyTensor]] = {"unet": {}, "text_encoder": {}}
     for change in changes:
         tensor = components[change.part].tensors.lazy(change.tensor)
         _check_shape(path, change, tensor.shape)
         if scale := scales[change.part]:
-            scale *= _alpha_over_rank(settings_file, settings, change, tensor.shape)
+            scale *= _alpha_over_rank(settings, change, tensor.shape)
             merged[change.part][change.tensor] = _merged(path, change, tensor, scale)
     warnings = checkpoint.warnings
     if unknown:
@@ -98,45 +98,78 @@ def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> C
         text_encoder=changed["text_encoder"],
         changes=(*checkpoint.changes, f"lora scales {scales['text_encoder']:g} and {scales['unet']:g}"),
         warnings=warnings,
-        extra_files=tuple(dict.fromkeys([*checkpoint.extra_files, path, settings_file])),
+        extra_files=tuple(dict.fromkeys([*checkpoint.extra_files, path, settings.file])),
     )
 
 
-def _peft_settings(path: Path, stored: Tensors) -> tuple[Path, Mapping[str, Any]]:
-    """PEFT's settings by ``<component>.<name>``, none in other programs' files, and the file they are from.
+class _PeftSettings:
+    """What PEFT says of a file beside its tensors; nothing of other programs' files.
 
-    diffusers has them in the weights' header, PEFT itself in a file beside the weights.
+    Attributes:
+        file: where it is said. diffusers has it in the weights' header, PEFT itself in a file beside them.
     """
-    metadata = read_metadata(path)
-    beside = path.with_name("adapter_config.json")
-    if "lora_adapter_metadata" not in metadata:
-        if not any(key.startswith(PEFT) for key in stored) or not beside.exists():
-            return path, {}
-        settings = read_json(beside)
-        return beside, {
-            f"{part}.{key}": settings[key] for part in ("unet", "text_encoder") for key in settings
-        }
-    try:
-        return path, dict(json.loads(metadata["lora_adapter_metadata"]))
-    except (ValueError, TypeError, RecursionError):
-        raise CheckpointError(f"{path} has unreadable lora_adapter_metadata; fetch the file again") from None
+
+    def __init__(self, path: Path, stored: Tensors) -> None:
+        self.file = path
+        self._settings = self._read(path, stored)
+        self._alphas = {part: self._patterns(part) for part in ("unet", "text_encoder")}
+
+    def _read(self, path: Path, stored: Tensors) -> Mapping[str, Any]:
+        """Settings by ``<component>.<name>``."""
+        metadata = read_metadata(path)
+        beside = path.with_name("adapter_config.json")
+        if "lora_adapter_metadata" not in metadata:
+            if not any(key.startswith(PEFT) for key in stored) or not beside.exists():
+                return {}
+            self.file, settings = beside, read_json(beside)
+            return {f"{part}.{key}": settings[key] for part in ("unet", "text_encoder") for key in settings}
+        try:
+            return dict(json.loads(metadata["lora_adapter_metadata"]))
+        except (ValueError, TypeError, RecursionError):
+            raise CheckpointError(
+                f"{path} has unreadable lora_adapter_metadata; fetch the file again"
+            ) from None
+
+    def _patterns(self, part: str) -> dict[str, tuple[int, Any]]:
+        """The ends of modules' names with an alpha of their own, and which comes first."""
+        patterns: dict[str, tuple[int, Any]] = {}
+        for key, value in self._mapping(part, "alpha_pattern").items():
+            patterns.setdefault(key.removeprefix("text_model."), (len(patterns), value))
+        return patterns
+
+    def _mapping(self, part: str, name: str) -> Mapping[str, Any]:
+        value = self._settings.get(f"{part}.{name}") or {}
+        if not isinstance(value, dict):
+            raise self._unreadable()
+        return value
+
+    def alpha_over_rank(self, change: Change, rank: int) -> float:
+        """The factor of a change whose file has no alpha beside its factors."""
+        words = change.module.split(".")
+        ends = (".".join(words[start:]) for start in range(len(words)))
+        # Of several patterns that fit, PEFT takes the first (``get_pattern_key``).
+        fitting = [self._alphas[change.part][end] for end in ends if end in self._alphas[change.part]]
+        alpha = self._settings.get(f"{change.part}.lora_alpha", rank)
+        if fitting:
+            alpha = min(fitting, key=lambda pattern: pattern[0])[1]
+        try:
+            by_root = self._settings.get(f"{change.part}.use_rslora")
+            return float(alpha) / (math.sqrt(rank) if by_root else rank)
+        except (ValueError, TypeError, OverflowError):
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> CheckpointError:
+        return CheckpointError(f"{self.file} has an unreadable lora_alpha; fetch the file again")
 
 
-def _alpha_over_rank(settings_file: Path, settings: Mapping[str, Any], change: Change, shape: Shape) -> float:
+def _alpha_over_rank(settings: _PeftSettings, change: Change, shape: Shape) -> float:
     """The factor of a change: 1 without an alpha, as in diffusers, and where alpha means something else."""
     if change.kind.rank is None:
         return 1.0
     rank = change.kind.rank(change.parts, shape)
     if "alpha" in change.parts:
         return float(change.parts["alpha"].read().reshape(-1)[0]) / rank
-    try:
-        alpha = settings.get(f"{change.part}.lora_alpha", rank)
-        for key, value in (settings.get(f"{change.part}.alpha_pattern") or {}).items():
-            if f".{change.module}".endswith(f".{key.removeprefix('text_model.')}"):
-                alpha = value
-        return float(alpha) / (math.sqrt(rank) if settings.get(f"{change.part}.use_rslora") else rank)
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise CheckpointError(f"{settings_file} has an unreadable lora_alpha; fetch the file again") from None
+    return settings.alpha_over_rank(change, rank)
 
 
 def _check_shape(path: Path, change: Change, wanted: Shape) -> None:
