@@ -107,6 +107,20 @@ def test_help_has_sections(sdgen: Command, section: str) -> None:
         assert f"\n{section}\n" in sdgen.run(*arguments).stdout
 
 
+def test_help_of_batch_tells_what_a_batch_does(sdgen: Command) -> None:
+    shown = " ".join(sdgen.run("batch", "--help").stdout.split())
+    assert "The folder of the images" in shown and "or - for stdout" not in shown
+    assert "Default: {slug}-{seed}-{digest}." in shown and "{date}" not in shown
+    assert "a random one, the same when the batch goes on. Default: 0." in shown
+
+
+def test_help_of_replay_names_no_default_that_it_does_not_have(sdgen: Command) -> None:
+    shown = sdgen.run("replay", "--help").stdout
+    recorded = shown[: shown.index("Output:")]
+    assert "Default" not in recorded.replace("Default: 4GB", "").replace("Default:\n", "")
+    assert "--guidance SCALE" in recorded
+
+
 def test_alone_it_shows_help(sdgen: Command) -> None:
     result = sdgen.run()
     assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")

@@ -38,6 +38,12 @@ def test_options_of_drawing_are_told_once(page: Path) -> None:
     assert len(re.findall(r"^\\fB--guidance-rescale", text, re.MULTILINE)) == 1
 
 
+def test_an_option_that_a_command_takes_otherwise_is_told_again(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\-", "-")
+    batch = text[text.index(".SS sdgen batch") :]
+    assert "{slug}-{seed}-{digest}" in batch[: batch.index(".SS sdgen show")]
+
+
 def test_no_line_is_taken_for_a_request(page: Path) -> None:
     requests = {"TH", "SH", "SS", "TP", "PP", "br", "nf", "fi", "RS", "RE"}
     for line in page.read_text(encoding="utf-8").splitlines():

@@ -197,7 +197,21 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     return run(Feed(tasks), store)
 
 
-command.params.extend(OPTIONS)
+_TOLD = {
+    "seed": "Seed of the (first) image of an entry without one, 0 to 2^64 - 1; -1 is a random one, the same "
+    "when the batch goes on. Default: 0.",
+    "count": "Images of an entry that does not say; -n 4 --seed 7 draws the seeds 7, 8, 9 and 10.",
+    "output": "The folder of the images; it is made if need be. Default: outputs/.",
+    "name": "File name in the folder, without its ending; fields: {n} {slug} {seed} {steps} {sampler} "
+    "{model} {guidance} {width} {height} {prompt} {digest}. One without {digest} gets it at its end. Default: "
+    f"{DEFAULT_NAME}.",
+}
+"""Help of options of drawing that a batch takes otherwise."""
+
+command.params = [
+    option.told(_TOLD[str(option.name)]) if isinstance(option, Option) and option.name in _TOLD else option
+    for option in (*command.params, *OPTIONS)
+]
 
 
 class BatchRun(Run):

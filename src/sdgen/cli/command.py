@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,6 +36,12 @@ class Option(click.Option):
         self.section = section
         if self.envvar is None and self.name and section != "Other":
             self.envvar = variable(self.name)
+
+    def told(self, help: str) -> Option:
+        """The same option with another help text, for a command in which it means a little else."""
+        other = copy.copy(self)
+        other.help = help
+        return other
 
     def handle_parse_result(self, ctx: click.Context, opts: Any, args: list[str]) -> tuple[Any, list[str]]:
         try:

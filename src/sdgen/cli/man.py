@@ -66,7 +66,13 @@ def _section(
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     yield from (f".SS {_plain(path)}", *_prose(usage))
     yield from (".PP", *_prose(command.help or ""))
-    own = [parameter for parameter in command.params if parameter not in drawing]
+    # Where a command takes an option otherwise, it has a help text of its own, not a shortened one.
+    shared = {parameter.name: str(getattr(parameter, "help", "")) for parameter in drawing}
+    own = [
+        parameter
+        for parameter in command.params
+        if not shared.get(parameter.name, "").startswith(str(getattr(parameter, "help", None)))
+    ]
     yield from _options(own, context)
     if len(own) < len(command.params):
         yield from (".PP", *_prose("The options of drawing are taken, too."))

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,10 +54,18 @@ EXIT_STATUS = """\
 
 _PATH = click.Path(path_type=Path)
 
+
+def _as_recorded(option: Option) -> Option:
+    """An option of drawing without the default that it has there: here it is what was recorded."""
+    if option.section == "Output" or option.name == "cache_limit" or not option.help:
+        return option
+    return option.told(re.sub(r" Default: .*$", "", option.help))
+
+
 OPTIONS = (
     CONFIG,
     Option(["--prompt"], "Picture", type=Field("prompt", str, "TEXT"), help="Another prompt."),
-    *(option for option in DRAWING if option.name not in ("count", "output", "grid")),
+    *(_as_recorded(option) for option in DRAWING if option.name not in ("count", "output", "grid")),
     Option(
         ["-o", "--output"],
         "Output",
