@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,31 @@ def fuzz(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, runne
     return lambda target, make: _report(runner.fuzz(target, make, tmp_path, seconds, seed))
 
 
+@pytest.fixture(scope="session")
+def _targets() -> Iterator[dict[str, runner.Target]]:
+    """The processes of ``try_out``, each started once."""
+    targets: dict[str, runner.Target] = {}
+    with contextlib.ExitStack() as stack:
+        yield targets
+        for target in targets.values():
+            stack.push(target.__exit__)
+
+
 @pytest.fixture
-def try_out(tmp_path: Path) -> Callable[[str, Callable[[Path], object]], str]:
+def try_out(
+    tmp_path: Path, _targets: dict[str, runner.Target]
+) -> Callable[[str, Callable[[Path], object]], str]:
     """Runs a target on the one input that a function writes into a folder; fails on a finding.
 
     The answer is "read", or the error's class and message.
     """
 
-    def run(target: str, write: Callable[[Path], object]) -> str:
+    def run(name: str, write: Callable[[Path], object]) -> str:
         folder = tmp_path / "input"
         folder.mkdir()
         write(folder)
-        with runner.Target(target) as process:
-            finding, answer = process(folder)
+        target = _targets.get(name) or _targets.setdefault(name, runner.Target(name))
+        finding, answer = target(folder)
         _report([finding] if finding else [])
         return answer
 

@@ -66,9 +66,15 @@ class NoiseSchedule:
             CheckpointError: a setting is missing or of a kind that sdgen does not draw with.
         """
         betas = _betas(config)
-        if config.get("rescale_betas_zero_snr"):
-            betas = rescale_zero_terminal_snr(betas)
-        alphas_cumprod = _cumprod(1 - betas).astype(np.float64)
+        with np.errstate(all="ignore"):
+            if config.get("rescale_betas_zero_snr"):
+                betas = rescale_zero_terminal_snr(betas)
+            alphas_cumprod = _cumprod(1 - betas).astype(np.float64)
+        if not (alphas_cumprod[:-1] > 0).all() or not 0 <= alphas_cumprod[-1] < 1:
+            raise CheckpointError(
+                "the scheduler config's betas add no noise, or leave nothing before the last timestep; copy "
+                "the model's scheduler_config.json again"
+            )
         to_one = config.get("set_alpha_to_one", True)
         return cls(
             alphas_cumprod=alphas_cumprod,
