@@ -262,6 +262,27 @@ CASES: list[tuple[dict[str, str], str, dict[str, Any]]] = [
             "clip_skip": 1,
         },
     ),
+    (
+        # nodes.py of ComfyUI-Image-Saver: the graph is there, too.
+        {
+            "parameters": "a fox\nSteps: 20, Sampler: dpmpp_2m_karras, CFG scale: 7.0, Seed: 3, "
+            "Size: 512x512, Model: v2-1, Version: ComfyUI",
+            "prompt": '{"3": {"class_type": "KSampler"}}',
+        },
+        "ComfyUI",
+        {
+            "prompt": "a fox",
+            "negative_prompt": "",
+            "steps": 20,
+            "sampler": "dpmpp-2m",
+            "schedule": "karras",
+            "guidance": 7.0,
+            "seed": 3,
+            "width": 512,
+            "height": 512,
+            "model": "v2-1",
+        },
+    ),
     ({name: str(value) for name, value in EASY_DIFFUSION.items()}, "Easy Diffusion", OF_EASY_DIFFUSION),
     ({"parameters": json.dumps(EASY_DIFFUSION)}, "Easy Diffusion", OF_EASY_DIFFUSION),
     (

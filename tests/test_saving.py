@@ -100,13 +100,15 @@ def test_errors_speak_of_no_options() -> None:
 
 def test_the_docs_example_draws(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(vars(sdgen), "load", lambda model, **_: stand_in.Pipeline())
-    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    exec(example, {})
+    for example in re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL):
+        exec(example, {})
     assert sorted(os.listdir("hearts")) == [
         *("0001-a-red-heart-7.json", "0001-a-red-heart-7.png"),
         *("0002-a-red-heart-8.json", "0002-a-red-heart-8.png"),
     ]
-    assert "hearts/0001-a-red-heart-7.png (64, 64)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "hearts/0001-a-red-heart-7.png (64, 64)" in shown
+    assert "sdgen 7 float32" in shown
 
 
 def test_the_docs_name_everything() -> None:

@@ -1,6 +1,6 @@
 """AUTOMATIC1111's ``parameters``: a prompt, ``Negative prompt: ...`` and a line ``Steps: 20, Sampler: ...``.
 
-Many tools write this form: Forge, SD.Next, Fooocus on request, stable-diffusion.cpp, civitai.
+Many tools write it: Forge, SD.Next, Fooocus on request, stable-diffusion.cpp, civitai, nodes of ComfyUI.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ _VERSIONS = {
     "sdgen ": "sdgen",
     "stable-diffusion.cpp": "stable-diffusion.cpp",
     "Fooocus": "Fooocus",
+    "ComfyUI": "ComfyUI",
     r"f[0-9]": "Forge",
 }
 """Beginnings of ``Version`` with the tool that writes them; Forge's are such as f2.0.1v1.10.1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ _BESIDE_PIXELS = 65_536
 def save(image: Image, target: str, metadata: bool, overwrite: bool) -> Saved:
     """What ``sdgen.Image.save`` documents, of an image that has pixels."""
     assert image.pixels is not None
-    target = os.path.expanduser(target)
     if output.is_file_name(target, "path"):
         path = Path(target)
         place = output.Output(

@@ -104,7 +104,7 @@ def _text(record: Record, unchanged: bool | None) -> str:
 
 
 def _drawn_by(record: Record) -> str:
-    if record.tool == "ComfyUI":
+    if record.tool == "ComfyUI" and not record.settings:
         return "ComfyUI, whose graphs are not read"
     versions = record.details.get("versions")
     version = versions.get("sdgen") if isinstance(versions, dict) else None
