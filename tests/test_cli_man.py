@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from sdgen.cli.batch import OPTIONS as BATCH
+from sdgen.cli.batch_options import OPTIONS as BATCH
 from sdgen.cli.options import DRAWING
 from sdgen.cli.root import COMMANDS
 

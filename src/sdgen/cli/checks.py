@@ -19,7 +19,7 @@ import click
 from sdgen import folders, metadata, models
 from sdgen.backend import BACKENDS
 from sdgen.cli import settings, variables
-from sdgen.cli.batch import OPTIONS as BATCH
+from sdgen.cli.batch_options import OPTIONS as BATCH
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.errors import SdgenError
 from sdgen.output import FOLDER
