@@ -31,6 +31,11 @@ SCHEDULERS = {
     "plms": (diffusers.PNDMScheduler, {"skip_prk_steps": True}),
     "unipc": (diffusers.UniPCMultistepScheduler, {}),
     "lcm": (diffusers.LCMScheduler, {}),
+    "deis": (diffusers.DEISMultistepScheduler, {}),
+    "dpm2": (diffusers.KDPM2DiscreteScheduler, {}),
+    "dpm2-a": (diffusers.KDPM2AncestralDiscreteScheduler, {}),
+    "dpmpp-2s": (diffusers.DPMSolverSinglestepScheduler, {}),
+    "tcd": (diffusers.TCDScheduler, {}),
 }
 
 
