@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import checkpoint_files as files
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -333,3 +334,24 @@ def test_names_of_diffusers_in_the_attention_of_an_original_vae(
     save_file(renamed, tmp_path / "x.safetensors")
     expected = files.golden()["single_file"]["sd1"]["expected"]["vae"]
     assert files.digests(open_checkpoint(tmp_path / "x.safetensors").vae.tensors) == expected
+
+
+def test_a_file_of_eight_bits_with_scales(single_files, tmp_path: Path) -> None:
+    """As ComfyUI writes it: a mark, linear layers in float8_e4m3fn with a scale each, the rest as it was."""
+    stored, prefix = load_file(single_files["sd1"]), "model.diffusion_model."
+    packed = {f"{prefix}scaled_fp8": np.zeros(2, ml_dtypes.float8_e4m3fn)}
+    expected = {}
+    for name, array in stored.items():
+        if name.startswith(prefix) and name.endswith("to_q.weight"):
+            small = (array / 4).astype(ml_dtypes.float8_e4m3fn)
+            packed |= {name: small, name.replace(".weight", ".scale_weight"): np.array(4, np.float32)}
+            expected[name] = small.astype(np.float32) * 4
+        else:
+            packed[name] = array
+    save_file(packed, tmp_path / "x.safetensors")
+    found, whole = open_checkpoint(tmp_path / "x.safetensors"), open_checkpoint(single_files["sd1"])
+    assert found.unet.tensors.shapes() == whole.unet.tensors.shapes()
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    original = f"{prefix}input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    np.testing.assert_array_equal(found.unet.tensors[name], expected[original])
+    assert files.digests(found.vae.tensors) == files.digests(whole.vae.tensors)

@@ -240,3 +240,14 @@ def test_the_size_of_pictures_is_that_of_diffusers(mini, changes, size):
     pipeline.checkpoint = dataclasses.replace(mini.checkpoint, unet=unet)
     resolved = pipeline.resolve(Request(prompt="a fox"))
     assert (resolved.height * 8 // factor, resolved.width * 8 // factor) == size
+
+
+def test_the_folder_of_loras_is_read_once_however_many_are_named(lora_folder, monkeypatch):
+    for number in range(200):
+        shutil.copy(lora_folder / "style.safetensors", lora_folder / f"l{number}.safetensors")
+    walks = []
+    walk = prompt_loras.os.walk
+    monkeypatch.setattr(prompt_loras.os, "walk", lambda place: walks.append(place) or walk(place))
+    prompt = "".join(f"<lora:l{number}:0.5>" for number in range(200))
+    assert len(prompt_loras.named([Request(prompt=prompt)])) == 200
+    assert len(walks) == 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sdgen import folders
@@ -30,7 +30,11 @@ def find(name: str) -> Path:
     Raises:
         InputError: there is none, or more than one.
     """
-    found = [path for path in _files() if path.name == f"{name}.safetensors"]
+    return _found(name, _by_name())
+
+
+def _found(name: str, files: Mapping[str, Sequence[Path]]) -> Path:
+    found = files.get(f"{name}.safetensors", ())
     if len(found) == 1:
         return found[0]
     if found:
@@ -40,6 +44,14 @@ def find(name: str) -> Path:
     raise InputError(
         f"the prompt names the LoRA {name!r}, and there is no {name}.safetensors in {folder()}; put it there"
     )
+
+
+def _by_name() -> dict[str, list[Path]]:
+    """The paths of all files, by their names."""
+    files: dict[str, list[Path]] = {}
+    for path in _files():
+        files.setdefault(path.name, []).append(path)
+    return files
 
 
 def _files() -> Iterator[Path]:
@@ -81,4 +93,5 @@ def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:
     twice = [name for name, count in times.items() if count > 1]
     if twice:
         raise InputError(f"the prompt names the LoRA {twice[0]!r} at several scales; name it once", "prompt")
-    return [(find(tag.name), (tag.text_encoder_scale, tag.unet_scale)) for tag in sorted(tags)]
+    files = _by_name() if tags else {}  # The folder is read once, however many there are.
+    return [(_found(tag.name, files), (tag.text_encoder_scale, tag.unet_scale)) for tag in sorted(tags)]

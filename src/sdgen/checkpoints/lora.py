@@ -197,9 +197,9 @@ def _check_shape(path: Path, change: Change, wanted: Shape) -> None:
 def _merged(path: Path, change: Change, tensor: LazyTensor, scale: float) -> LazyTensor:
     def read() -> Array:
         merged: Array = tensor.read().astype(np.float32)
-        parts = {role: part.read().astype(np.float32) for role, part in change.parts.items()}
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
+                parts = {role: part.read().astype(np.float32) for role, part in change.parts.items()}
                 delta = change.kind.change(merged, parts, scale).reshape(tensor.shape)
         except (ValueError, np.linalg.LinAlgError) as error:
             raise CheckpointError(

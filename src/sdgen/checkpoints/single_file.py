@@ -17,7 +17,7 @@ import numpy as np
 from sdgen.checkpoints import families, names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
-from sdgen.checkpoints.tensors import LazyTensor, Tensors
+from sdgen.checkpoints.tensors import Array, LazyTensor, Tensors
 from sdgen.errors import CheckpointError
 from sdgen.tokenizer import ClipTokenizer
 
@@ -223,7 +223,12 @@ def _prediction_type(
         and marked != "false"
         and not inpaints
         and bias in unet
-        and float(np.std(unet[bias].astype(np.float64))) > 0.09
+        and _spread(unet[bias]) > 0.09
     ):
         return "v_prediction"
     return str(family.scheduler["prediction_type"])
+
+
+def _spread(values: Array) -> float:
+    with np.errstate(all="ignore"):  # Damaged files hold anything.
+        return float(np.std(values.astype(np.float64)))

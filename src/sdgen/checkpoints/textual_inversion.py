@@ -49,7 +49,8 @@ def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, 
         )
     ((name, shape),) = tensors.shapes().items()
     fits = len(shape) in (1, 2) and 1 <= (shape[0] if len(shape) == 2 else 1) <= MAX_VECTORS
-    vectors = np.atleast_2d(tensors[name].astype(np.float32)) if fits else None
+    with np.errstate(over="ignore"):
+        vectors = np.atleast_2d(tensors[name].astype(np.float32)) if fits else None
     if vectors is None or not np.isfinite(vectors).all():
         raise CheckpointError(
             f"{path} is not a textual inversion: {name} of shape {shape} is not 1 to {MAX_VECTORS} "
