@@ -11,7 +11,7 @@ import platformdirs
 from sdgen.errors import InputError
 from sdgen.user_files import read_regular
 
-MOST_SETTINGS = 4 * 2**20
+MOST_SETTINGS = 2**19
 """Bytes that a file of the config folder may have."""
 
 _NO_HOME = "/nonexistent"

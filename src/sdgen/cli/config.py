@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from sdgen import whole_files
+from sdgen import toml_text, whole_files
 from sdgen.cli import settings, settings_text, streams, variables
 from sdgen.cli.command import Command
 from sdgen.cli.options import DRAWING
@@ -74,7 +74,7 @@ def show_settings(file: Path | None, as_json: bool) -> None:
     """Show what the settings file and the environment set, and which of them does."""
     path = file or settings.default_file()
     settings.read(file, DRAWING)  # What is wrong in the file is said here as when drawing.
-    table = settings.parse(settings.text_of(path, file is None), path)
+    table = toml_text.parse(settings.text_of(path, file is None), path)
     found = {key: (value, os.fspath(path)) for key, value in table.items()}
     for key, option in _OPTIONS.items():
         variable = str(option.envvar)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sdgen import folders
+from sdgen import folders, toml_text
 from sdgen.cli import guesses
 from sdgen.errors import InputError
 from sdgen.user_files import read_regular
+
+_LONGEST = 100
+"""Characters of a key that are compared with those that there are."""
 
 
 def default_file() -> Path:
@@ -41,7 +44,7 @@ def read(file: Path | None, options: Iterable[click.Option]) -> dict[str, Any]:
     path = file or default_file()
     known = {key_of(option): option for option in options}
     values = {}
-    for key, value in parse(text_of(path, file is None), path).items():
+    for key, value in toml_text.parse(text_of(path, file is None), path).items():
         option = find(key, known, path)
         try:
             values[str(option.name)] = checked(option, value)
@@ -57,8 +60,8 @@ def find(key: str, known: Mapping[str, click.Option], path: Path) -> click.Optio
         InputError: there is none.
     """
     if key not in known:
-        advice = guesses.option(key, known) or f"the keys are {', '.join(known)}"
-        raise InputError(f"{path}: unknown key {key!r}; {advice}", key)
+        advice = guesses.option(key[:_LONGEST], known) or f"the keys are {', '.join(known)}"
+        raise InputError(f"{path}: unknown key {reprlib.repr(key)}; {advice}", key)
     return known[key]
 
 
@@ -88,29 +91,11 @@ def text_of(path: Path, missing_is_fine: bool) -> str:
         raise InputError(f"{path} is not valid TOML: {error}") from None
 
 
-def parse(text: str, path: Path) -> dict[str, Any]:
-    """The table that TOML text holds.
-
-    Raises:
-        InputError: it is no TOML; the message names ``path``.
-    """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets out beside it.
-        raise InputError(f"{path} is not valid TOML: {error}") from None
-    return table
-
-
 def checked(option: click.Option, value: Any) -> str | bool | list[str]:
     """The value as click takes it; ``click.BadParameter`` says what is wrong with it."""
     if option.is_flag:
         if not isinstance(value, bool):
-            raise click.BadParameter(f"{value!r} is not true or false")
+            raise click.BadParameter(f"{reprlib.repr(value)} is not true or false")
         return value
     if option.multiple:
         return [_text(option, item) for item in (value if isinstance(value, list) else [value])]
@@ -119,7 +104,7 @@ def checked(option: click.Option, value: Any) -> str | bool | list[str]:
 
 def _text(option: click.Option, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise click.BadParameter(f"{value!r} is not a single number or text")
+        raise click.BadParameter(f"{reprlib.repr(value)} is not a single number or text")
     text = str(value)
     if not text:
         raise click.BadParameter("it is empty; leave the line out instead")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from sdgen import toml_text
 from sdgen.cli import settings
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError
@@ -31,11 +32,11 @@ def changed(text: str, key: str, value: str | None, path: Path) -> str:
     Raises:
         InputError: the text is no TOML, or is written in a way that only its author can change.
     """
-    wanted = settings.parse(text, path)
+    wanted = toml_text.parse(text, path)
     wanted.pop(key, None)
     assignment = f"{key} = {value}"
     if value is not None:
-        wanted |= settings.parse(assignment, path)
+        wanted |= toml_text.parse(assignment, path)
     parts, waiting = [], value is not None
     for statement in _statements(text):
         if key not in (_table(statement) or ()):
@@ -47,7 +48,7 @@ def changed(text: str, key: str, value: str | None, path: Path) -> str:
         ended = not parts or parts[-1].endswith("\n")
         parts.append(f"{'' if ended else _NEWLINE}{assignment}{_NEWLINE}")
     new = "".join(parts)
-    if settings.parse(new, path) != wanted:
+    if toml_text.parse(new, path) != wanted:
         raise InputError(f"{path} sets {key} in a way that is not changed from here; open it in an editor")
     return new
 
@@ -109,7 +110,7 @@ def _after_value(statement: str) -> str:
 
 def _table(text: str) -> dict[str, Any] | None:
     try:
-        return settings.parse(text, Path())
+        return toml_text.parse(text, Path())
     except InputError:
         return None
 

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sdgen import folders
+from sdgen import folders, toml_text
 from sdgen.errors import InputError
 from sdgen.models import file_names
 from sdgen.request import MAX_SIZE, MAX_STEPS
 from sdgen.sampler_names import SAMPLERS, SCHEDULES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
@@ -42,6 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)
 _HUB_FILE = re.compile(rf"hf://{_REPOSITORY.pattern}(@[^/]+)?/[^?#]+", re.ASCII)
+_MOST_SHOWN = 200
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -182,18 +178,18 @@ def allowed(url: str) -> bool:
 def _read(file: Path) -> dict[str, Any]:
     data = folders.read_settings(file)
     try:
-        rows: dict[str, Any] = tomllib.loads((data or b"").decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets out beside it
+        text = (data or b"").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InputError(f"{file} is not valid TOML: {error}") from None
-    return rows
+    return toml_text.parse(text, file)
 
 
 def _entry(file: Path, name: str, row: Mapping[str, Any]) -> Entry:
     if ("path" in row) == ("sources" in row):
         wrong = "has both path and sources; keep one" if "path" in row else "needs path or sources"
-        raise InputError(f"{file}: the row {name!r} {wrong}")
+        raise InputError(f"{file}: the row {_short(name)} {wrong}")
     if "task" not in row:
-        raise InputError(f"{file}: the row {name!r} needs the key 'task', one of {', '.join(TASKS)}")
+        raise InputError(f"{file}: the row {_short(name)} needs the key 'task', one of {', '.join(TASKS)}")
     values = dict(row)
     values["sources"] = tuple(_source(source) for source in values.get("sources", ()))
     values["path"] = Path(values["path"]) if "path" in values else None
@@ -206,7 +202,7 @@ def _source(table: Mapping[str, Any]) -> Source:
 
 
 def _check_row(file: Path, name: str, row: Any) -> None:
-    where = f"{file}: the row {name!r}"
+    where = f"{file}: the row {_short(name)}"
     if not isinstance(row, dict):
         raise InputError(f"{where} must be a table of keys")
     if not _NAME.fullmatch(name):
@@ -234,16 +230,22 @@ def _check_table(
     where: str, table: Any, checks: Mapping[str, Callable[[Any], str | None]], needed: tuple[str, ...]
 ) -> None:
     if not isinstance(table, dict):
-        raise InputError(f"{where}: expected a table, not {table!r}")
+        raise InputError(f"{where}: expected a table, not {_short(table)}")
     for key in needed:
         if key not in table:
             raise InputError(f"{where}: the key {key!r} is missing")
     for key, value in table.items():
         if key not in checks:
-            raise InputError(f"{where}: unknown key {key!r}; the keys are {', '.join(checks)}")
+            raise InputError(f"{where}: unknown key {_short(key)}; the keys are {', '.join(checks)}")
         wrong = checks[key](value)
         if wrong:
-            raise InputError(f"{where}: {key} must be {wrong}, not {value!r}")
+            raise InputError(f"{where}: {key} must be {wrong}, not {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    """A value in a message: a mistake may be as long as the file."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _text(value: Any) -> str | None:
