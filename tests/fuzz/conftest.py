@@ -11,6 +11,13 @@ import pytest
 from fuzz import runner
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs for ``--fuzz-seconds`` is slow."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "fuzz" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 def _report(findings: list[runner.Finding]) -> None:
     lines = [f"{finding.kind} with {finding.folder}:\n{finding.detail}" for finding in findings]
     assert not findings, "\n\n".join(lines)
