@@ -22,7 +22,7 @@ COMMAND = [
 SECONDS = 300
 
 try:
-    asked = subprocess.run(COMMAND, capture_output=True, text=True, timeout=SECONDS)  # nosec B603 # this Python, no shell
+    asked = subprocess.run(COMMAND, capture_output=True, text=True, timeout=SECONDS)
     packages = json.loads(asked.stdout)["dependencies"]
 except (subprocess.TimeoutExpired, ValueError, KeyError):
     print("pip-audit could not ask for advisories: nothing is known of the packages", file=sys.stderr)

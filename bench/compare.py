@@ -57,14 +57,14 @@ class Worker:
         python = dict(text.split("=", 1) for text in options.python).get(name.split()[0], sys.executable)
         job = [options.model, str(options.size), str(options.steps), str(folder), options.dtype]
         if name == "sd.cpp":
-            subprocess.run([sys.executable, str(WORKERS), "file", *job], check=True, capture_output=True)  # nosec B603
+            subprocess.run([sys.executable, str(WORKERS), "file", *job], check=True, capture_output=True)
         # Several of them share one accelerator.
         environment = os.environ | {
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
-        self._process = subprocess.Popen(  # nosec B603 # a Python that the user names
+        self._process = subprocess.Popen(
             [python, str(WORKERS), name, *job],
             env=environment,
             text=True,

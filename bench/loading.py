@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     for _ in range(options.rounds + 1):
-        subprocess.run([sys.executable, "-c", WORKER, options.model, options.backend], check=True)  # nosec B603
+        subprocess.run([sys.executable, "-c", WORKER, options.model, options.backend], check=True)
         time.sleep(2)
 
 

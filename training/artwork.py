@@ -94,7 +94,7 @@ def unpack(package: str, version: str, downloads: Path) -> tarfile.TarFile:
     if not file.exists():
         downloads.mkdir(parents=True, exist_ok=True)
         command = ["npm", "pack", f"{package}@{version}", "--silent"]
-        subprocess.run(command, cwd=downloads, check=True, stdout=subprocess.DEVNULL)  # nosec B603 # pip, no shell
+        subprocess.run(command, cwd=downloads, check=True, stdout=subprocess.DEVNULL)
     return tarfile.open(file)
 
 

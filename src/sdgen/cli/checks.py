@@ -211,7 +211,7 @@ def _free(path: Path) -> int:
 
 def _start(backend: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", _LIST_DEVICES, backend]
-    return subprocess.Popen(  # nosec B603 # this Python, no shell
+    return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
