@@ -185,6 +185,38 @@ def test_a_pair_that_another_process_completes_is_placed(
     assert state(path) == ("new", "new")
 
 
+@pytest.mark.parametrize("tidied", [False, True])
+def test_a_first_pair_that_another_process_completes_is_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tidied: bool
+) -> None:
+    link = os.link
+
+    def meanwhile(source: Path, target: Path) -> None:
+        if target.suffix == ".json":
+            link(source, target)
+            if tidied:
+                source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", meanwhile)
+    saved = store(tmp_path).save_task(TASK, image(NEW))
+    assert state(saved.path) == ("new", "new")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", ["folder", "another's"])
+def test_a_note_of_a_failure_that_is_not_the_task_s_stays(tmp_path: Path, kind: str) -> None:
+    folder = store(tmp_path)
+    note = folder.path(TASK, REQUEST).with_suffix(".failed")
+    if kind == "folder":
+        note.mkdir()
+    else:
+        note.write_text('{"job": "mine"}')
+    folder.record_failure(TASK, REQUEST, ImageError("black"))
+    folder.save_task(TASK, image(NEW))
+    assert note.is_dir() if kind == "folder" else note.read_text() == '{"job": "mine"}'
+
+
 def foreign(path: Path, kind: str) -> None:
     """Somebody's file under the name of a task's image, or beside it."""
     if kind == "text":

@@ -159,7 +159,7 @@ def test_weights_are_gone_before_the_next_model_is_loaded(tmp_path: Path) -> Non
 
     store = BatchFolder(tmp_path)
     store.prepare(1, 1)
-    tasks = [Task(SMALL.replace(steps=1, model=model), n) for n, model in enumerate("abcab", 1)]
+    tasks = [Task(SMALL.replace(steps=1, seed=n, model=model), n) for n, model in enumerate("abcab", 1)]
     gc.disable()
     try:
         events = list(Renderer(load, store, Policy(jit=False)).run(Feed(tasks)))
@@ -200,6 +200,22 @@ def test_the_batch_size_grows_with_the_free_memory_and_is_remembered(
     assert batch_size.choose(pipeline, request.replace(width=128)) == 8
     free[0] = 10_000 * each
     assert batch_size.choose(pipeline, request) == 8
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "[]", '{"%s": 7}', '{"%s": {"size": "x", "free": []}}', '{"%s": {"size": null}}']
+)
+def test_remembered_batch_sizes_may_be_damaged(
+    mini: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SDGEN_CACHE_DIR", str(tmp_path))
+    pipeline: Any = Accelerator(mini)
+    request = mini.resolve(SMALL)
+    monkeypatch.setattr(batch_size.backend, "free_memory", lambda device: None)
+    (tmp_path / "batch-sizes.json").write_text(text.replace("%s", batch_size._key(pipeline, request)))
+    assert batch_size.choose(pipeline, request) == 4
+    batch_size.learn(pipeline, request, 2)
+    assert batch_size.choose(pipeline, request) == 2
 
 
 def test_one_image_at_a_time_on_a_cpu(mini: Any) -> None:

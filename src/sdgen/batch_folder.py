@@ -89,6 +89,7 @@ class BatchFolder(Output):
         if format != "png":  # Images that differ in their format alone would have one sidecar.
             self._changes["format"] = format
         self._force, self._retry, self._verify = force, retry_failed, verify
+        self._last: tuple[Task | None, str] = None, ""
         self._stored: set[str] = set()
         self._of_old: dict[Path, str] = {}
         self._inode: tuple[int, int] | None = None
@@ -112,13 +113,18 @@ class BatchFolder(Output):
 
         Fields that have their default do not count, so that it stays the same when requests get more fields.
         """
+        known, found = self._last
+        if known is task:
+            return found
         asked = {
             field.name: getattr(task.request, field.name)
             for field in dataclasses.fields(Request)
             if getattr(task.request, field.name) != field.default
         }
         text = json.dumps([asked, self._changes], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        found = hashlib.sha256(text.encode()).hexdigest()
+        self._last = task, found
+        return found
 
     def find(self, task: Task, request: Request) -> Saved | None:
         """The image of a task, if it and its sidecar are there and whole.
@@ -218,11 +224,11 @@ class BatchFolder(Output):
                 except FileExistsError:
                     raise ImageError(f"{path} has come while it was drawn, and is not overwritten") from None
             self._stored.add(job)
-            done_with = [beside] if text is None and beside in ours else []
+            if text is None and beside in ours:
+                beside.unlink()
             for name in {path, self._named(self._old, task, image.request)}:
-                done_with.append(name.with_suffix(FAILED))
-            for file in done_with:
-                file.unlink(missing_ok=True)
+                if self._is_note(name.with_suffix(FAILED), job):
+                    name.with_suffix(FAILED).unlink(missing_ok=True)
         return saved
 
     def record_failure(self, task: Task, request: Request, error: ImageError) -> None:
@@ -235,7 +241,8 @@ class BatchFolder(Output):
         path = self.path(task, request).with_suffix(FAILED)
         with whole_files.explained(self.folder):
             self._require_folder()
-        whole_files.write(path, f"{json.dumps(record, indent=2)}\n".encode(), replace=True)
+        if not os.path.lexists(path) or self._is_note(path, self.identity(task)):
+            whole_files.write(path, f"{json.dumps(record, indent=2)}\n".encode(), replace=True)
 
     def path(self, task: Task, request: Request) -> Path:
         """Where a task's image is stored, or is from before names changed; ``request`` as for ``find``."""
@@ -261,7 +268,7 @@ class BatchFolder(Output):
         return None
 
     def _named(self, template: naming.Template, task: Task, request: Request) -> Path:
-        values = {**naming.fields(request), "n": task.number, "digest": self.identity(task)}
+        values = {**naming.fields(request, self.identity(task)), "n": task.number}
         return self.folder / (template.stem(values) + FORMATS[self.format])
 
     def _is_old(self, path: Path, job: str) -> bool:
@@ -270,6 +277,10 @@ class BatchFolder(Output):
             return pairs.read(path.with_suffix(".json")).get("job") == job
         # Nothing says whose it is: it is that of the first that asks.
         return is_whole(path) and self._of_old.setdefault(path, job) == job
+
+    def _is_note(self, path: Path, job: str) -> bool:
+        """Whether a file says why a task has failed, or is one that cannot be read."""
+        return os.path.isfile(path) and pairs.read(path).get("job", job) == job
 
     def _conflict(self, path: Path, task: Task, request: Request) -> str | None:
         """Why a task's image must not be stored under its name: there is a file that is not the task's."""

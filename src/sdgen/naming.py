@@ -179,13 +179,18 @@ class Template:
         return InputError(f"--name {self.text[:LONGEST]!r}: {why}", "name")
 
 
-def fields(request: Request) -> dict[str, Any]:
-    """The template fields that a finished request gives; ``n``, ``date`` and ``time`` are the caller's."""
+def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
+    """The template fields that a finished request gives; ``n``, ``date`` and ``time`` are the caller's.
+
+    Args:
+        request: with what the model fills in.
+        digest: in place of the request's.
+    """
     shown = _FORBIDDEN.sub(" ", request.prompt)
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {
         "prompt": " ".join(shown.split()),
-        "digest": request.digest(),
+        "digest": digest or request.digest(),
         "slug": slug(request.prompt),
         "seed": request.seed,
         "steps": request.steps or 0,

@@ -60,13 +60,13 @@ def place_pair(
     if record is not None:
         try:
             _name(waiting, beside, beside in replace)
-        except OSError as error:
-            if not (isinstance(error, FileNotFoundError) and _reads(beside, record)):
+        except OSError:
+            # Another process may have taken us for killed, and done it.
+            if not _reads(beside, record):
                 if path not in replace:
                     path.unlink()
                     waiting.unlink(missing_ok=True)
                 raise
-            # Another process has taken us for killed, and done it.
     if path in replace:
         waiting.unlink(
             missing_ok=True
