@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +75,13 @@ WRONG_FIELDS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
     "files that are text": lambda listing, files: listing.update(siblings=["a", "b"]),
     "a file whose name is a number": lambda listing, files: files[CONFIG].update(rfilename=3),
     "a file twice": lambda listing, files: listing["siblings"].append(copy.deepcopy(files[CONFIG])),
+    "a file with a long name": lambda listing, files: files["README.md"].update(rfilename="x" * 10**6),
+    "weights in a thousand variants alone": lambda listing, files: listing.update(
+        siblings=[
+            {"rfilename": name}
+            for name in ("model_index.json", *(f"unet/model.v{n}.safetensors" for n in range(1000)))
+        ]
+    ),
     "two files that differ in case": lambda listing, files: listing["siblings"].append(
         {**files[CONFIG], "rfilename": "unet/Config.json"}
     ),
@@ -87,7 +96,7 @@ def test_a_listing_with_a_wrong_field_is_refused_before_anything_is_stored(
     right = published.files[LISTING]
     changed(published, change)
     sentence = refused(places)
-    assert sentence.startswith(f"{REPO}: {REPO} cannot be used: {published.url} ")
+    assert sentence.startswith(f"{REPO}: {REPO} cannot be used: ")
     assert len(sentence) < 300
     published.files[LISTING] = right
     assert tree(models.pull(REPO)) == sorted([*WANTED, "manifest.json"])
@@ -448,3 +457,60 @@ def test_what_answers_accepts_is_what_the_manifest_notes(published: HubServer, p
     folder: Path = models.pull(REPO)
     noted = json.loads((folder / "manifest.json").read_text())["files"]
     assert [file.name for file in answers.remote_files(noted)] == WANTED
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    2**70,
+    0.5,
+    1e400,
+    "",
+    "x",
+    "../x",
+    "\0",
+    "\ud800",
+    "A" * 64,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+]
+
+
+def mutated(value: Any, random: Random) -> Any:
+    """``value`` with one place of it replaced by something odd, left out, or doubled."""
+    if isinstance(value, (dict, list)) and value and random.random() < 0.85:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key = random.choice(keys)
+        changed = copy.copy(value)
+        if random.random() < 0.1:
+            del changed[key]
+        elif isinstance(changed, list) and random.random() < 0.1:
+            changed.append(changed[key])
+        else:
+            changed[key] = mutated(value[key], random)
+        return changed
+    return random.choice(ODD)
+
+
+def test_mutated_listings_and_manifests_raise_nothing_else(hub: HubServer) -> None:
+    hub.add(REPO, {name: FILES[name] for name in WANTED}, COMMIT)
+    listing = json.loads(hub.files[LISTING])
+    taken = refused_ones = 0
+    for seed in range(3000):
+        random = Random(seed)
+        said = mutated(mutated(listing, random), random)
+        try:
+            commit, siblings = answers.listing(json.dumps(said).encode())
+            files = [answers.sibling(REPO, commit, siblings[name]) for name in siblings]
+            rows = json.loads(json.dumps([dataclasses.asdict(file) for file in files]))
+            assert list(answers.remote_files(rows)) == files
+            answers.remote_files(mutated(rows, random))
+            taken += 1
+        except answers.WrongAnswer as fault:
+            assert len(str(fault)) < 500
+            refused_ones += 1
+    assert taken > 100
+    assert refused_ones > 1000

@@ -20,6 +20,10 @@ MOST_BYTES = 2**42
 """Bytes of one file, 4 TiB."""
 
 
+_LONGEST_PATH = 1000
+"""Characters of the name of a file that may not be fetched at all."""
+
+
 class WrongAnswer(Exception):
     """A hub's answer is not what it should be; the message begins with a verb."""
 
@@ -45,8 +49,8 @@ def listing(data: bytes) -> tuple[str, Mapping[str, Any]]:
     files: dict[str, Any] = {}
     for sibling in siblings:
         name = sibling.get("rfilename") if isinstance(sibling, dict) else None
-        if not isinstance(name, str):
-            raise WrongAnswer("lists a file without a name")
+        if not isinstance(name, str) or len(name) > _LONGEST_PATH:
+            raise WrongAnswer(f"lists a file without a name of at most {_LONGEST_PATH} characters")
         if name in files:
             raise WrongAnswer(f"lists the file {name[: file_names.MOST]!r} twice")
         files[name] = sibling

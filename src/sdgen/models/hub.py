@@ -23,6 +23,9 @@ from sdgen.user_files import read_regular
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 _COMPONENTS = ("unet", "vae", "vqvae", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler")
+_MOST_NAMED = 8
+"""Variants of a network that a message names."""
+
 _MOST_REF = 1000
 """Bytes of the file that says at which commit a branch is."""
 
@@ -149,7 +152,7 @@ def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
                 index = [file for file, match in indexes if match and (match["variant"] or "") == kind]
                 return sets[kind, parts] + index
     if whole:
-        kinds = ", ".join(sorted({kind for kind, _ in whole}))
+        kinds = ", ".join(sorted({kind for kind, _ in whole})[:_MOST_NAMED])
         raise ModelUnavailable(f"{folder} has its weights only in the variants {kinds}")
     if sets:
         raise ModelUnavailable(f"the weights of {folder} are not whole: a part is missing")
