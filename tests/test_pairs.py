@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faults import FAULTS, at_every_step
+from fuzz.mutations import altered, damaged
 from limits import within
 from PIL import Image as Picture
 from stand_in import DETAILS, draw
@@ -304,3 +306,31 @@ def test_without_metadata_force_and_the_size_decide(tmp_path: Path) -> None:
     assert np.array_equal(pixels(path), NEW)
     Picture.new("RGB", (8, 8)).save(path)
     assert store(tmp_path, metadata=False, force=True).failure(TASK, REQUEST) is not None
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "jpeg"])
+@pytest.mark.parametrize("victim", ["image", "sidecar", "text of the sidecar", "waiting sidecar"])
+def test_damage_by_chance_is_drawn_again_or_left_alone(tmp_path: Path, victim: str, format: str) -> None:
+    options = {"format": format, "verify": True}
+    saved = store(tmp_path, **options).save_task(TASK, image(OLD))
+    assert saved.sidecar is not None
+    drawn, told = saved.path.read_bytes(), saved.sidecar.read_bytes()
+    for seed in range(60):
+        rng = random.Random(seed)
+        image_now = damaged(rng, drawn) if victim == "image" else drawn
+        sidecar_now = damaged(rng, told) if victim == "sidecar" else told
+        if victim.startswith(("text", "waiting")):
+            sidecar_now = json.dumps(altered(rng, json.loads(told))).encode()
+        saved.path.write_bytes(image_now)
+        saved.sidecar.write_bytes(sidecar_now)
+        if victim.startswith("waiting"):
+            saved.sidecar.rename(tmp_path / ".sdgen-0-json.tmp")
+        folder = store(tmp_path, **options)
+        if folder.find(TASK, REQUEST) is not None:
+            continue
+        if folder.failure(TASK, REQUEST) is None:
+            folder.save_task(TASK, image(NEW))
+            assert folder.find(TASK, REQUEST) == saved
+        else:
+            assert saved.path.read_bytes() == image_now
+            assert not saved.sidecar.exists() or saved.sidecar.read_bytes() == sidecar_now

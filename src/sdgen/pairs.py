@@ -83,7 +83,7 @@ def waiting_for(temporary: Path) -> Path:
 def complete(folder: Path) -> None:
     """Give the sidecars their names that a process was killed, or failed, before it could name."""
     for waiting in folder.glob(f"{PREFIX}*{_WAITING}{SUFFIX}"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # The latter of a name that no file can have.
             _complete(waiting)
 
 
