@@ -222,6 +222,28 @@ def test_an_image_that_no_memory_is_enough_for_stops_no_other(sdgen: Command) ->
     assert f"{records[1]}: out of memory" in result.stderr
 
 
+def test_an_unforeseen_error_costs_its_own_image(sdgen: Command) -> None:
+    sdgen.drawn("a red fox", "--seed", "7", "-n", "4")
+    records = sorted(map(str, Path("outputs").glob("*.json")))
+    for record in records:
+        change(record, batch_size=4)
+    change(records[1], prompt="crash")
+    result = sdgen.run("replay", *records)
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert result.stdout.count("identical") == 3
+    assert f"{records[1]}: RuntimeError: this should not happen" in result.stderr
+
+
+def test_errors_without_end_end_the_run(sdgen: Command) -> None:
+    sdgen.drawn("a red fox", "--seed", "7", "-n", "9")
+    records = sorted(map(str, Path("outputs").glob("*.json")))
+    for record in records:
+        change(record, prompt="crash")
+    result = sdgen.run("replay", *records)
+    assert result.exit_code == ExitCode.NONE_DRAWN
+    assert result.stderr.count("RuntimeError") == 4
+
+
 @functools.cache
 def load_once(**options: object) -> object:
     from sdgen.loading import load

@@ -52,6 +52,9 @@ EXIT_STATUS = """\
 141  the reader of stdout has gone
 143  stopped by SIGTERM"""
 
+UNFORESEEN = 3
+"""Images in a row that may fail for reasons that nobody foresaw, before the run ends."""
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -208,18 +211,27 @@ class Replay(Session):
                 left.append((job, pipeline.resolve(job.request)))
             except SdgenError as error:
                 self._fail(job.record.file, error)
-        size = pipeline.batch_limit(setup.batch_size)
+        self._draw_all(pipeline, left, pipeline.batch_limit(setup.batch_size))
+
+    def _draw_all(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
+        """Draw ``left``, ``size`` images at once, at first; an error that nobody foresaw costs one image."""
+        surprises = 0
         while left and not self.stopping():
+            before = len(left)
             try:
                 self._stream(pipeline, left, size)
+            except (SdgenError, streams.ClosedPipe):
+                raise
             except Exception as error:
-                if not backend.is_out_of_memory(error):
+                memory = backend.is_out_of_memory(error)
+                surprises = (0 if len(left) < before else surprises) + (size == 1 and not memory)
+                if surprises > UNFORESEEN:
                     raise
-                if size > 1:
-                    size //= 2
-                    self.display.say(f"out of memory with {2 * size} images at once; going on with {size}")
-                else:
+                if size == 1:
                     self._fail(left.popleft()[0].record.file, ImageError(edge.explain(error)[0]))
+                elif memory:
+                    self.display.say(f"out of memory with {size} images at once; going on with {size // 2}")
+                size = max(1, size // 2) if memory else 1
 
     def _stream(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
         """Draw ``left``, ``size`` images at once, and take out of it what is done."""
