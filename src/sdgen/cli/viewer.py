@@ -50,7 +50,7 @@ class Viewer:
         """
         for path in paths:
             try:
-                subprocess.Popen(  # nosec B603 # the desktop's own opener, no shell
+                subprocess.Popen(
                     # A name that begins with a dash is no option.
                     [*self._command, os.path.abspath(path)],
                     stdin=subprocess.DEVNULL,
