@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +167,47 @@ def test_a_damaged_note_of_batch_sizes_is_passed_over(
 
     monkeypatch.setattr(batch_size.backend, "free_memory", lambda device: None)
     assert batch_size.choose(Pipeline(), None) == 4  # type: ignore[arg-type]
+
+
+def _without_roots_rights() -> None:
+    """Root may look into every folder; a program that it starts after this may not."""
+    if os.geteuid() == 0:
+        drop_from_bounding_set, override, search = (
+            24,
+            1,
+            2,
+        )  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, ..._READ_SEARCH
+        prctl = ctypes.CDLL(None).prctl
+        if prctl(drop_from_bounding_set, override) or prctl(drop_from_bounding_set, search):
+            os._exit(125)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes Linux' capabilities from root")
+@pytest.mark.parametrize("mode", [0o000, 0o500])
+@pytest.mark.parametrize(
+    "arguments", [("models", "list"), ("models", "verify"), ("a fox", "--model", "sd2.1")]
+)
+def test_a_home_of_anothers_stops_no_command(arguments: tuple[str, ...], mode: int, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=mode)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SDGEN_", "XDG_", "HF_"))
+    }
+    source = str(Path(__file__).parent.parent / "src")
+    run = subprocess.run(
+        [sys.executable, "-m", "sdgen", *arguments],
+        env={**kept, "HOME": str(home), "PYTHONPATH": source},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=_without_roots_rights,
+    )
+    if run.returncode == 125:
+        pytest.skip("the rights of root cannot be given up here")
+    if arguments[0] == "models":
+        assert (run.returncode, run.stderr) == (ExitCode.OK, "")
+    else:
+        assert run.returncode == ExitCode.UNAVAILABLE
+        assert "sd2.1 is not on this machine: get it with" in run.stderr
