@@ -1,4 +1,21 @@
+"""Fixtures of several modules, and SDGEN_TEST_ISA."""
+
+import os
+
 import pytest
+
+AS_ON = {
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        # TensorFlow uses oneDNN's operations by itself from AVX-512 VNNI on.
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
+"""What the libraries read when they are imported, to compute as on a processor without newer instructions."""
+
+if isa := os.environ.get("SDGEN_TEST_ISA"):
+    os.environ.update(AS_ON[isa])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,3 +31,10 @@ def mini():
     import sdgen
 
     return sdgen.load("mini", device="cpu", dtype="float32", jit=True)
+
+
+@pytest.fixture
+def batching(mini, monkeypatch):
+    """The bundled model, drawing batches on the CPU as it would on an accelerator."""
+    monkeypatch.setattr(mini, "batch_limit", lambda asked=None: asked or 1)
+    return mini

@@ -8,6 +8,8 @@ import pytest
 from sdgen import backend
 from sdgen.networks import layers
 
+pytestmark = pytest.mark.numeric
+
 
 def reference(x, weight, bias, stride, padding):
     """By the definition, in float64: (n, h, w, c) with filters (outputs, inputs, 3, 3)."""
@@ -74,3 +76,44 @@ def test_a_product_has_the_wider_dtype_and_the_narrower_ones_rounding(jit, trans
     # Operations one by one round the result, too.
     tolerance = 1e-5 if jit else 2**-8
     np.testing.assert_allclose(result, rounded_a @ rounded_b, rtol=tolerance, atol=tolerance)
+
+
+LARGE = {"bfloat16": 256.0, "float16": 2048.0}
+"""Numbers from which on a dtype has every other one."""
+
+
+@pytest.mark.parametrize("jit", [True, False, None], ids=["xla", "graph", "operations"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("columns", [1, 4, 64])
+def test_products_of_half_precision_are_sums_in_float32_rounded_to_nearest(dtype, columns, jit):
+    backend.activate("tensorflow")
+    import tensorflow as tf
+
+    from sdgen.program import Program
+
+    a = np.tile(np.float32([LARGE[dtype], 1, 0.75, 0]), (5, 1))
+    program = Program(lambda _, a, b: backend.matmul(a, b), {}, jit)
+    result = np.asarray(program(a, tf.ones((4, columns), dtype))) - LARGE[dtype]
+    assert result.shape == (5, columns)
+    # 1.75, or 2 where it is rounded; a narrow sum gives 0, and so does one that is cut off.
+    assert np.isin(result, (1.75, 2)).all()
+
+
+@pytest.mark.parametrize("jit", [True, False, None], ids=["xla", "graph", "operations"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("way", ["direct", "gathered"])
+def test_convolutions_of_half_precision_are_sums_in_float32_rounded_to_nearest(way, dtype, jit):
+    backend.activate("tensorflow")
+    import tensorflow as tf
+
+    from sdgen.networks.convolution import Conv3x3
+    from sdgen.program import Program
+
+    x = np.zeros((1, 4, 4, 32), np.float32)
+    x[..., :3] = LARGE[dtype], 1, 0.75
+    middle = np.zeros((3, 3, 32, 32), np.float32)
+    middle[1, 1] = 1
+    numerics = layers.Numerics(dtype, "float32", way, attention=lambda *_: None)
+    weights = {"c.weight": tf.cast(middle, dtype), "c.bias": tf.zeros(32, dtype)}
+    result = np.asarray(Program(Conv3x3("c", 32, 32, numerics), weights, jit)(x)) - LARGE[dtype]
+    assert np.isin(result, (1.75, 2)).all()

@@ -7,6 +7,8 @@ import pytest
 
 from sdgen import backend
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
 def test_a_map_of_nearly_one_value_is_normalised_to_numbers(noise: float) -> None:

@@ -7,6 +7,7 @@ Keras reads its backend once, at import, so ``activate`` comes before anything t
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.util
@@ -368,8 +369,9 @@ def xla() -> Iterator[None]:
 def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:
     """The product of matrices, a b or a b^T, over leading batch axes, of which b may have none.
 
-    It is computed in the narrower dtype of the two; the result is in the wider one, or in ``dtype``. XLA
-    then sums in that and rounds nothing in between; asked so, it uses a CPU's instructions for bfloat16.
+    Both are rounded to the narrower dtype of the two, and products are summed in float32; the result is in
+    the wider dtype, or in ``dtype``. XLA rounds nothing in between; asked so, it uses a CPU's instructions
+    for bfloat16.
 
     Args:
         a: (..., n, k), float32 or half precision.
@@ -398,7 +400,36 @@ def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:
         y = tf.raw_ops.BatchMatMulV3(x=rows, y=b, adj_y=transposed, Tout=result)
         return tf.reshape(y, (*a.shape[:-1], y.shape[-1]))
     b = ops.swapaxes(b, -1, -2) if transposed else b
-    return ops.cast(ops.matmul(a, b), result)
+    factors = factor_dtype(narrow)
+    return ops.cast(ops.matmul(ops.cast(a, factors), ops.cast(b, factors)), result)
+
+
+def factor_dtype(dtype: Any) -> str:
+    """The dtype in which factors of ``dtype`` are to be multiplied and convolved.
+
+    It is ``dtype`` where the result is their sum in float32, rounded to nearest at most; else float32. XLA
+    sums so. TensorFlow's operations do where oneDNN has a processor's instructions for a half precision.
+    Without those, results in bfloat16 are cut off, not rounded: each is smaller, by up to 2^-7.
+    """
+    import keras
+
+    name = str(keras.backend.standardize_dtype(dtype))
+    if active() == "jax" or _in_xla.get() or name not in ("bfloat16", "float16"):
+        return name
+    return name if _rounds_float32_sums(name) else "float32"
+
+
+@functools.cache
+def _rounds_float32_sums(dtype: str) -> bool:
+    """Whether TensorFlow's products in ``dtype``, not compiled by XLA, are as ``factor_dtype`` says."""
+    import tensorflow as tf
+
+    # From here on, the half precision has every other number.
+    large = {"bfloat16": 2.0**8, "float16": 2.0**11}[dtype]
+    with tf.init_scope():
+        rows = tf.constant([[large, 1.0, 0.75, 0.0]] * 3, dtype)
+        product = tf.cast(tf.matmul(rows, tf.ones((4, 4), dtype)), "float32")
+        return bool(tf.reduce_all(product == large + 2))
 
 
 def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:

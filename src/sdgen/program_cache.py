@@ -3,14 +3,15 @@
     <cache>/programs/tensorflow-<key>/   TensorFlow's XLA cache, and the exported programs of ``exported``
     <cache>/programs/jax-<key>/          JAX's compilation cache
 
-The key is of the framework's version and the processor: a home folder shared by several machines never
-serves one the other's machine code.
+The key is of the framework's version, the processor and XLA's flags: a home folder shared by several
+machines never serves one the other's machine code.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import time
 from importlib import metadata
@@ -28,8 +29,8 @@ _IN_USE = 600.0
 
 def folder(framework: str) -> Path:
     """Where the programs of "tensorflow" or "jax" are."""
-    key = hashlib.sha256(f"{metadata.version(framework)} {_processor()}".encode()).hexdigest()[:16]
-    return _root() / f"{framework}-{key}"
+    parts = (metadata.version(framework), _processor(), os.environ.get("XLA_FLAGS", ""))
+    return _root() / f"{framework}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def trim(limit: int = LIMIT) -> int:

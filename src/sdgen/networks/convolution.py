@@ -85,7 +85,9 @@ class Conv3x3(Layer):
 
 
 def _direct(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    y = ops.conv(ops.cast(x, weight.dtype), weight, strides=stride, padding="valid")
+    dtype = backend.factor_dtype(weight.dtype)
+    narrow = ops.cast(ops.cast(x, weight.dtype), dtype)
+    y = ops.conv(narrow, ops.cast(weight, dtype), strides=stride, padding="valid")
     return ops.cast(y, x.dtype)
 
 
