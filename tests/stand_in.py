@@ -107,7 +107,7 @@ class Pipeline:
         yield Denoised(lambda: map(finish, requests, [len(jobs)] * len(jobs)))
 
     def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None
+        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
     ) -> Iterator[Progress | Image]:
         jobs, size = list(map(self.read, requests)), self.batch_limit(batch_size)
         for first in range(0, len(jobs), size):

@@ -83,6 +83,7 @@ def real(prompts: str, folder: str, *more: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.numeric
 def test_killed_at_random_moments_and_resumed_it_is_as_if_never_killed(sdgen: Command) -> None:
     prompts = write("p.txt", *(f"a {colour} heart {n}" for n in range(20) for colour in ("red", "blue")))
     reference = real(prompts, "whole")

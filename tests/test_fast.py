@@ -35,11 +35,11 @@ def test_a_fast_picture_is_close_to_the_full_one(mini):
 
 
 @pytest.mark.slow
-def test_a_fast_image_does_not_depend_on_its_neighbours(mini):
+def test_a_fast_image_does_not_depend_on_its_neighbours(batching):
     requests = [FAST, FAST.replace(prompt="a panda", steps=40, seed=1), FAST.replace(sampler="euler-a")]
-    together = draw(mini, *requests, batch_size=3)
+    together = draw(batching, *requests, batch_size=3)
     for request, pixels in zip(requests, together, strict=True):
-        assert psnr(pixels, draw(mini, request)[0]) > 45
+        assert psnr(pixels, draw(batching, request)[0]) > 45
 
 
 @pytest.mark.slow

@@ -73,30 +73,50 @@ def test_one_program_a_shape(mini):
     assert mini.compilations == before + 2
 
 
-def test_each_image_of_a_batch_is_that_of_its_seed_alone(mini):
+def test_each_image_of_a_batch_is_that_of_its_seed_alone(batching):
     requests = [SMALL.replace(seed=7 + k) for k in range(3)]
-    together = draw(mini, *requests, batch_size=3)
+    together = draw(batching, *requests, batch_size=3)
     for request, pixels in zip(requests, together, strict=True):
-        assert psnr(pixels, draw(mini, request)[0]) > 50
+        assert psnr(pixels, draw(batching, request)[0]) > 50
 
 
-def test_a_batch_may_mix_prompts_samplers_steps_and_guidance(mini):
+def test_a_batch_may_mix_prompts_samplers_steps_and_guidance(batching):
     requests = [
         SMALL,
         SMALL.replace(prompt="a blue fish", sampler="euler-a", steps=5, guidance=2.0),
         SMALL.replace(prompt="a panda", sampler="dpmpp-2m", steps=4, rng="torch", seed=1),
     ]
-    together = draw(mini, *requests, batch_size=3)
+    together = draw(batching, *requests, batch_size=3)
     for request, pixels in zip(requests, together, strict=True):
-        assert psnr(pixels, draw(mini, request)[0]) > 50
+        assert psnr(pixels, draw(batching, request)[0]) > 50
 
 
-def test_a_short_last_batch_compiles_nothing(mini):
+@pytest.mark.numeric
+def test_on_a_cpu_an_image_is_the_same_to_the_bit_in_any_place_and_at_any_batch_size(mini):
+    requests = [SMALL.replace(seed=7 + k) for k in range(3)]
+    alone = [draw(mini, request)[0] for request in requests]
+    for turned in (requests, requests[1:] + requests[:1], requests[::-1]):
+        for pixels, request in zip(draw(mini, *turned, batch_size=3), turned, strict=True):
+            assert np.array_equal(pixels, alone[requests.index(request)])
+
+
+def test_the_batch_size_of_the_program_is_recorded_and_drawn_with_again(batching):
+    requests = [SMALL.replace(seed=k) for k in range(4)]
+    drawn = [*batching.generate(requests, 3)]
+    assert [image.details["batch_size"] for image in drawn] == [3, 3, 3, 3]
+    before = batching.compilations
+    (again,) = (e for e in batching.stream(requests[3:], 3, fill=True) if isinstance(e, sdgen.Image))
+    assert again.details["batch_size"] == 3
+    assert batching.compilations == before
+    assert np.array_equal(again.pixels, drawn[3].pixels)
+
+
+def test_a_short_last_batch_compiles_nothing(batching):
     requests = [SMALL.replace(seed=k) for k in range(5)]
-    draw(mini, *requests[:3], batch_size=3)
-    before = mini.compilations
-    assert len(draw(mini, *requests, batch_size=3)) == 5
-    assert mini.compilations == before
+    draw(batching, *requests[:3], batch_size=3)
+    before = batching.compilations
+    assert len(draw(batching, *requests, batch_size=3)) == 5
+    assert batching.compilations == before
 
 
 def test_more_steps_than_a_window_of_the_table(mini):

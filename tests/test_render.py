@@ -21,8 +21,10 @@ from sdgen import batch_size
 from sdgen.batch_folder import BatchFolder
 from sdgen.checkpoints.tensors import from_array
 from sdgen.outcomes import DRAWN, Outcome
+from sdgen.packing import Packer
 from sdgen.render import Policy, Renderer
 from sdgen.request import Request
+from sdgen.results import Job
 from sdgen.tasks import Feed, Task
 
 SMALL = Request(prompt="a red heart", steps=3, width=64, height=64, model="mini")
@@ -60,10 +62,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_twelve_requests_are_the_same_images_at_any_batch_size(mini: Any, tmp_path: Path) -> None:
-    alone = pixels(render(mini, TWELVE, tmp_path / "1", 1))
+def test_twelve_requests_are_the_same_images_at_any_batch_size(batching: Any, tmp_path: Path) -> None:
+    alone = pixels(render(batching, TWELVE, tmp_path / "1", 1))
     for size in (3, 4, 5, 12):
-        together = pixels(render(mini, TWELVE, tmp_path / str(size), size))
+        together = pixels(render(batching, TWELVE, tmp_path / str(size), size))
         assert min(map(psnr, alone, together)) > 50
 
 
@@ -75,6 +77,8 @@ def test_twelve_requests_are_the_same_images_at_any_batch_size_on_jax(tmp_path: 
     script = (
         "import sys; from sdgen.__main__ import main\n"
         "from sdgen.cli.root import root\n"
+        "from sdgen.pipeline import Pipeline\n"
+        "Pipeline.batch_limit = lambda self, asked=None: asked or 1\n"
         "for size in (1, 3, 4, 5, 12):\n"
         "    try: root.main(['batch', sys.argv[1], '--backend', 'jax', '--batch-size', str(size),\n"
         "                    '-o', f'{sys.argv[2]}/{size}', '--quiet'], prog_name='sdgen')\n"
@@ -93,13 +97,14 @@ def test_twelve_requests_are_the_same_images_at_any_batch_size_on_jax(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_mixed_batch_equals_each_image_alone(mini: Any, tmp_path: Path) -> None:
-    together = pixels(render(mini, MIXED, tmp_path / "together", 4))
+def test_a_mixed_batch_equals_each_image_alone(batching: Any, tmp_path: Path) -> None:
+    together = pixels(render(batching, MIXED, tmp_path / "together", 4))
     for number, request in enumerate(MIXED):
-        (alone,) = pixels(render(mini, [request], tmp_path / str(number), 1))
+        (alone,) = pixels(render(batching, [request], tmp_path / str(number), 1))
         assert psnr(together[number], alone) > 50
 
 
+@pytest.mark.numeric
 def test_a_batch_that_is_gone_on_with_has_the_very_same_pixels(mini: Any, tmp_path: Path) -> None:
     whole = render(mini, TWELVE[:5], tmp_path / "whole", 3)
     parts = render(mini, TWELVE[:5], tmp_path / "parts", 3)
@@ -114,9 +119,22 @@ def test_a_batch_that_is_gone_on_with_has_the_very_same_pixels(mini: Any, tmp_pa
         assert np.array_equal(one, other)
 
 
-def test_images_of_several_sizes_are_sorted_into_few_batches(mini: Any, tmp_path: Path) -> None:
+def test_a_batch_that_is_gone_on_with_has_the_groups_of_the_undisturbed_run() -> None:
+    def batches(there: set[int]) -> list[list[int]]:
+        packer = Packer(lambda request: 3, lambda task: True, in_order=False)
+        for number in range(1, 9):
+            request = SMALL.replace(seed=number)
+            packer.add((Task(request, number), Job(request, ())), there=number in there)
+        return [[task.number for task, _ in batch] for batch in iter(packer.pop, [])]
+
+    assert batches(set()) == [[1, 2, 3], [4, 5, 6], [7, 8]]
+    assert batches({1, 2, 5}) == [[3], [4, 6], [7, 8]]
+    assert batches({1, 2, 3, 8}) == [[4, 5, 6], [7]]
+
+
+def test_images_of_several_sizes_are_sorted_into_few_batches(batching: Any, tmp_path: Path) -> None:
     requests = [SMALL.replace(seed=n, width=64 + 32 * (n % 2)) for n in range(6)]
-    outcomes = render(mini, requests, tmp_path, 3)
+    outcomes = render(batching, requests, tmp_path, 3)
     assert len(pixels(outcomes)) == 6
     sizes = [
         json.loads(o.saved.sidecar.read_text())["batch_size"] for o in outcomes if o.saved and o.saved.sidecar

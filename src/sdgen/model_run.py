@@ -142,9 +142,9 @@ class ModelRun:
             except InputError as error:
                 yield item.rejected(error)
                 continue
-            if (known := self._known(item, job.request)) is None:
-                self._packer.add((item, job))
-            else:
+            known = self._known(item, job.request)
+            self._packer.add((item, job), there=known is not None)
+            if known is not None:
                 yield known
 
     def _known(self, task: Task, request: Request) -> Outcome | None:

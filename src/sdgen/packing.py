@@ -41,15 +41,21 @@ class Packer:
         self._limit, self._claim, self._in_order = limit, claim, in_order
         self._sizes: dict[Kind, int] = {}
         self._waiting: list[Pair] = []
+        self._there: set[int] = set()
         self._alone: deque[Pair] = deque()
         self.elsewhere: list[Pair] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, pair: Pair) -> None:
-        """A task waits."""
+    def add(self, pair: Pair, there: bool = False) -> None:
+        """A task waits; or its image is ``there`` already, and the task keeps its place in a batch free.
+
+        So those that go on with a job draw the same tasks together as a run that nothing disturbed.
+        """
         self._waiting.append(pair)
+        if there:
+            self._there.add(id(pair))
 
     def put_back(self, batch: list[Pair]) -> None:
         """A batch, whose claims are released, is to be drawn after all."""
@@ -81,13 +87,20 @@ class Packer:
             first = self._waiting[0][1]
             size = self.size(first.request)
             batch: list[Pair] = []
-            gone = set()
+            gone, free = set(), size
             for pair in self._alike(first):
-                if len(batch) == size:
+                if not free:
                     break
                 gone.add(id(pair))
-                (batch if self._claim(pair[0]) else self.elsewhere).append(pair)
+                if id(pair) in self._there:
+                    free -= 1
+                elif self._claim(pair[0]):
+                    free -= 1
+                    batch.append(pair)
+                else:
+                    self.elsewhere.append(pair)
             self._waiting = [pair for pair in self._waiting if id(pair) not in gone]
+            self._there -= gone
             if batch:
                 return batch
         return []

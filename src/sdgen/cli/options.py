@@ -208,7 +208,7 @@ COMPUTING = (
         "Computing",
         "--batch-size",
         type=Whole(MAX_BATCH),
-        help="Images drawn at a time. It changes speed and memory, never the images.",
+        help="Images drawn at a time, at most (a CPU: one). It changes speed and memory, never the images.",
     ),
     _option(
         "Computing",

@@ -211,6 +211,7 @@ class Replay(Session):
                 left.append((job, pipeline.resolve(job.request)))
             except SdgenError as error:
                 self._fail(job.record.file, error)
+        self.display.loaded()
         self._draw_all(pipeline, left, pipeline.batch_limit(setup.batch_size))
 
     def _draw_all(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
@@ -237,7 +238,7 @@ class Replay(Session):
         """Draw ``left``, ``size`` images at once, and take out of it what is done."""
         from sdgen import Progress
 
-        for event in pipeline.stream([request for _, request in left], batch_size=size):
+        for event in pipeline.stream([request for _, request in left], batch_size=size, fill=True):
             self.interrupts.nothing_to_keep = False
             if not isinstance(event, Progress):
                 self._take(left[0][0], event)

@@ -88,8 +88,8 @@ def command(
                 )
             )
             before, began = program_cache.size(), time.perf_counter()
-            jobs = [pipeline.read(request)] * batch
-            for event in pipeline.draw(jobs, batch, jit=True):
+            together = pipeline.batch_limit(batch)
+            for event in pipeline.draw([pipeline.read(request)] * together, together, jit=True):
                 images = getattr(event, "images", None)
                 for image in images() if callable(images) else ():
                     if image.error is not None:
