@@ -25,9 +25,9 @@ SHAPES = {
 def main() -> None:
     """Print a line for each shape and runtime."""
     name = backend.activate(*sys.argv[1:])
+    from sdgen.backend.program import Program
     from sdgen.networks.attention import scaled_dot_product
     from sdgen.networks.chunked_attention import chunk_shape, chunked
-    from sdgen.program import Program
 
     ways = (scaled_dot_product, chunked)
     generator = np.random.default_rng(0)

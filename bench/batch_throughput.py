@@ -19,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sdgen
-from sdgen.batch_folder import BatchFolder
-from sdgen.outcomes import Outcome
-from sdgen.output import Output
-from sdgen.pipeline import Pipeline
-from sdgen.render import Policy, Renderer
+from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.outcomes import Outcome
+from sdgen.batch.renderer import Policy, Renderer
+from sdgen.batch.tasks import Feed, Task
+from sdgen.images.output import Output
+from sdgen.pipeline.pipeline import Pipeline
 from sdgen.request import Request
-from sdgen.tasks import Feed, Task
 
 BATCH_SIZES = (1, 2, 4, 8)
 

@@ -38,11 +38,11 @@ def diffusers_run() -> Run:
     if MODEL == "mini":
         import sdgen
 
-        folder = Path(sdgen.__file__).parent / "data/sd-mini"
+        folder = Path(sdgen.__file__).parent / "models/data/sd-mini"
         unet = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
         vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae")
     else:
-        from sdgen.benchmark.random_models import configurations
+        from sdgen.cli.benchmark.random_models import configurations
 
         unet_config, _, vae_config = configurations("random-sd2.1")
         unet = diffusers.UNet2DConditionModel.from_config(unet_config)
@@ -82,8 +82,8 @@ def diffusers_run() -> Run:
 
 
 def sdgen_run() -> Run:
-    from sdgen.benchmark.measure import Settings, load
-    from sdgen.pipeline import Progress
+    from sdgen.cli.benchmark.measure import Settings, load
+    from sdgen.pipeline.pipeline import Progress
 
     name = "mini" if MODEL == "mini" else "random-sd2.1"
     from sdgen import Request, backend
@@ -185,7 +185,7 @@ def write_file() -> None:
     from sdgen.checkpoints.convert import write_single_file
 
     backend.activate(None)
-    from sdgen.benchmark.random_models import open_random
+    from sdgen.cli.benchmark.random_models import open_random
 
     write_single_file(open_random("random-sd2.1"), FOLDER / FILE, "float16")
 

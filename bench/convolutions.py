@@ -30,9 +30,9 @@ SHAPES = (
 def main() -> None:
     """Print a line for each shape."""
     backend.activate(*sys.argv[1:])
+    from sdgen.backend.program import Program
     from sdgen.networks.convolution import WAYS, Conv3x3, Way
     from sdgen.networks.layers import Numerics
-    from sdgen.program import Program
 
     WAYS["every winograd"] = Way(winograd_channels=1, winograd_weights=1 << 62)
     ways = [

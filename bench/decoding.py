@@ -17,7 +17,7 @@ from PIL import Image
 
 import sdgen
 from sdgen import backend
-from sdgen.program import Program
+from sdgen.backend.program import Program
 
 OVERLAP = 0.25
 """Share of a tile that it shares with the next one (diffusers' AutoencoderKL.tile_overlap_factor)."""

@@ -35,16 +35,16 @@ import transformers  # noqa: E402
 from keras import ops  # noqa: E402
 from keras_cv.src.models.stable_diffusion import decoder, diffusion_model, text_encoder  # noqa: E402
 
+from sdgen.backend.program import Program  # noqa: E402
 from sdgen.checkpoints.checkpoint import Component  # noqa: E402
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights  # noqa: E402
 from sdgen.checkpoints.tensors import Tensors  # noqa: E402
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig  # noqa: E402
 from sdgen.networks.layers import Numerics  # noqa: E402
-from sdgen.networks.network import DecoderModel, TextEncoderModel, UNetModel  # noqa: E402
 from sdgen.networks.text_encoder import TextEncoder  # noqa: E402
 from sdgen.networks.unet import UNet, timestep_embedding  # noqa: E402
 from sdgen.networks.vae import Decoder  # noqa: E402
-from sdgen.program import Program  # noqa: E402
+from sdgen.pipeline.keras_models import DecoderModel, TextEncoderModel, UNetModel  # noqa: E402
 
 SECOND = args.family == "sd2"
 WIDTH = 1024 if SECOND else 768

@@ -18,7 +18,7 @@ import sdgen
 from sdgen.diffusion.noise import ImageNoise
 
 PROMPTS = Path(__file__).parents[1] / "prompts" / "mini.txt"
-FOLDER = Path(sdgen.__file__).parent / "data" / "sd-mini"
+FOLDER = Path(sdgen.__file__).parent / "models/data/sd-mini"
 STEPS, GUIDANCE, SEED = 25, 7.5, 7
 
 

@@ -17,7 +17,7 @@ import resource, sys, time
 from sdgen import backend
 backend.activate(sys.argv[2])
 from sdgen.checkpoints import open_checkpoint
-from sdgen.networks.model import Networks
+from sdgen.pipeline.model_networks import Networks
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
 unet = Networks(open_checkpoint(sys.argv[1]), "float32", "cpu:0", "cpu:0").diffusion_model

@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from sdgen import Request, backend, loading
-from sdgen.pipeline import Pipeline
+from sdgen import Request, backend
+from sdgen.pipeline import loading
+from sdgen.pipeline.pipeline import Pipeline
 
 MODEL = "random-sd2.1"
 
 
 def load(args: argparse.Namespace, low_memory: bool) -> Pipeline:
     device, dtype = loading.activate(args.backend, args.device, args.dtype)
-    from sdgen.benchmark import random_models
+    from sdgen.cli.benchmark import random_models
 
     checkpoint, entry = random_models.open_random(MODEL), random_models.entry(MODEL)
     return Pipeline(checkpoint, entry, dtype, device, low_memory=low_memory)
@@ -42,9 +43,9 @@ def draw(args: argparse.Namespace, low_memory: bool) -> str:
 
 def decode(args: argparse.Namespace, way: str) -> str:
     device, dtype = loading.activate(args.backend, args.device, args.dtype)
-    from sdgen.benchmark import random_models
-    from sdgen.decoding import PictureDecoder
-    from sdgen.networks.model import Networks
+    from sdgen.cli.benchmark import random_models
+    from sdgen.pipeline.decoding import PictureDecoder
+    from sdgen.pipeline.model_networks import Networks
 
     with backend.on_device(device):
         networks = Networks(random_models.open_random(MODEL), dtype, device, device)
@@ -62,7 +63,7 @@ def decode(args: argparse.Namespace, way: str) -> str:
 def plan(args: argparse.Namespace) -> str:
     """Sizes without drawing; JAX alone says them."""
     pipeline = load(args, low_memory=True)
-    from sdgen.denoiser import WINDOW
+    from sdgen.pipeline.denoiser import WINDOW
 
     networks, denoiser = pipeline.networks, pipeline._denoiser
     side = 64
@@ -111,9 +112,9 @@ def plan(args: argparse.Namespace) -> str:
 def plan_decode(args: argparse.Namespace) -> str:
     """What XLA sets aside for a decoder, whole and by rows; JAX alone says it."""
     device, dtype = loading.activate(args.backend, args.device, args.dtype)
-    from sdgen.benchmark import random_models
-    from sdgen.networks.model import Networks
+    from sdgen.cli.benchmark import random_models
     from sdgen.networks.vae_rows import decode_by_rows
+    from sdgen.pipeline.model_networks import Networks
 
     with backend.on_device(device):
         decoder = Networks(random_models.open_random(MODEL), dtype, device, device).decoder

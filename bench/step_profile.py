@@ -65,9 +65,9 @@ def main() -> None:
     import jax
 
     from sdgen import Pipeline, Request
-    from sdgen.benchmark.random_models import entry, open_random
-    from sdgen.loading import activate
-    from sdgen.results import Denoised
+    from sdgen.cli.benchmark.random_models import entry, open_random
+    from sdgen.pipeline.loading import activate
+    from sdgen.pipeline.results import Denoised
 
     device, dtype = activate("jax", None, None)
     pipeline = Pipeline(open_random(options.model), entry(options.model), dtype, device)

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 GOLDEN = Path(__file__).parent / "golden"
-MINI = Path(__file__).parents[1] / "src/sdgen/data/sd-mini"
+MINI = Path(__file__).parents[1] / "src/sdgen/models/data/sd-mini"
 
 
 @functools.cache

@@ -20,7 +20,7 @@ import numpy as np
 import sdgen
 from sdgen import models
 from sdgen.errors import BackendError, ImageError, InputError
-from sdgen.pipeline import Denoised, Image, Job, Progress
+from sdgen.pipeline.pipeline import Denoised, Image, Job, Progress
 from sdgen.request import Request
 
 REQUEST = Request(

@@ -57,10 +57,10 @@ def test_a_model_that_is_not_there_is_said_at_once(sdgen):
 
 @pytest.fixture(scope="module")
 def checkpoint():
-    from sdgen import loading
+    from sdgen.pipeline import loading
 
     loading.activate(None, None, None)
-    from sdgen.benchmark.random_models import open_random
+    from sdgen.cli.benchmark.random_models import open_random
 
     return open_random("random-sd2.1")
 
@@ -85,7 +85,7 @@ def test_random_weights_keep_the_size_of_activations_and_are_the_same_each_time(
 
 def test_every_evaluation_of_a_step_counts(mini):
     from sdgen import Request
-    from sdgen.benchmark.measure import _flops
+    from sdgen.cli.benchmark.measure import _flops
 
     heun, ddim = (
         mini.resolve(Request(prompt="a fox", sampler=sampler, steps=steps))
@@ -96,8 +96,8 @@ def test_every_evaluation_of_a_step_counts(mini):
 
 def test_guidance_costs_what_its_second_half_does_not_share(mini):
     from sdgen import Request
-    from sdgen.benchmark.flops import unet_flops
-    from sdgen.benchmark.measure import _flops
+    from sdgen.cli.benchmark.flops import unet_flops
+    from sdgen.cli.benchmark.measure import _flops
 
     request = mini.resolve(Request(prompt="a fox", steps=7, sampler="ddim", width=64, height=96))
     unet = mini.networks.diffusion_model.network
@@ -110,7 +110,7 @@ def test_guidance_costs_what_its_second_half_does_not_share(mini):
 @pytest.mark.parametrize("attention_down", [(True, True, False), (False, True, False), (False,) * 3])
 def test_what_the_halves_of_the_guidance_share_is_counted_once(mini, monkeypatch, attention_down):
     """Against the layers that an evaluation runs, with the batches that they run with."""
-    from sdgen.benchmark.flops import unet_flops
+    from sdgen.cli.benchmark.flops import unet_flops
     from sdgen.networks.attention import CrossAttention, SelfAttention
     from sdgen.networks.convolution import Conv3x3
     from sdgen.networks.layers import Linear
@@ -150,7 +150,7 @@ def test_what_the_halves_of_the_guidance_share_is_counted_once(mini, monkeypatch
 
 def test_operations_are_those_that_pytorch_counts(checkpoint):
     """torch.utils.flop_counter on diffusers' UNet2DConditionModel and AutoencoderKL at 64x64 latents."""
-    from sdgen.benchmark.flops import decoder_flops, unet_flops
+    from sdgen.cli.benchmark.flops import decoder_flops, unet_flops
     from sdgen.networks.attention import scaled_dot_product
     from sdgen.networks.config import UNetConfig, VAEConfig
     from sdgen.networks.layers import Numerics

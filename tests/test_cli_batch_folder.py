@@ -16,7 +16,7 @@ from batch_command import files, images, run, statuses
 from command import Command
 from limits import within
 
-from sdgen.batch_folder import BatchFolder
+from sdgen.batch.batch_folder import BatchFolder
 from sdgen.errors import ExitCode
 
 

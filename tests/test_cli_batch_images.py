@@ -199,7 +199,7 @@ def test_errors_without_end_end_the_run(sdgen: Command) -> None:
 
 
 def test_several_models_are_loaded_one_after_the_other(sdgen: Command) -> None:
-    shutil.copytree(Path(stand_in.sdgen.__file__).parent / "data" / "sd-mini", "other")
+    shutil.copytree(Path(stand_in.sdgen.__file__).parent / "models/data/sd-mini", "other")
     text = "a fox\n--prompt b --model ./other\na cat\n--prompt d --model ./other\n"
     result = run(sdgen, text=text)
     assert result.exit_code == ExitCode.OK

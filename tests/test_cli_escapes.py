@@ -16,8 +16,8 @@ from command import Command, start
 from safetensors.numpy import save_file
 
 import sdgen as package
-from sdgen.cli import streams
-from sdgen.cli.progress import Display, JsonDisplay
+from sdgen.cli.terminal import streams
+from sdgen.cli.terminal.progress import Display, JsonDisplay
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31m"
 CLI = Path(package.__file__).parent / "cli"

@@ -14,8 +14,8 @@ from command import Command, start
 import sdgen as package
 from sdgen.cli.options import DRAWING
 from sdgen.cli.root import COMMANDS
+from sdgen.diffusion.sampler_names import SCHEDULES
 from sdgen.errors import ExitCode
-from sdgen.sampler_names import SCHEDULES
 
 HEAVY = ("tensorflow", "jax", "keras", "keras_cv", "numpy", "PIL", "h5py", "huggingface_hub", "tqdm")
 

@@ -30,7 +30,7 @@ OURS = re.compile(
 
 @functools.cache
 def load_once(**options: object) -> object:
-    from sdgen.loading import load
+    from sdgen.pipeline.loading import load
 
     return load(**options)
 
@@ -48,7 +48,7 @@ def process(*arguments: str) -> subprocess.Popen[bytes]:
 
 def test_a_picture_and_its_sidecar(sdgen: Command) -> None:
     (record,) = sdgen.drawn("a red heart", "--steps", "2", "--seed", "7")
-    schema = json.loads((resources.files("sdgen") / "data" / "sidecar.schema.json").read_text("utf-8"))
+    schema = json.loads((resources.files("sdgen.images") / "data" / "sidecar.schema.json").read_text("utf-8"))
     jsonschema.validate(record, schema)
     unknown = {name for name, value in record.items() if value is None}
     assert unknown <= {"schedule", "spacing", "zero_snr"}

@@ -246,7 +246,7 @@ def test_errors_without_end_end_the_run(sdgen: Command) -> None:
 
 @functools.cache
 def load_once(**options: object) -> object:
-    from sdgen.loading import load
+    from sdgen.pipeline.loading import load
 
     return load(**options)
 

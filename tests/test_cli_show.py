@@ -14,9 +14,9 @@ from limits import within
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen import records
 from sdgen.cli import edge
 from sdgen.errors import ExitCode
+from sdgen.images import records
 
 
 @pytest.fixture

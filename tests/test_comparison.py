@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdgen.comparison import compare, psnr
-from sdgen.metadata import encode, pixels_sha256
-from sdgen.records import Record
+from sdgen.images.comparison import compare, psnr
+from sdgen.images.metadata import encode, pixels_sha256
+from sdgen.images.records import Record
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 

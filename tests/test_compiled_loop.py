@@ -40,7 +40,7 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     """The loop as XLA is handed it, and which of the entry's parameters are matrices or filters."""
     import tensorflow as tf
 
-    from sdgen.denoiser import WINDOW
+    from sdgen.pipeline.denoiser import WINDOW
 
     weights = denoiser._advance[True]._weights
     unet = denoiser.unet

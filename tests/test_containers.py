@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from stand_in import REQUEST, draw
 
-from sdgen import containers, metadata, pictures
 from sdgen.errors import InputError
+from sdgen.images import containers, metadata, pictures
 
 
 def jpeg(size: tuple[int, int] = (64, 64), **options: object) -> bytes:

@@ -33,8 +33,8 @@ def reference(x, weight, bias, stride, padding):
 )
 def test_a_convolution_is_what_it_is_defined_as(way, dtype, height, width, stride, padding, jit):
     backend.activate("tensorflow")
+    from sdgen.backend.program import Program
     from sdgen.networks.convolution import Conv3x3
-    from sdgen.program import Program
 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((2, height, width, 32), np.float32)
@@ -64,7 +64,7 @@ def test_a_product_has_the_wider_dtype_and_the_narrower_ones_rounding(jit, trans
     backend.activate("tensorflow")
     import tensorflow as tf
 
-    from sdgen.program import Program
+    from sdgen.backend.program import Program
 
     generator = np.random.default_rng(0)
     a, b = generator.standard_normal((5, 3, 8)), generator.standard_normal((*batch, 8, 4))
@@ -89,7 +89,7 @@ def test_products_of_half_precision_are_sums_in_float32_rounded_to_nearest(dtype
     backend.activate("tensorflow")
     import tensorflow as tf
 
-    from sdgen.program import Program
+    from sdgen.backend.program import Program
 
     a = np.tile(np.float32([LARGE[dtype], 1, 0.75, 0]), (5, 1))
     program = Program(lambda _, a, b: backend.matmul(a, b), {}, jit)
@@ -106,8 +106,8 @@ def test_convolutions_of_half_precision_are_sums_in_float32_rounded_to_nearest(w
     backend.activate("tensorflow")
     import tensorflow as tf
 
+    from sdgen.backend.program import Program
     from sdgen.networks.convolution import Conv3x3
-    from sdgen.program import Program
 
     x = np.zeros((1, 4, 4, 32), np.float32)
     x[..., :3] = LARGE[dtype], 1, 0.75

@@ -13,7 +13,7 @@ import pytest
 
 from sdgen import prompts
 from sdgen.errors import InputError
-from sdgen.expansion import MAX_REQUESTS, Expansion, expand, expand_line, parse_seeds, parse_sweeps
+from sdgen.prompts.expansion import MAX_REQUESTS, Expansion, expand, expand_line, parse_seeds, parse_sweeps
 from sdgen.request import MAX_SEED, Request
 
 
@@ -144,7 +144,7 @@ GOLDEN = ["c and d e big cat", "b and d e cat", "d and b e dog", "d and b e cat"
 
 def test_random_choices_do_not_depend_on_the_process() -> None:
     code = (
-        "from sdgen.expansion import *; from sdgen.request import Request;"
+        "from sdgen.prompts.expansion import *; from sdgen.request import Request;"
         "print([r.prompt for r in expand(Request(prompt='{a|b|c|d|e} {2$$f|g|h}'), "
         "Expansion(dynamic='random', count=8))])"
     )

@@ -10,9 +10,10 @@ import os
 import numpy as np
 import pytest
 
-from sdgen import backend, program_cache
-from sdgen.exported import Export
-from sdgen.program import Program
+from sdgen import backend
+from sdgen.backend import program_cache
+from sdgen.backend.exported import Export
+from sdgen.backend.program import Program
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +127,7 @@ def test_a_program_that_tensorflow_refuses_is_traced(folder):
 
 
 def test_what_has_no_stablehlo_is_traced(folder, monkeypatch):
-    from sdgen import exported
+    from sdgen.backend import exported
 
     monkeypatch.setattr(exported, "_REWRITTEN", ())
     traces = []

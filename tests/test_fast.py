@@ -8,7 +8,7 @@ from test_pipeline import SMALL, draw, psnr
 
 from sdgen import InputError
 from sdgen.diffusion.shortcuts import shortcuts
-from sdgen.keras_cv_engine import KerasCvPipeline
+from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
 
 FAST = SMALL.replace(steps=25, fast=True)
 

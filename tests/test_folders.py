@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from sdgen import batch_size, folders, models, notes, program_cache
+from sdgen import models
+from sdgen.backend import program_cache
+from sdgen.batch import batch_size
 from sdgen.cli import checks
 from sdgen.errors import ExitCode, InputError
+from sdgen.files import folders, notes
 
 VARIABLES = (
     "SDGEN_CONFIG_DIR",

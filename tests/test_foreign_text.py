@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen import foreign_text, metadata, parameters_text, records
+from sdgen.images import foreign_text, metadata, parameters_text, records
 from sdgen.request import Request
 
 # modules/meta_parser.py of Fooocus, FooocusMetadataParser; the values are of an image in sd-parsers' tests.

@@ -23,8 +23,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from stand_in import DETAILS, draw
 
-from sdgen import gallery, output, pictures, pipeline
 from sdgen.errors import ExitCode
+from sdgen.images import gallery, output, pictures
+from sdgen.pipeline import pipeline
 from sdgen.request import Request
 
 HOSTILE = "<!-- <script > </script x><script>document.title='x'</script><img src=x onerror=alert(1)>&amp;"

@@ -13,8 +13,8 @@ from command import Command
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen import contact_sheet, grid, pictures
 from sdgen.errors import ExitCode, InputError
+from sdgen.images import contact_sheet, grid, pictures
 from sdgen.request import Request
 
 COLOURS = ((200, 0, 0), (0, 160, 0), (0, 0, 220), (150, 150, 0), (0, 150, 150), (150, 0, 150))

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="module")
 def inputs(mini):
     """The UNet, its weights, and latents, shifts and contexts of two images."""
-    from sdgen.networks.network import UNetModel
+    from sdgen.pipeline.keras_models import UNetModel
 
     model: UNetModel = mini.networks.diffusion_model
     unet, weights, rng = model.network, model.weights_by_name, np.random.default_rng(1)

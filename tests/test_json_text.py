@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from sdgen import json_text
+from sdgen.files import json_text
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe", "[" * 200_000, "1" * 5000, '{"a": 1} x'])

@@ -16,8 +16,8 @@ def test_a_map_of_nearly_one_value_is_normalised_to_numbers(noise: float) -> Non
     backend.activate("tensorflow")
     from keras import ops
 
+    from sdgen.backend.program import Program
     from sdgen.networks.layers import GroupNorm
-    from sdgen.program import Program
 
     norm = GroupNorm("norm", 8, 2, 1e-6)
     weights = {"norm.weight": ops.ones(8), "norm.bias": ops.zeros(8)}

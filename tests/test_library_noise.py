@@ -9,7 +9,7 @@ import sys
 import pytest
 from command import start
 
-from sdgen import library_noise
+from sdgen.files import library_noise
 
 NOISE = b"I0000 00:00:1795599950.842542     536 port.cc:153] oneDNN custom operations are on.\n"
 FATAL = b"F0000 00:00:1795599950.842542     536 cpu_feature_guard.cc:11] no AVX\n"

@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import sdgen
-from sdgen import CheckpointError, InputError, Request, models, prompt_loras
-from sdgen.conditioning import Conditioner
+from sdgen import CheckpointError, InputError, Request, models
+from sdgen.pipeline.conditioning import Conditioner
+from sdgen.prompts import prompt_loras
 
 SMALL = Request(prompt="a red heart", steps=2, width=64, height=64, seed=7)
 MODULE = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"

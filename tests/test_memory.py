@@ -7,7 +7,7 @@ import pytest
 from test_pipeline import SMALL, draw, psnr
 
 import sdgen
-from sdgen import decoding
+from sdgen.pipeline import decoding
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_a_chunk_divides_heads_before_queries_and_keeps_to_the_limit(
 @pytest.mark.parametrize("most", [48 * 32 * 3, 48 * 32, 16 * 32])
 def test_attention_in_chunks_is_attention(mini, monkeypatch, jit, most):
     """Three heads at a time, one, and a third of one."""
+    from sdgen.backend.program import Program
     from sdgen.networks import chunked_attention
     from sdgen.networks.attention import scaled_dot_product
-    from sdgen.program import Program
 
     generator = np.random.default_rng(0)
     q = generator.standard_normal((2, 3, 48, 8), np.float32)
@@ -48,8 +48,8 @@ def test_attention_in_chunks_is_attention(mini, monkeypatch, jit, most):
 
 @pytest.mark.slow
 def test_a_decoder_by_rows_gives_the_numbers_of_the_decoder(mini, monkeypatch):
+    from sdgen.backend.program import Program
     from sdgen.networks import vae_rows
-    from sdgen.program import Program
 
     monkeypatch.setattr(vae_rows, "MOST_VALUES", 1 << 12)  # A few rows at a time, at every resolution.
     decoder = mini.networks.decoder

@@ -15,12 +15,12 @@ from sd_parsers import ParserManager
 from sd_parsers.data import PromptInfo
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen import metadata
+from sdgen.images import metadata
 from sdgen.request import Request
 
 
 def schema() -> dict[str, Any]:
-    return json.loads((resources.files("sdgen") / "data" / "sidecar.schema.json").read_text("utf-8"))
+    return json.loads((resources.files("sdgen.images") / "data" / "sidecar.schema.json").read_text("utf-8"))
 
 
 def record(request: Request = REQUEST, **changes: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sdgen import naming
 from sdgen.errors import InputError
+from sdgen.images import naming
 from sdgen.request import Request
 
 VALUES = {"n": 7, "date": "2026-11-22", "time": "20-41-07"}

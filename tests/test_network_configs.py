@@ -13,8 +13,8 @@ from typing import Any
 import checkpoint_files as files
 import pytest
 
-from sdgen.benchmark.random_models import configurations
 from sdgen.checkpoints import open_checkpoint
+from sdgen.cli.benchmark.random_models import configurations
 from sdgen.errors import CheckpointError
 from sdgen.networks import shapes
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig

@@ -15,7 +15,7 @@ from command import Command
 from PIL import Image
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen import metadata, origin
+from sdgen.images import metadata, origin
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"

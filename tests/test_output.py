@@ -19,16 +19,16 @@ from PIL import Image as Picture
 from stand_in import DETAILS, draw
 
 from sdgen.errors import InputError, OutputError
-from sdgen.metadata import pixels_sha256
-from sdgen.output import Output, is_file_name
-from sdgen.pipeline import Image
+from sdgen.images.metadata import pixels_sha256
+from sdgen.images.output import Output, is_file_name
+from sdgen.pipeline.pipeline import Image
 from sdgen.request import Request
 
 SAVER = """
 import sys
 from pathlib import Path
 import test_output
-from sdgen.output import Output
+from sdgen.images.output import Output
 folder, template, count = sys.argv[1:]
 output = Output(Path(folder), template)
 output.prepare(1, 1)
@@ -223,7 +223,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_output
 from pathlib import Path
 from sdgen.errors import OutputError
-from sdgen.output import Output
+from sdgen.images.output import Output
 output = Output(Path({str(tmp_path)!r}))
 {limited}
 try:

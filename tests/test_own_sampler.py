@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sdgen.errors import CheckpointError
-from sdgen.own_sampler import own_sampler
+from sdgen.pipeline.own_sampler import own_sampler
+from sdgen.pipeline.sampler_tables import request_table
 from sdgen.request import Request
-from sdgen.sampling import request_table
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 MULTISTEP = "DPMSolverMultistepScheduler"

@@ -19,14 +19,15 @@ from limits import within
 from PIL import Image as Picture
 from stand_in import DETAILS, draw
 
-from sdgen import pairs, whole_files
-from sdgen.batch_folder import BatchFolder
+from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.tasks import Task
 from sdgen.errors import ImageError, OutputError
-from sdgen.metadata import pixels_sha256
-from sdgen.output import Output
-from sdgen.pipeline import Image
+from sdgen.files import whole_files
+from sdgen.images import pairs
+from sdgen.images.metadata import pixels_sha256
+from sdgen.images.output import Output
+from sdgen.pipeline.pipeline import Image
 from sdgen.request import Request
-from sdgen.tasks import Task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 

@@ -120,7 +120,7 @@ def test_a_short_last_batch_compiles_nothing(batching):
 
 
 def test_more_steps_than_a_window_of_the_table(mini):
-    from sdgen.denoiser import WINDOW
+    from sdgen.pipeline.denoiser import WINDOW
 
     steps = WINDOW + 3
     events = list(mini.stream([SMALL.replace(steps=steps)]))
@@ -214,7 +214,7 @@ def test_the_stock_engine_refuses_another_architecture():
 
 
 def test_the_stock_engine_has_its_own_model(mini, monkeypatch):
-    from sdgen.keras_cv_engine import KerasCvPipeline
+    from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
 
     monkeypatch.setattr(KerasCvPipeline, "_stock_model", lambda self, height, width: (height, width))
     stock = object.__new__(KerasCvPipeline)
@@ -223,10 +223,10 @@ def test_the_stock_engine_has_its_own_model(mini, monkeypatch):
 
 
 def test_the_stock_engine_lacks_nothing_but_the_networks(mini, monkeypatch):
-    from sdgen import keras_cv_engine
+    from sdgen.pipeline.keras_cv import engine
 
-    monkeypatch.setattr(keras_cv_engine, "_check_architecture", lambda checkpoint: None)
-    stock = keras_cv_engine.KerasCvPipeline(mini.checkpoint, mini.entry, "float32", "cpu:0", ["VAE x"])
+    monkeypatch.setattr(engine, "_check_architecture", lambda checkpoint: None)
+    stock = engine.KerasCvPipeline(mini.checkpoint, mini.entry, "float32", "cpu:0", ["VAE x"])
     assert stock._details()["changes"] == ["VAE x"]
     networks = {"networks", "model", "_graph", "_conditioner", "_denoiser", "_decode"}
     assert vars(mini).keys() - vars(stock).keys() <= networks

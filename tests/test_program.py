@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from sdgen import backend
 backend.activate("jax")
 import numpy as np
-from sdgen.program import Arriving, Program
+from sdgen.backend.program import Arriving, Program
 """
 
 
@@ -62,15 +62,15 @@ print(add(scale(x), x), scale.compilations, add.compilations)
 def test_the_loop_is_compiled_before_the_unet_s_weights_arrive() -> None:
     printed = run("""
 import sdgen
-from sdgen.networks import network
+from sdgen.pipeline import keras_models
 from sdgen.networks.unet import UNet
-read, lowered = network.network_weights, threading.Event()
+read, lowered = keras_models.network_weights, threading.Event()
 
 def late(model, layers, component, dtype):
     assert not isinstance(layers, UNet) or lowered.wait(60)
     return read(model, layers, component, dtype)
 
-network.network_weights = late
+keras_models.network_weights = late
 sdgen.Pipeline._compile_decoder = lambda pipeline: lowered.set()
 pipeline = sdgen.load("mini", device="cpu")
 (image,) = pipeline.generate([sdgen.Request(prompt="a fox", steps=2, width=64, height=64)])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from sdgen import program_cache
+from sdgen.backend import program_cache
 from sdgen.errors import ExitCode
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from sdgen.cli import progress
-from sdgen.cli.pace import Pace
-from sdgen.cli.progress import Display, JsonDisplay
+from sdgen.cli.terminal import progress
+from sdgen.cli.terminal.pace import Pace
+from sdgen.cli.terminal.progress import Display, JsonDisplay
 
 
 @pytest.fixture

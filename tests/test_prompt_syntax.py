@@ -9,9 +9,9 @@ import pytest
 from golden import make_prompt_syntax, make_tokenizer
 
 from sdgen.errors import InputError
-from sdgen.prompt_syntax import LoraTag, Segment, extract_loras, parse_emphasis
-from sdgen.prompt_tokens import Placement, apply_emphasis, pad_chunks, tokenize_prompt
-from sdgen.tokenizer import ClipTokenizer
+from sdgen.text.prompt_syntax import LoraTag, Segment, extract_loras, parse_emphasis
+from sdgen.text.prompt_tokens import Placement, apply_emphasis, pad_chunks, tokenize_prompt
+from sdgen.text.tokenizer import ClipTokenizer
 
 GOLDEN = json.loads(make_prompt_syntax.GOLDEN.read_text())
 EMBEDDINGS = make_prompt_syntax.EMBEDDINGS

@@ -16,10 +16,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen import metadata, output, parameters_text, pictures, pipeline, records
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.errors import InputError
+from sdgen.images import metadata, output, parameters_text, pictures, records
+from sdgen.pipeline import pipeline
 from sdgen.request import Request
-from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 A1111 = """a castle (on a hill:1.2), <lora:x:0.5>
 second line

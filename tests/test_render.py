@@ -17,15 +17,15 @@ from command import start
 from PIL import Image as Picture
 
 import sdgen
-from sdgen import batch_size
-from sdgen.batch_folder import BatchFolder
+from sdgen.batch import batch_size
+from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.outcomes import DRAWN, Outcome
+from sdgen.batch.packing import Packer
+from sdgen.batch.renderer import Policy, Renderer
+from sdgen.batch.tasks import Feed, Task
 from sdgen.checkpoints.tensors import from_array
-from sdgen.outcomes import DRAWN, Outcome
-from sdgen.packing import Packer
-from sdgen.render import Policy, Renderer
+from sdgen.pipeline.results import Job
 from sdgen.request import Request
-from sdgen.results import Job
-from sdgen.tasks import Feed, Task
 
 SMALL = Request(prompt="a red heart", steps=3, width=64, height=64, model="mini")
 TWELVE = [
@@ -77,7 +77,7 @@ def test_twelve_requests_are_the_same_images_at_any_batch_size_on_jax(tmp_path: 
     script = (
         "import sys; from sdgen.__main__ import main\n"
         "from sdgen.cli.root import root\n"
-        "from sdgen.pipeline import Pipeline\n"
+        "from sdgen.pipeline.pipeline import Pipeline\n"
         "Pipeline.batch_limit = lambda self, asked=None: asked or 1\n"
         "for size in (1, 3, 4, 5, 12):\n"
         "    try: root.main(['batch', sys.argv[1], '--backend', 'jax', '--batch-size', str(size),\n"

@@ -14,11 +14,11 @@ import stand_in
 from limits import within
 from stand_in import Denoised, Image, ImageError, Job, Progress
 
-from sdgen.batch_folder import BatchFolder
-from sdgen.outcomes import DRAWN, FAILED, KEPT, Outcome
-from sdgen.render import Policy, Renderer
+from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.outcomes import DRAWN, FAILED, KEPT, Outcome
+from sdgen.batch.renderer import Policy, Renderer
+from sdgen.batch.tasks import Feed, Stream, Task
 from sdgen.request import Request
-from sdgen.tasks import Feed, Stream, Task
 
 
 def tasks(*models: str) -> list[Task]:

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
+from sdgen.batch.report import Report
 from sdgen.errors import ExitCode
-from sdgen.report import Report
 
 
 def report(drawn: int, failed: int, *, planned: int = 4, **state: object) -> Report:

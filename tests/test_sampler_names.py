@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sdgen.sampler_names import (
+from sdgen.diffusion.sampler_names import (
     SAMPLERS,
     SCHEDULES,
     a1111_names,

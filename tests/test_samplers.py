@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.schedule import NoiseSchedule
 from sdgen.diffusion.table import SamplerTable
 from sdgen.errors import CheckpointError, InputError
-from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 GOLDEN = np.load(Path(__file__).parent / "golden/samplers.npz")
 K_GOLDEN = np.load(Path(__file__).parent / "golden/k_samplers.npz")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sdgen.errors import InputError
+from sdgen.pipeline.sampler_tables import request_table
 from sdgen.request import Request
-from sdgen.sampling import request_table
 
 CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 

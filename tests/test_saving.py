@@ -16,8 +16,9 @@ import stand_in
 from stand_in import DETAILS, REQUEST, draw
 
 import sdgen
-from sdgen import loading, metadata, records
 from sdgen.errors import ImageError, InputError, OutputError
+from sdgen.images import metadata, records
+from sdgen.pipeline import loading
 
 DOCS = Path(__file__).parents[1] / "docs" / "python.md"
 

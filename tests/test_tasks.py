@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from limits import within
 
+from sdgen.batch.tasks import LOOKAHEAD, Feed, Rejected, Stream, Task
 from sdgen.request import Request
-from sdgen.tasks import LOOKAHEAD, Feed, Rejected, Stream, Task
 
 
 def task(number: int, model: str | None) -> Task:

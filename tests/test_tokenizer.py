@@ -9,7 +9,7 @@ import pytest
 from golden import make_tokenizer
 
 from sdgen.errors import CheckpointError
-from sdgen.tokenizer import ClipTokenizer
+from sdgen.text.tokenizer import ClipTokenizer
 
 GOLDEN = json.loads(make_tokenizer.GOLDEN.read_text())
 MINI = make_tokenizer.MINI

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sdgen import folders, models, toml_text
+from sdgen import models
 from sdgen.cli import settings
 from sdgen.cli.options import DRAWING
 from sdgen.errors import InputError
+from sdgen.files import folders, toml_text
 
 MOST = folders.MOST_SETTINGS - 100
 HOSTILE = {

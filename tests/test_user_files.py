@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdgen.errors import CheckpointError, InputError
-from sdgen.printable import printable
-from sdgen.user_files import open_regular, read_regular, require_regular
+from sdgen.files.user_files import open_regular, read_regular, require_regular
+from sdgen.text.printable import printable
 
 
 def _pipe(path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sdgen import dynamic, wildcards
 from sdgen.errors import InputError
-from sdgen.expansion import Expansion, expand
+from sdgen.prompts import dynamic, wildcards
+from sdgen.prompts.expansion import Expansion, expand
 from sdgen.request import Request
 
 

@@ -1,6 +1,6 @@
 """Scores models: does a picture show the thing, in the colour, in the style, and both things of a pair?
 
-    python -m training.score --data emoji256.tar --work run old=src/sdgen/data/sd-mini new=run/sd-mini
+    python -m training.score --data emoji256.tar --work run old=src/sdgen/models/data/sd-mini new=run/sd-mini
 
 The same prompts, seeds and judge (classifier.py) for every model. docs/mini.md says what a number means.
 """

@@ -26,9 +26,9 @@ from sdgen.errors import (
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.loading import load
-    from sdgen.pipeline import Pipeline
-    from sdgen.results import Image, Progress
+    from sdgen.pipeline.loading import load
+    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.results import Image, Progress
 
 __version__ = "0.1.0"
 
@@ -52,15 +52,15 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from sdgen.loading import load
+        from sdgen.pipeline.loading import load
 
         return load
     if name == "Pipeline":
-        from sdgen.pipeline import Pipeline
+        from sdgen.pipeline.pipeline import Pipeline
 
         return Pipeline
     if name in ("Image", "Progress"):
-        from sdgen import results
+        from sdgen.pipeline import results
 
         return getattr(results, name)
     raise AttributeError(f"module 'sdgen' has no attribute {name!r}")

@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command on ``sys.argv`` and exit with its status."""
     try:
         from sdgen.cli.root import root
-        from sdgen.cli.streams import open_closed_descriptors
+        from sdgen.cli.terminal.streams import open_closed_descriptors
     except KeyboardInterrupt:  # From here on, root.main and Session see to signals.
         sys.exit(ExitCode.INTERRUPTED)
     open_closed_descriptors()

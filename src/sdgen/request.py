@@ -9,8 +9,8 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.errors import InputError
-from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
@@ -43,8 +43,8 @@ class Request:
         seed: 0 to 2**64 - 1; with ``rng`` it fixes the initial latents and all step noise.
         steps: sampling steps, 1 to 1000.
         guidance: classifier-free guidance scale (Ho and Salimans 2022), 1 to 100; 1 and 0 are off.
-        sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
-        schedule: a name of ``sdgen.sampler_names.SCHEDULES``.
+        sampler: a name of ``sdgen.diffusion.sampler_names.SAMPLERS``.
+        schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES``.
         eta: DDIM's or TCD's share of fresh noise, 0 to 1 (Song et al. 2021, equation 16; TCD calls it gamma).
         width, height: pixels, multiples of 8, up to 4096; the model may ask for more.
         model: a name, folder, file or repository that ``sdgen.load`` takes.

@@ -17,9 +17,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fuzz.mutations import STRANGE_NUMBERS, STRANGE_TEXT, altered, damaged
-from sdgen import contact_sheet, gallery, grid, json_text, metadata, pictures, records
 from sdgen.cli import show
 from sdgen.errors import InputError
+from sdgen.files import json_text
+from sdgen.images import contact_sheet, gallery, grid, metadata, pictures, records
 from sdgen.request import Request
 
 FORMATS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}

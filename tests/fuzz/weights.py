@@ -27,13 +27,13 @@ from sdgen.checkpoints.tensors import Shape
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import SdgenError
-from sdgen.loading import check_parts
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.shapes import decoder_shapes, encoder_shapes, text_encoder_shapes, unet_shapes
-from sdgen.own_sampler import own_sampler
+from sdgen.pipeline.loading import check_parts
+from sdgen.pipeline.own_sampler import own_sampler
+from sdgen.pipeline.sampler_tables import request_table
 from sdgen.request import Request
-from sdgen.sampling import request_table
-from sdgen.tokenizer_files import byte_letters
+from sdgen.text.tokenizer_files import byte_letters
 
 MAX_MESSAGE = 4000
 """Characters of an error's message."""

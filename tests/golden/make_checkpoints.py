@@ -21,7 +21,7 @@ import numpy as np
 from keras_cv_networks import NETWORKS, make_keras, output_error, vae_config
 
 HERE = Path(__file__).parent
-MINI = HERE.parents[1] / "src/sdgen/data/sd-mini"
+MINI = HERE.parents[1] / "src/sdgen/models/data/sd-mini"
 
 UPSCALER = {
     "in_channels": 7,

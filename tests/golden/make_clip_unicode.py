@@ -1,4 +1,4 @@
-"""Write src/sdgen/data/clip_unicode.json: the Unicode tables behind transformers' CLIPTokenizer.
+"""Write src/sdgen/text/data/clip_unicode.json: the Unicode tables behind transformers' CLIPTokenizer.
 
 The tokenizers library carries its own, fixed Unicode data (letters and numbers of version 16, lower case of
 17, normalisation of 9), while Python's moves with its version. The tables make every Python agree with it.
@@ -16,7 +16,7 @@ from pathlib import Path
 import unicodedata2
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-TABLES = Path(__file__).parents[2] / "src/sdgen/data/clip_unicode.json"
+TABLES = Path(__file__).parents[2] / "src/sdgen/text/data/clip_unicode.json"
 SCALARS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 MARKS = "\u0323\u0301\u05b0\u3099\u0345\u094d\u0f71\u0315\u0334\U0001d165"
 """Combining marks of ten combining classes: a newer mark changes places with one of them."""

@@ -16,7 +16,7 @@ from lycoris.modules import get_module, make_module
 from lycoris.modules.ia3 import IA3Module
 
 HERE = Path(__file__).parent
-MINI = HERE.parents[1] / "src/sdgen/data/sd-mini"
+MINI = HERE.parents[1] / "src/sdgen/models/data/sd-mini"
 sys.path.insert(0, str(HERE.parent))
 
 import lora_files  # noqa: E402

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 HERE = Path(__file__).parent
-MODEL = HERE.parents[1] / "src/sdgen/data/sd-mini"
+MODEL = HERE.parents[1] / "src/sdgen/models/data/sd-mini"
 
 SCHEDULERS = {
     "ddim": (diffusers.DDIMScheduler, {}),

@@ -81,7 +81,7 @@ def digest(results: list[Any]) -> str:
 def main(checkout: Path) -> None:
     import numpy as np
 
-    from sdgen.tokenizer import ClipTokenizer
+    from sdgen.text.tokenizer import ClipTokenizer
 
     for name in (
         "lark",

@@ -25,7 +25,7 @@ from diffusers import schedulers
 from diffusers.utils import logging
 
 GOLDEN = Path(__file__).parent
-MINI = GOLDEN.parents[1] / "src/sdgen/data/sd-mini/scheduler/scheduler_config.json"
+MINI = GOLDEN.parents[1] / "src/sdgen/models/data/sd-mini/scheduler/scheduler_config.json"
 
 SD21_BASE = {
     "_class_name": "PNDMScheduler",

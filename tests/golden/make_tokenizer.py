@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 GOLDEN = Path(__file__).with_name("tokenizer.json")
-MINI = Path(__file__).parents[2] / "src/sdgen/data/sd-mini/tokenizer"
+MINI = Path(__file__).parents[2] / "src/sdgen/models/data/sd-mini/tokenizer"
 BLOCK = 50
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
@@ -187,7 +187,7 @@ def write_folder(files: Mapping[str, Any], folder: Path) -> Path:
 def main() -> None:
     import transformers
 
-    from sdgen.tokenizer_files import clip_vocabulary
+    from sdgen.text.tokenizer_files import clip_vocabulary
 
     def encoder(folder: Path, **options: Any) -> Any:
         return transformers.CLIPTokenizer.from_pretrained(folder, **options)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sdgen.checkpoints.tensors import Shape, Tensors
 from sdgen.errors import CheckpointError
-from sdgen.user_files import open_regular
+from sdgen.files.user_files import open_regular
 
 if TYPE_CHECKING:
-    from sdgen.tokenizer import ClipTokenizer
+    from sdgen.text.tokenizer import ClipTokenizer
 
 
 @dataclasses.dataclass(frozen=True)

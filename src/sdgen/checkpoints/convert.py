@@ -18,7 +18,7 @@ from sdgen.checkpoints.diffusers_folder import CLASSES, WEIGHTS_NAMES
 from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
 from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
-from sdgen.tokenizer_files import clip_vocabulary
+from sdgen.text.tokenizer_files import clip_vocabulary
 
 DTYPES = ("float32", "float16", "bfloat16")
 

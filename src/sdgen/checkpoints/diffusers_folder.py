@@ -11,11 +11,11 @@ from typing import Any
 
 from sdgen.checkpoints import families
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
-from sdgen.checkpoints.json_files import read_json
 from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name
 from sdgen.errors import CheckpointError
-from sdgen.tokenizer import ClipTokenizer
+from sdgen.files.json_files import read_json
+from sdgen.text.tokenizer import ClipTokenizer
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from sdgen.errors import CheckpointError
-from sdgen.user_files import open_regular
+from sdgen.files.user_files import open_regular
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 """Endings of weights that are Python pickles."""

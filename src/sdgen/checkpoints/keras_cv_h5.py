@@ -17,7 +17,7 @@ from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.keras_hdf5 import Layers, read_files, read_layers
 from sdgen.checkpoints.tensors import LazyTensor, Tensors, merge
 from sdgen.errors import CheckpointError
-from sdgen.tokenizer import ClipTokenizer
+from sdgen.text.tokenizer import ClipTokenizer
 
 UNET, TEXT_ENCODER, DECODER, ENCODER = "diffusion model", "text encoder", "decoder", "image encoder"
 """keras_cv's four networks."""

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from sdgen.checkpoints.checkpoint import Checkpoint
-from sdgen.checkpoints.json_files import read_json
 from sdgen.checkpoints.lora_changes import SCALARS
 from sdgen.checkpoints.lora_keys import PEFT, Change, find_changes
 from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
 from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors
 from sdgen.errors import CheckpointError, ModelUnavailable
+from sdgen.files.json_files import read_json
 
 
 def apply_loras(

@@ -13,7 +13,7 @@ from sdgen.checkpoints.float8 import FLOAT8, rescaled, widened
 from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.tensors import MAX_DIMENSIONS, Tensors, mapped
 from sdgen.errors import CheckpointError
-from sdgen.user_files import open_regular
+from sdgen.files.user_files import open_regular
 
 MAX_HEADER_BYTES = 16 << 20
 """A model's has 200 kB; that of a LoRA which lists the tags it was trained on, a few MB."""

@@ -19,7 +19,7 @@ from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
 from sdgen.checkpoints.tensors import Array, LazyTensor, Tensors
 from sdgen.errors import CheckpointError
-from sdgen.tokenizer import ClipTokenizer
+from sdgen.text.tokenizer import ClipTokenizer
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdgen import batch_size, models, output
-from sdgen.batch_folder import DEFAULT_NAME, BatchFolder
-from sdgen.cli import batch_options, batch_plan, edge, plan, streams
+from sdgen import models
+from sdgen.batch import batch_size
+from sdgen.batch.batch_folder import DEFAULT_NAME, BatchFolder
+from sdgen.batch.outcomes import Outcome
+from sdgen.batch.renderer import Policy
+from sdgen.batch.report import Report
+from sdgen.batch.stores import Store
+from sdgen.batch.tasks import Feed, Rejected, Stream, Task
+from sdgen.cli import batch_options, batch_plan, edge, plan
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
 from sdgen.cli.entries import STDIN, Entries
 from sdgen.cli.options import drawing_options
-from sdgen.cli.progress import Display, JsonDisplay
 from sdgen.cli.run import Run, show_licence, space
+from sdgen.cli.terminal import streams
+from sdgen.cli.terminal.progress import Display, JsonDisplay
 from sdgen.errors import ExitCode, InputError
-from sdgen.expansion import Expansion, parse_seeds, parse_sweeps
-from sdgen.outcomes import Outcome
-from sdgen.render import Policy
-from sdgen.report import Report
-from sdgen.stores import Store
-from sdgen.tasks import Feed, Rejected, Stream, Task
-from sdgen.wording import counted
+from sdgen.images import output
+from sdgen.prompts.expansion import Expansion, parse_seeds, parse_sweeps
+from sdgen.text.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.cli.sheet import Sheet

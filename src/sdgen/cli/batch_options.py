@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from sdgen.batch_folder import DEFAULT_NAME
+from sdgen.batch.batch_folder import DEFAULT_NAME
 from sdgen.cli.command import Option
 from sdgen.cli.types import Folder, Name
-from sdgen.expansion import DYNAMIC
 from sdgen.prompts import FORMATS
+from sdgen.prompts.expansion import DYNAMIC
 
 
 class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdgen import models
-from sdgen.batch_folder import BatchFolder
-from sdgen.cli import streams
+from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.tasks import Task
+from sdgen.cli.terminal import streams
 from sdgen.errors import InputError
 from sdgen.request import Request
-from sdgen.tasks import Task
-from sdgen.wording import counted
+from sdgen.text.wording import counted
 
 if TYPE_CHECKING:
-    from sdgen.tokenizer import ClipTokenizer
+    from sdgen.text.tokenizer import ClipTokenizer
 
 _ROW = 75
 """Tokens of a prompt that fit one row of the text encoder; a token is a byte or more."""
@@ -42,7 +42,8 @@ def check_files(tasks: Sequence[Task], values: Mapping[str, Any]) -> None:
     Raises:
         SdgenError: one cannot be used.
     """
-    from sdgen import loading, prompt_loras
+    from sdgen.pipeline import loading
+    from sdgen.prompts import prompt_loras
 
     for model in dict.fromkeys(task.request.model or "" for task in tasks):
         named = prompt_loras.named(task.request for task in tasks if (task.request.model or "") == model)
@@ -145,7 +146,7 @@ class _Programs:
         if short or syntax == "plain":
             return 1
         if (prompt, syntax) not in self._chunks:
-            from sdgen.prompt_tokens import tokenize_prompt
+            from sdgen.text.prompt_tokens import tokenize_prompt
 
             self._chunks[prompt, syntax] = 1
             with contextlib.suppress(InputError):  # Said when the model is loaded.
@@ -155,7 +156,7 @@ class _Programs:
 
     @functools.cached_property
     def _tokenizer(self) -> ClipTokenizer:
-        from sdgen.tokenizer import ClipTokenizer
+        from sdgen.text.tokenizer import ClipTokenizer
 
         return ClipTokenizer.clip()
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from sdgen.benchmark.measure import RANDOM, Settings, run
-from sdgen.cli import streams
+from sdgen.cli.benchmark.measure import RANDOM, Settings, run
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
+from sdgen.cli.terminal import streams
 from sdgen.cli.types import Field, Model, Name, Size, Whole, Wholes
-from sdgen.wording import counted
+from sdgen.text.wording import counted
 
 EXAMPLES = """\
 sdgen bench                       the bundled model

@@ -16,13 +16,15 @@ from typing import Any
 
 import click
 
-from sdgen import folders, metadata, models
+from sdgen import models
 from sdgen.backend import BACKENDS
 from sdgen.cli import settings, variables
 from sdgen.cli.batch_options import OPTIONS as BATCH
 from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.errors import SdgenError
-from sdgen.output import FOLDER
+from sdgen.files import folders
+from sdgen.images import metadata
+from sdgen.images.output import FOLDER
 
 PACKAGES = ("keras", "keras-cv", "tensorflow", "jax", "numpy", "pillow", "click", "safetensors", "h5py")
 SECONDS_FOR_A_BACKEND = 120

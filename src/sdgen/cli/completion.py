@@ -13,8 +13,8 @@ from click.shell_completion import (
     add_completion_class,
 )
 
-from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 
 VARIABLE = "_SDGEN_COMPLETE"
 """By which a script asks for completions."""

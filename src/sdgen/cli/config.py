@@ -13,11 +13,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from sdgen import toml_text, whole_files
-from sdgen.cli import settings, settings_text, streams, variables
+from sdgen.cli import settings, settings_text, variables
 from sdgen.cli.command import Command
 from sdgen.cli.options import DRAWING
+from sdgen.cli.terminal import streams
 from sdgen.errors import InputError, OutputError
+from sdgen.files import toml_text, whole_files
 
 EXAMPLES = """\
 sdgen config set model mini

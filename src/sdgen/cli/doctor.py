@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from sdgen import models
-from sdgen.cli import checks, streams
+from sdgen.cli import checks
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 from sdgen.errors import ExitCode
 
 

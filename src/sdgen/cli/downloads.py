@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdgen import models
-from sdgen.cli import streams
+from sdgen.cli.terminal import streams
 from sdgen.errors import ModelUnavailable
 from sdgen.models import store
 from sdgen.models.catalogue import Entry
-from sdgen.printable import printable
+from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -10,25 +10,26 @@ import click
 from click.core import ParameterSource
 
 from sdgen import models
-from sdgen.cli import edge, plan, streams
+from sdgen.batch.renderer import Policy
+from sdgen.batch.stores import Sink
+from sdgen.batch.tasks import Feed, Task
+from sdgen.cli import edge, plan
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
-from sdgen.cli.progress import Display
 from sdgen.cli.run import Run, show_licence, space
+from sdgen.cli.terminal import streams
+from sdgen.cli.terminal.progress import Display
 from sdgen.cli.viewer import OPTION as OPENING
 from sdgen.cli.viewer import Viewer
 from sdgen.errors import ExitCode, InputError, OutputError
-from sdgen.metadata import encode
-from sdgen.output import is_file_name
-from sdgen.render import Policy
+from sdgen.images.metadata import encode
+from sdgen.images.output import is_file_name
 from sdgen.request import RANDOM_SEED, Request
-from sdgen.stores import Sink
-from sdgen.tasks import Feed, Task
 
 if TYPE_CHECKING:
-    from sdgen.pairs import Saved
-    from sdgen.results import Image
+    from sdgen.images.pairs import Saved
+    from sdgen.pipeline.results import Image
 
 EXAMPLES = """\
 sdgen "a red heart" --model mini

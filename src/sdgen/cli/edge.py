@@ -7,7 +7,7 @@ import logging
 import click
 
 from sdgen import backend
-from sdgen.cli import streams
+from sdgen.cli.terminal import streams
 from sdgen.errors import ExitCode, SdgenError
 
 LOG = logging.getLogger("sdgen")

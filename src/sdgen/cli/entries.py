@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sdgen import prompts
+from sdgen.batch.tasks import Rejected, Task
 from sdgen.errors import InputError
-from sdgen.expansion import Expansion, expand_line
 from sdgen.prompts import Line
+from sdgen.prompts.expansion import Expansion, expand_line
 from sdgen.request import Request
-from sdgen.tasks import Rejected, Task
 
 STDIN = "-"
 MOST_TASKS = 1_000_000

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from sdgen import gallery, pictures, whole_files
-from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 from sdgen.cli.types import Folder
 from sdgen.errors import ExitCode, InputError
-from sdgen.printable import printable
+from sdgen.files import whole_files
+from sdgen.images import gallery, pictures
+from sdgen.text.printable import printable
 
 EXAMPLES = """\
 sdgen gallery outputs/

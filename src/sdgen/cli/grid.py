@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
-from sdgen import grid, output, pictures, whole_files
-from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 from sdgen.errors import InputError, OutputError
+from sdgen.files import whole_files
+from sdgen.images import grid, output, pictures
 
 EXAMPLES = """\
 sdgen grid outputs/ -o sheet.png
@@ -73,7 +74,7 @@ def command(
     Of a folder, all images below it but contact sheets are taken. Fields are those of sidecars, such as
     sampler, steps, guidance, seed and prompt, and also size and file. The sheet's path is printed.
     """
-    from sdgen import contact_sheet
+    from sdgen.images import contact_sheet
 
     path = Path(target).expanduser()
     if not output.is_file_name(str(path)):

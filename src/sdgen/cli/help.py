@@ -8,8 +8,9 @@ from __future__ import annotations
 import click
 from click.shell_completion import CompletionItem
 
-from sdgen.cli import guesses, streams
+from sdgen.cli import guesses
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 
 
 class _Name(click.ParamType):

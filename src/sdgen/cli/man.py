@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from sdgen import __version__
-from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 
 INSTALL = """\
 mkdir -p ~/.local/share/man/man1

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from sdgen import models
-from sdgen.cli import streams
 from sdgen.cli.command import WIDTH, Command
 from sdgen.cli.downloads import DownloadBar, locate, say_licence
+from sdgen.cli.terminal import streams
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, store
@@ -65,7 +65,7 @@ def convert(
     """Write a model as a diffusers folder, or as one file if OUTPUT ends in .safetensors."""
     locate(model, task=None)  # A model that is not here is said before anything heavy is imported.
     from sdgen.checkpoints.convert import write_folder, write_single_file
-    from sdgen.loading import read_checkpoint
+    from sdgen.pipeline.loading import read_checkpoint
 
     checkpoint = read_checkpoint(
         model, vae=vae, loras=lora, variant=variant, prediction_type=prediction, task=None

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
-from sdgen import program_cache
+from sdgen.backend import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
 from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Sampler, Schedule, Size, Whole
+from sdgen.diffusion.sampler_names import SCHEDULES
 from sdgen.models.catalogue import PREDICTIONS
 from sdgen.request import PROMPT_SYNTAXES, RNGS, SPACINGS
-from sdgen.sampler_names import SCHEDULES
 
 ENGINES: Mapping[str, str] = {
     "sdgen": "networks with the reference's numerics, one compiled program",

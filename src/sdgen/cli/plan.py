@@ -13,11 +13,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sdgen import naming, output
-from sdgen.cli import streams
+from sdgen.cli.terminal import streams
+from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
+from sdgen.images import naming, output
 from sdgen.request import MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
-from sdgen.sampler_names import WITH_ETA
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32

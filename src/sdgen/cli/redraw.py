@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdgen import metadata, prompt_loras
 from sdgen.errors import InputError
-from sdgen.records import FIELDS, Additions, Record
+from sdgen.images import metadata
+from sdgen.images.records import FIELDS, Additions, Record
+from sdgen.prompts import prompt_loras
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline import Pipeline
+    from sdgen.pipeline.pipeline import Pipeline
 
 _OPTIONS = {"negative_prompt": "negative"}
 

@@ -15,26 +15,28 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from sdgen import backend, records
-from sdgen.cli import edge, plan, redraw, streams, variables
+from sdgen import backend
+from sdgen.cli import edge, plan, redraw, variables
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import CONFIG, DRAWING
-from sdgen.cli.progress import Display
 from sdgen.cli.redraw import Job
 from sdgen.cli.run import space
 from sdgen.cli.session import Session
+from sdgen.cli.terminal import streams
+from sdgen.cli.terminal.progress import Display
 from sdgen.cli.types import Field
 from sdgen.errors import ExitCode, ImageError, InputError, ModelUnavailable, SdgenError
-from sdgen.printable import printable
-from sdgen.records import Record
+from sdgen.images import records
+from sdgen.images.records import Record
+from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
-    from sdgen.comparison import Comparison
-    from sdgen.output import Output
-    from sdgen.pipeline import Pipeline
+    from sdgen.images.comparison import Comparison
+    from sdgen.images.output import Output
+    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.results import Image
     from sdgen.request import Request
-    from sdgen.results import Image
 
 EXAMPLES = """\
 sdgen replay outputs/0001-a-red-fox-7.json
@@ -194,7 +196,7 @@ class Replay(Session):
         for setup, alike in groups.items():
             if not self.stopping():
                 self._draw(setup, alike)
-                gc.collect()  # The next model needs the memory: see sdgen.render.
+                gc.collect()  # The next model needs the memory: see sdgen.batch.renderer.
 
     def _draw(self, setup: redraw.Setup, jobs: Sequence[Job]) -> None:
         """Load one model and draw what was drawn with it; out of memory, fewer at once."""
@@ -250,7 +252,7 @@ class Replay(Session):
 
     def _take(self, job: Job, image: Image) -> None:
         """Compare a picture with the recorded one, store it where that is asked for, and say so."""
-        from sdgen.comparison import compare
+        from sdgen.images.comparison import compare
 
         self.display.finish_image(image.request.steps or 0)
         record, saved = job.record, None

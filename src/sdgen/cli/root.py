@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import click
 
-from sdgen.cli import edge, guesses, streams
+from sdgen.cli import edge, guesses
 from sdgen.cli.command import CONTEXT, HELP, write_notes, write_options
+from sdgen.cli.terminal import streams
 from sdgen.errors import ExitCode
 
 COMMANDS = {

@@ -7,21 +7,23 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sdgen import models, program_cache
-from sdgen.cli import edge, streams, variables
-from sdgen.cli.progress import Display
+from sdgen import models
+from sdgen.backend import program_cache
+from sdgen.batch.outcomes import KEPT, Note, Outcome, Planned
+from sdgen.batch.renderer import Policy, Renderer
+from sdgen.batch.stores import Store
+from sdgen.batch.tasks import Feed, Rejected
+from sdgen.cli import edge, variables
 from sdgen.cli.session import Session
+from sdgen.cli.terminal import streams
+from sdgen.cli.terminal.progress import Display
 from sdgen.errors import ExitCode, InputError, OutputError, SdgenError
-from sdgen.outcomes import KEPT, Note, Outcome, Planned
-from sdgen.output import Output
-from sdgen.render import Policy, Renderer
+from sdgen.images.output import Output
 from sdgen.request import Request
-from sdgen.stores import Store
-from sdgen.tasks import Feed, Rejected
 
 if TYPE_CHECKING:
     from sdgen.cli.sheet import Sheet
-    from sdgen.pipeline import Pipeline
+    from sdgen.pipeline.pipeline import Pipeline
 
 _UNKNOWN_SIDE = 768
 """Pixels of a side that is the model's own choice, when estimating the space that images need."""
@@ -109,7 +111,7 @@ class Run(Session):
 
     def _load(self, model: str, feed: Feed) -> Pipeline:
         import sdgen
-        from sdgen import prompt_loras
+        from sdgen.prompts import prompt_loras
 
         values = self.values
         known = feed.tasks if feed.tasks is not None else [feed.head(wait=False)]

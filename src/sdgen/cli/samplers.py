@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import click
 
-from sdgen.cli import streams
 from sdgen.cli.command import Command
-from sdgen.sampler_names import SAMPLERS, SCHEDULES
+from sdgen.cli.terminal import streams
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 
 
 @click.command("samplers", cls=Command)

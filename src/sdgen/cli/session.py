@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 
-from sdgen.cli import edge, interrupts, streams
-from sdgen.cli.progress import Display
+from sdgen.batch.report import Report
+from sdgen.cli import edge
+from sdgen.cli.terminal import interrupts, streams
+from sdgen.cli.terminal.progress import Display
 from sdgen.errors import OutputError
-from sdgen.output import Output
-from sdgen.report import Report
+from sdgen.images.output import Output
 
 
 class Session:

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from sdgen import folders, toml_text
 from sdgen.cli import guesses
 from sdgen.errors import InputError
-from sdgen.user_files import read_regular
+from sdgen.files import folders, toml_text
+from sdgen.files.user_files import read_regular
 
 _LONGEST = 100
 """Characters of a key that are compared with those that there are."""

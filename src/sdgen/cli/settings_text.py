@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from sdgen import toml_text
 from sdgen.cli import settings
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.errors import InputError
+from sdgen.files import toml_text
 from sdgen.models import catalogue
 
 _NEWLINE = "\n"

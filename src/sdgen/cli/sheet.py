@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdgen import contact_sheet, grid, origin, output, pictures, whole_files
+from sdgen.batch.outcomes import KEPT, Outcome
 from sdgen.errors import InputError, OutputError
-from sdgen.outcomes import KEPT, Outcome
+from sdgen.files import whole_files
+from sdgen.images import contact_sheet, grid, origin, output, pictures
 
 
 class Sheet:

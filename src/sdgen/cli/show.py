@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from sdgen import json_text, records
-from sdgen.cli import streams
 from sdgen.cli.command import Command
+from sdgen.cli.terminal import streams
 from sdgen.errors import ExitCode, InputError
-from sdgen.metadata import DETAILS
-from sdgen.printable import printable
-from sdgen.records import FIELDS, Record
+from sdgen.files import json_text
+from sdgen.images import records
+from sdgen.images.metadata import DETAILS
+from sdgen.images.records import FIELDS, Record
 from sdgen.request import Request
+from sdgen.text.printable import printable
 
 EXAMPLES = """\
 sdgen show outputs/0001-a-red-fox-7.png

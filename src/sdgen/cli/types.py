@@ -15,10 +15,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from sdgen import numerals
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 from sdgen.errors import InputError, SdgenError
 from sdgen.request import RANDOM_SEED, Request, check
-from sdgen.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
+from sdgen.text import numerals
 
 _KINDS: Mapping[Callable[[str], Any], tuple[Callable[[str], Any], str]] = {
     int: (numerals.whole, "a whole number"),

@@ -7,15 +7,16 @@ import time
 
 import click
 
-from sdgen import models, program_cache
-from sdgen.cli import streams
+from sdgen import models
+from sdgen.backend import program_cache
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
+from sdgen.cli.terminal import streams
 from sdgen.cli.types import Bytes, Model, Name, Sampler, Size, Wholes
+from sdgen.diffusion.sampler_names import Named
 from sdgen.models import size_text
 from sdgen.request import Request
-from sdgen.sampler_names import Named
 
 EXAMPLES = """\
 sdgen warmup --model mini

@@ -8,13 +8,13 @@ from typing import Any
 
 from sdgen.diffusion.dpm_solver import dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m_sde
 from sdgen.diffusion.multistep import deis, plms, unipc
+from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.schedule import NoiseSchedule, check_sampling
 from sdgen.diffusion.single_step import ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sdgen.diffusion.spacing import Plan
 from sdgen.diffusion.table import SamplerTable
 from sdgen.diffusion.two_evaluations import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, heun
 from sdgen.errors import InputError
-from sdgen.sampler_names import WITH_ETA
 
 # What each schedule sets in the scheduler config; the rest stays the model's own.
 _CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
@@ -96,9 +96,9 @@ def sampler_table(
 
     Args:
         config: a diffusers ``scheduler_config.json`` as a mapping, of any scheduler class.
-        sampler: a name of ``sdgen.sampler_names.SAMPLERS``.
+        sampler: a name of ``sdgen.diffusion.sampler_names.SAMPLERS``.
         steps: 1 to the number of training timesteps; fewer for some samplers.
-        schedule: a name of ``sdgen.sampler_names.SCHEDULES``, or None for what the config says.
+        schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES``, or None for what the config says.
         eta: share of fresh noise, 0 to 1; for ``WITH_ETA`` alone.
 
     Raises:

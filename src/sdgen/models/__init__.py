@@ -17,8 +17,8 @@ import difflib
 import os
 from pathlib import Path
 
-from sdgen import folders
 from sdgen.errors import InputError, ModelUnavailable
+from sdgen.files import folders
 from sdgen.models import catalogue, fetch, store
 from sdgen.models.catalogue import DEFAULT, Entry, RemoteFile, Source
 from sdgen.models.digests import file_sha256, weights_sha256

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sdgen import json_text
+from sdgen.files import json_text
 from sdgen.models import file_names
 from sdgen.models.catalogue import RemoteFile, allowed
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sdgen import folders, toml_text
+from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.errors import InputError
+from sdgen.files import folders, toml_text
 from sdgen.models import file_names
 from sdgen.request import MAX_SIZE, MAX_STEPS
-from sdgen.sampler_names import SAMPLERS, SCHEDULES
 
 DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
@@ -29,7 +29,7 @@ DONE = ("text-to-image",)
 FAMILIES = ("sd1", "sd2", "ldm-sr")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
-PACKAGED = Path(__file__).parent.parent / "catalog.toml"
+PACKAGED = Path(__file__).parent / "catalog.toml"
 """The catalogue that comes with sdgen."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

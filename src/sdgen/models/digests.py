@@ -8,8 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from sdgen import folders, notes
 from sdgen.errors import CheckpointError
+from sdgen.files import folders, notes
 
 WEIGHTS = (".safetensors", ".h5")
 """Endings of the files that hold weights."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sdgen import folders
 from sdgen.errors import ModelUnavailable
+from sdgen.files import folders
 from sdgen.models import hub, store
 from sdgen.models.catalogue import Entry, RemoteFile, Source
 from sdgen.models.patience import NextMirror, Policy

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sdgen import folders, notes
 from sdgen.errors import InputError, ModelUnavailable, SdgenError
+from sdgen.files import folders, notes
+from sdgen.files.user_files import read_regular
 from sdgen.models.catalogue import RemoteFile, Source
-from sdgen.user_files import read_regular
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 

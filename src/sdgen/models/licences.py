@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from sdgen import folders, notes
+from sdgen.files import folders, notes
 from sdgen.models.catalogue import Entry
 
 

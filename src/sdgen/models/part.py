@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from sdgen import notes
+from sdgen.files import notes
 
 _BLOCK = 4 * 2**20
 

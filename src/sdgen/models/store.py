@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from sdgen import folders, notes
 from sdgen.errors import ModelUnavailable
+from sdgen.files import folders, notes
 from sdgen.models import answers, hub
 from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source, repository
 from sdgen.models.digests import file_sha256, git_blob

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sdgen import numerals
+from sdgen.diffusion.sampler_names import is_automatic, read_sampler, read_schedule
 from sdgen.errors import InputError
 from sdgen.prompts.entries import Entry, Line, Problem, Unusable
 from sdgen.request import RANDOM_SEED, Request, check
-from sdgen.sampler_names import is_automatic, read_sampler, read_schedule
+from sdgen.text import numerals
 
 MAX_COUNT = 100_000
 """Most images that one entry may ask for."""

@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sdgen import numerals
 from sdgen.prompts import fields
 from sdgen.prompts.entries import Entry, Fault, Unusable
+from sdgen.text import numerals
 
 _TRAILING: dict[str, str] = {
     "w": "width",

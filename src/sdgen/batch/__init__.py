@@ -1,0 +1,1 @@
+"""From tasks to stored images: what is drawn together, retried, kept and gone on with."""

@@ -1,0 +1,52 @@
+"""What happens while a run draws its tasks, beside ``sdgen.Progress``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from sdgen.batch.tasks import Task
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.images.pairs import Saved
+
+DRAWN, KEPT, FAILED = "drawn", "kept", "failed"
+"""What can become of a task; kept is an image that was there already."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task: what was asked for.
+        request: with what the model filled in.
+        status: ``DRAWN``, ``KEPT`` or ``FAILED``.
+        saved: where the image is.
+        seconds: spent on it.
+        error: why there is no image.
+        warnings: what the user should know, a sentence each.
+    """
+
+    task: Task
+    request: Request
+    status: str
+    saved: Saved | None = None
+    seconds: float = 0.0
+    error: Exception | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A model is loaded and what it has to draw is known: ``steps`` in all, None for a stream."""
+
+    steps: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """Something about the run that the user should know."""
+
+    text: str

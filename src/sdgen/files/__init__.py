@@ -1,0 +1,1 @@
+"""Files as such: opened safely, written whole, and the folders that sdgen keeps."""

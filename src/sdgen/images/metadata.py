@@ -1,0 +1,234 @@
+"""What is recorded about an image: the sidecar, and the text inside PNG, WebP and JPEG files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from sdgen.diffusion.sampler_names import a1111_names
+from sdgen.images import exif, origin
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+FORMATS: Mapping[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+"""Image formats with the ending of their files."""
+
+QUALITY = 95
+"""Of WebP and JPEG, 0 to 100."""
+
+SIDECAR_SCHEMA = "sdgen-sidecar-1"
+"""Says which version of data/sidecar.schema.json a sidecar follows."""
+
+DETAILS = (
+    "weights_sha256",
+    "changes",
+    "engine",
+    "backend",
+    "device",
+    "dtype",
+    "low_memory",
+    "compiler",
+    "decoder",
+    "batch_size",
+    "encode_seconds",
+    "denoise_seconds",
+    "decode_seconds",
+    "peak_memory_bytes",
+)
+"""What a sidecar takes from ``sdgen.Image.details`` under the same name; null where it is not known."""
+
+_EXIF_MOST = 65_500
+"""Bytes that fit into the one segment that JPEG has for EXIF."""
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Installed versions of the packages among ``names`` that are installed; nothing is imported."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except (metadata.PackageNotFoundError, ValueError):  # The latter of an empty name.
+            continue
+    return found
+
+
+def sdgen_version() -> str:
+    """The version of this package."""
+    from sdgen import __version__
+
+    return __version__
+
+
+def pixels_sha256(pixels: np.ndarray) -> str:
+    """sha256 of the RGB bytes, row by row from the top: 64 hexadecimal digits.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+    """
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def sidecar(
+    request: Request,
+    pixels: np.ndarray,
+    *,
+    file_name: str,
+    format: str,
+    seconds: float,
+    warnings: Iterable[str] = (),
+    details: Mapping[str, Any] | None = None,
+    created: datetime | None = None,
+    job: str | None = None,
+) -> dict[str, Any]:
+    """What is recorded beside an image, as JSON types in the order in which it is written.
+
+    Args:
+        request: the request as it was drawn, every default filled in.
+        pixels: uint8 (height, width, 3).
+        file_name: of the image, without its folder.
+        format: a name of ``FORMATS``.
+        seconds: time spent on the image.
+        warnings: sentences about it.
+        details: those of ``sdgen.Image``; the names of ``DETAILS`` are recorded.
+        created: when, with a time zone; now by default.
+        job: identity of the task of a batch (``sdgen.batch.batch_folder``); left out where there is none.
+    """
+    details = details or {}
+    packages = [name for name in ("keras", "keras-cv", "numpy", details.get("backend")) if name]
+    asked = request.to_dict()
+    first = {name: asked.pop(name) for name in ("prompt", "seed", "steps")}
+    return {
+        **first,
+        **asked,
+        "model_name": details.get("model"),
+        **{name: _rounded(details.get(name)) for name in DETAILS},
+        "versions": {
+            "sdgen": sdgen_version(),
+            "python": platform.python_version(),
+            **versions(packages),
+        },
+        "created": (created or datetime.now(timezone.utc))
+        .astimezone(timezone.utc)
+        .isoformat(timespec="seconds"),
+        "seconds": _rounded(seconds),
+        "warnings": list(warnings),
+        "image": file_name,
+        "format": format,
+        "pixels_sha256": pixels_sha256(pixels),
+        **({} if job is None else {"job": job}),
+        "schema": SIDECAR_SCHEMA,
+    }
+
+
+def parameters(request: Request, details: Mapping[str, Any] | None = None) -> str:
+    """The settings in the text form of AUTOMATIC1111's ``parameters``, which other tools read.
+
+    Args:
+        request: the request as it was drawn, every default filled in.
+        details: ``model`` and ``weights_sha256``, where known.
+    """
+    details = details or {}
+    sampler, schedule = a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)
+    pairs: dict[str, Any] = {
+        "Steps": request.steps,
+        "Sampler": sampler,
+        "Schedule type": schedule,
+        # For AUTOMATIC1111, too, 1 is off; 0 draws the negative prompt there.
+        "CFG scale": f"{request.guidance or 1:g}" if request.guidance is not None else None,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}" if request.width and request.height else None,
+        "Model hash": (details.get("weights_sha256") or "")[:10] or None,
+        "Model": details.get("model") or request.model,
+        # AUTOMATIC1111 counts from 1, which leaves no layer out.
+        "Clip skip": request.clip_skip + 1 if request.clip_skip else None,
+        # Its "Eta" is of the ancestral samplers.
+        "Eta DDIM": f"{request.eta:g}" if request.eta else None,
+        "RNG": "CPU" if request.rng == "torch" else None,
+        "Noise Schedule": "Zero Terminal SNR" if request.zero_snr else None,
+        "Version": f"sdgen {sdgen_version()}",
+    }
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items() if value is not None))
+    return "\n".join(lines)
+
+
+def encode(
+    pixels: np.ndarray, format: str, request: Request | None = None, details: Mapping[str, Any] | None = None
+) -> bytes:
+    """The bytes of an image file.
+
+    PNG has the text chunks ``parameters`` and ``sdgen`` (the request's canonical JSON); WebP and JPEG
+    have the same in EXIF's UserComment and MakerNote. A text too long for JPEG's EXIF is left out. Each has
+    the mark of ``origin``.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        format: a name of ``FORMATS``.
+        request: what was drawn; None writes neither text nor mark.
+        details: as for ``parameters``.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    stream = io.BytesIO()
+    options: dict[str, Any] = {}
+    if request is not None:
+        if format == "png":
+            options["pnginfo"] = _chunks(request, details)
+        elif len(fields := _exif(request, details)) <= _EXIF_MOST or format != "jpeg":
+            options["exif"] = fields
+        origin.mark(format, options)
+    if format != "png":
+        options["quality"] = QUALITY
+    if format == "jpeg":
+        options["subsampling"] = "4:4:4"
+    picture.save(stream, format.upper(), **options)
+    return stream.getvalue()
+
+
+def _rounded(value: Any) -> Any:
+    """Seconds to the millisecond; anything else as it is."""
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _chunks(request: Request, details: Mapping[str, Any] | None) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for name, text in (("parameters", parameters(request, details)), ("sdgen", request.to_json())):
+        # tEXt is Latin-1 and has no NUL; whatever is not ASCII goes into an iTXt chunk, which is UTF-8.
+        if text.isascii():
+            info.add_text(name, text)
+        else:
+            info.add_itxt(name, text)
+    return info
+
+
+def _exif(request: Request, details: Mapping[str, Any] | None) -> bytes:
+    from PIL import Image
+
+    fields: Image.Exif = Image.Exif()
+    fields[exif.SOFTWARE] = f"sdgen {sdgen_version()}"
+    fields.get_ifd(exif.FOLDER).update(
+        {
+            exif.USER_COMMENT: b"UNICODE\0" + parameters(request, details).encode("utf-16-be"),
+            exif.MAKER_NOTE: request.to_json().encode(),
+        }
+    )
+    return fields.tobytes()
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

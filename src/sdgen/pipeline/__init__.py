@@ -1,0 +1,1 @@
+"""From requests to pixels: loading a model, encoding prompts, denoising, decoding."""

@@ -1,0 +1,207 @@
+"""``sdgen.load``: a model by name, with what is merged into it, on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdgen import backend as backends
+from sdgen import models
+from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.checkpoints.foreign_files import refuse_foreign
+from sdgen.checkpoints.lora import apply_loras, scale_text
+from sdgen.checkpoints.textual_inversion import read_embedding
+from sdgen.checkpoints.vae_file import with_vae
+from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
+from sdgen.networks.config import TextEncoderConfig
+from sdgen.networks.shapes import check_weights
+from sdgen.pipeline.pipeline import Pipeline
+
+Loras = Sequence[tuple[str | Path, float | tuple[float, float]]]
+"""LoRA files, each with its scale, or two scales: of the text encoder and of the UNet."""
+
+
+def read_checkpoint(
+    model: str,
+    *,
+    vae: str | None = None,
+    loras: Loras = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+    task: str | None = "text-to-image",
+) -> Checkpoint:
+    """The weights of a model with what replaces or changes them, unread; arguments as for ``load``.
+
+    Raises:
+        ModelUnavailable: the model, or a LoRA or VAE, is unknown or not on this machine.
+        CheckpointError: files cannot be used.
+    """
+    entry, path = models.find(model), models.locate(model, task=task)
+    checkpoint = open_checkpoint(
+        path, variant, prediction_type=prediction_type or entry.prediction, own_vae=vae is None
+    )
+    checkpoint = dataclasses.replace(checkpoint, name=entry.name)
+    if vae is not None:
+        checkpoint = with_vae(checkpoint, vae, variant)
+    return apply_loras(checkpoint, loras)
+
+
+def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
+    """The text encoder's configuration, once it is sure that all parts are sound and go together.
+
+    Raises:
+        CheckpointError: a configuration asks for what there is not, the weights do not fit it, or the model
+            is put together of parts of several.
+    """
+    config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
+    width = checkpoint.unet.config.get("cross_attention_dim", config.hidden_size)
+    fault = None
+    if length > positions:
+        fault = f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
+    elif checkpoint.tokenizer.largest >= config.vocab_size:
+        fault = (
+            f"its tokenizer gives numbers up to {checkpoint.tokenizer.largest} and its text encoder has "
+            f"{config.vocab_size} tokens"
+        )
+    elif width != config.hidden_size:
+        fault = f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes {width}"
+    if fault:
+        raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
+    check_weights(checkpoint)
+    return config
+
+
+def check_files(
+    model: str,
+    *,
+    vae: str | None = None,
+    loras: Loras = (),
+    embeddings: Sequence[str | Path] = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+) -> None:
+    """Finds what ``load`` would find wrong with files, without their numbers; arguments as for ``load``.
+
+    Of a model that is not on this machine, the files beside it are looked at alone.
+
+    Raises:
+        CheckpointError: a file cannot be used.
+        ModelUnavailable: a VAE, LoRA or embedding is not there.
+    """
+    for file in embeddings:
+        read_embedding(file)
+    try:
+        models.locate(model)
+    except ModelUnavailable:
+        for path in (vae, *(file for file, _ in loras)):
+            if path is not None and os.path.isfile(path):
+                refuse_foreign(Path(path))
+        return
+    check_parts(
+        read_checkpoint(model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type)
+    )
+
+
+def activate(backend: str | None, device: str | None, dtype: str | None) -> tuple[str, str]:
+    """Makes a backend Keras' own and returns device and dtype; arguments as for ``load``.
+
+    Raises:
+        BackendError: the backend, device or dtype cannot be used here.
+    """
+    backends.activate(backend)
+    found = backends.find_device(device)
+    if dtype in (None, "auto"):
+        dtype = backends.default_dtype(found)
+    if dtype not in backends.DTYPES:
+        raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
+    return found, dtype
+
+
+def load(
+    model: str = models.DEFAULT,
+    *,
+    backend: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    engine: str = "sdgen",
+    vae: str | None = None,
+    loras: Loras = (),
+    embeddings: Sequence[str | Path] = (),
+    variant: str | None = None,
+    prediction_type: str | None = None,
+    jit: bool | None = None,
+    low_memory: bool = False,
+) -> Pipeline:
+    """Reads a model into a pipeline.
+
+    Args:
+        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
+        backend: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
+        dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
+        device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
+        engine: "sdgen", or "keras-cv" for keras_cv's stock networks and loop.
+        vae: a folder or file whose VAE replaces the model's.
+        loras: LoRA files to merge into the weights. A prompt's ``<lora:name:scale>`` must be among them, by
+            the file's name without its ending (``sdgen.prompts.prompt_loras.named`` finds them).
+        embeddings: textual inversion files, used by name in prompts.
+        variant: weights to prefer in a diffusers folder, for example "fp16".
+        prediction_type: "epsilon", "v_prediction" or "sample", in place of what the checkpoint says.
+        jit: compile the sampling loop with XLA. By default wherever it pays: always but for short jobs of a
+            small model on the CPU under TensorFlow, which its graph runtime has drawn before XLA is ready.
+        low_memory: take less memory, in more time: the text encoder stays out of an accelerator's memory and,
+            on a CPU, is read whenever there is a new prompt; weights are in half precision unless a dtype is
+            given; pictures of more than 512x512 are decoded by rows; one image at a time unless another
+            batch size is asked for.
+
+    Raises:
+        ModelUnavailable: the model is unknown or not on this machine.
+        CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used. Under JAX another thread
+            reads the weights from here on; what fails then is told when they are first needed.
+        InputError: it does not draw from text alone, or two embeddings have one name.
+        BackendError: the backend, device, dtype or engine cannot be used here.
+    """
+    entry = models.find(model)
+    checkpoint = read_checkpoint(
+        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type
+    )
+    if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
+        raise InputError(
+            f"{entry.name} changes a picture that it is given, and sdgen draws from text alone; "
+            "take another model",
+            "model",
+        )
+    text_encoder = check_parts(checkpoint)
+    vectors: dict[str, NDArray[np.float32]] = {}
+    spell = checkpoint.tokenizer.encode  # prompts name them in any case
+    for file in embeddings:
+        word, rows = read_embedding(file, width=text_encoder.hidden_size)
+        if any(spell(word) == spell(other) for other in vectors):
+            raise InputError(f"{file} is another textual inversion called {word!r}; leave one out")
+        vectors[word] = rows
+    automatic = dtype in (None, "auto")
+    device, dtype = activate(backend, device, dtype)
+    if low_memory and automatic:
+        dtype = backends.low_memory_dtype(device)
+    changes = [f"VAE {vae}"] if vae is not None else []
+    changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
+    changes += [f"embedding {file}" for file in embeddings]
+    changes += [f"variant {variant}"] if variant is not None else []
+    changes += [f"prediction {prediction_type}"] if prediction_type is not None else []
+    if engine == "sdgen":
+        named = {Path(file).stem: scale_text(scale) for file, scale in loras}
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes, low_memory)
+    if engine != "keras-cv":
+        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
+    from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
+
+    if low_memory:
+        raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
+    if vectors:
+        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
+    return KerasCvPipeline(checkpoint, entry, dtype, device, changes)

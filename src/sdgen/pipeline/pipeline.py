@@ -1,0 +1,425 @@
+"""From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model.
+
+``Pipeline.read``, ``draw`` and ``Denoised.images`` are the parts of ``stream``, for a caller that packs
+batches itself (``sdgen.batch.renderer``). What they give is in ``sdgen.pipeline.results``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdgen import backend as backends
+from sdgen import models
+from sdgen.checkpoints import Checkpoint
+from sdgen.checkpoints.lora import scale_text
+from sdgen.diffusion.noise import ImageNoise
+from sdgen.diffusion.sampler_names import WITH_ETA
+from sdgen.diffusion.samplers import has_schedule
+from sdgen.errors import InputError
+from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.pipeline.decoding import PictureDecoder
+from sdgen.pipeline.own_sampler import own_sampler
+from sdgen.pipeline.results import Denoised, Image, Job, Progress
+from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.pipeline.keras_cv.stable_diffusion import StableDiffusion
+    from sdgen.text.prompt_tokens import TokenizedPrompt
+
+__all__ = ["Denoised", "Image", "Job", "Pipeline", "Progress"]
+
+GRAPH_WORK = 5e12
+"""Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
+before XLA has compiled, on two cores (docs/performance.md): 6 pictures of the bundled model, not one step of
+Stable Diffusion."""
+
+
+class Pipeline:
+    """A loaded model that draws requests.
+
+    Attributes:
+        checkpoint: the weights' files.
+        entry: what the catalogue says of the model.
+        networks: the model's networks.
+        backend, device, dtype: what it runs on.
+        low_memory: whether it trades speed for memory; see ``sdgen.load``.
+    """
+
+    engine = "sdgen"
+    low_memory = False
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        entry: models.Entry,
+        dtype: str,
+        device: str,
+        embeddings: Mapping[str, Any] | None = None,
+        jit: bool | None = None,
+        loras: Mapping[str, str] | None = None,
+        changes: Sequence[str] = (),
+        low_memory: bool = False,
+    ) -> None:
+        self.checkpoint, self.entry = checkpoint, entry
+        self._own_sampler = own_sampler(checkpoint.scheduler)
+        self.backend, self.device, self.dtype = backends.active(), device, dtype
+        self.low_memory = low_memory
+        self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
+        self._embeddings = embeddings
+        self._latent_shape: tuple[int, int, int] = (0, 0, 0)
+        self._prepare()
+        # Beside the compiler's thread, for what need not wait for it.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
+        self._weights_sha256 = self._background.submit(checkpoint.sha256, models.file_sha256)
+
+    def _prepare(self) -> None:
+        """Makes the networks and what runs them."""
+        from sdgen.pipeline.conditioning import Conditioner
+        from sdgen.pipeline.denoiser import Denoiser
+        from sdgen.pipeline.model_networks import Networks
+
+        checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory
+        # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
+        text_device = "cpu:0" if low_memory else device
+        with backends.on_device(device):
+            # TensorFlow's cache of programs depends on the order in which its objects are made.
+            ahead = self.backend == "jax" and not low_memory
+            loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
+            self.networks = Networks(checkpoint, self.dtype, device, text_device, loader, low_memory)
+            # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
+            self._graph = device.startswith("cpu") and self.backend == "tensorflow"
+            once = None if self._graph else True
+            self._conditioner = Conditioner(
+                self.networks,
+                checkpoint.tokenizer,
+                self._embeddings or {},
+                jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
+                keep=not (low_memory and device.startswith("cpu")),
+            )
+            self._denoiser = Denoiser(
+                self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
+            )
+            self._decode = PictureDecoder(self.networks, not self._graph, low_memory)
+
+    @cached_property
+    def model(self) -> StableDiffusion:
+        """keras_cv's StableDiffusionV2 on this pipeline's networks."""
+        backends.leave_gpu_to_jax()
+        from sdgen.pipeline.keras_cv.stable_diffusion import StableDiffusion
+
+        height, width = self._native_size()
+        return StableDiffusion(self.networks, width, height)
+
+    @property
+    def compilations(self) -> int:
+        """How often the sampling loop was compiled: once for each set of shapes."""
+        return self._denoiser.compilations
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height must be multiples of this."""
+        unet = self._denoiser.unet
+        return unet.multiple * self.networks.vae_config.downsampling
+
+    def resolve(self, request: Request) -> Request:
+        """The request with every None replaced by the model's default.
+
+        Raises:
+            InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
+                encoder is left.
+        """
+        entry, (height, width) = self.entry, self._native_size()
+        defaults = {
+            "steps": entry.steps or 50,
+            "guidance": 7.5 if entry.guidance is None else entry.guidance,
+            "sampler": entry.sampler or self._own_sampler.sampler,
+            "schedule": self._own_schedule(request),
+            "width": width,
+            "height": height,
+            "model": entry.name,
+        }
+        missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
+        resolved = request.replace(**missing)
+        if resolved.eta and resolved.sampler not in WITH_ETA:
+            names = " and ".join(WITH_ETA)
+            raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
+        for field in ("width", "height"):
+            pixels, multiple = getattr(resolved, field), self.size_multiple
+            if pixels % multiple:
+                near = max(multiple, round(pixels / multiple) * multiple)
+                raise InputError(
+                    f"{field} {pixels} is not a multiple of {multiple}, which {entry.name} needs; "
+                    f"the nearest is {near}",
+                    field,
+                )
+        layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
+        if resolved.clip_skip >= layers:
+            raise InputError(
+                f"clip_skip must be less than the {layers} layers of {entry.name}'s text encoder, not "
+                f"{resolved.clip_skip}",
+                "clip_skip",
+            )
+        return resolved
+
+    def generate(self, requests: Iterable[Request], batch_size: int | None = None) -> Iterator[Image]:
+        """The images of requests, in order, each as soon as its batch is drawn.
+
+        Args:
+            requests: what to draw; taken as they are needed.
+            batch_size: images drawn at once, at most; by default 4. A CPU draws one at a time.
+
+        Raises:
+            InputError: a request does not fit the model, or the batch size is no number of images. Images
+                of earlier batches may have been yielded.
+        """
+        return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
+
+    def stream(
+        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
+    ) -> Iterator[Progress | Image]:
+        """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing.
+
+        With ``fill``, every batch is drawn by the program for ``batch_size`` images, however few there are.
+        """
+        limit = self.batch_limit(batch_size)
+        jit = self.pays_to_compile(requests, batch_size)
+        for _, alike in itertools.groupby(map(self.read, requests), key=lambda job: job.shape):
+            size = limit if fill else 1
+            while batch := list(itertools.islice(alike, limit)):
+                size = max(size, len(batch))
+                for event in self.draw(batch, size, jit):
+                    if isinstance(event, Progress):
+                        yield event
+                    else:
+                        yield from event.images()
+
+    def batch_limit(self, asked: int | None = None) -> int:
+        """How many images are drawn at once, at most: ``asked``, else 4, or 1 with ``low_memory``.
+
+        On a CPU it is 1 whatever is asked for. A batch is no faster there (docs/batch.md), and a row of a
+        product is rounded by how many there are and where it stands (TensorFlow's convolutions and
+        operations without AVX-512): drawn alone, an image is the same to the bit among any others.
+
+        Raises:
+            InputError: ``asked`` is below 1, or this engine draws fewer at once.
+        """
+        if asked is not None and asked < 1:
+            raise InputError(f"the batch size must be 1 or more, not {asked}")
+        if self.device.startswith("cpu"):
+            return 1
+        return asked or (1 if self.low_memory else 4)
+
+    def in_float32(self) -> Pipeline | None:
+        """The same model in float32, for images that overflow; None where it is, or would be too large."""
+        if self.dtype == "float32" or self.low_memory:
+            return None
+        return Pipeline(
+            self.checkpoint,
+            self.entry,
+            "float32",
+            self.device,
+            self._embeddings,
+            self._jit,
+            self._loras,
+            self._changes,
+        )
+
+    def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
+        """Whether XLA saves more in these requests than it takes to compile.
+
+        For a stream it does, and where an earlier process has left its programs on disk.
+        """
+        if not self._graph:
+            return True
+        if self.low_memory:
+            return False
+        if self._jit is not None or not isinstance(requests, Sequence):
+            return self._jit is not False
+        resolved, work = [self.resolve(request) for request in requests], 0
+        for request in resolved:
+            work += (
+                (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if _guided(request) else 1)
+            )
+        if work * self._denoiser.parameters > GRAPH_WORK:
+            return True
+        size = min(self.batch_limit(batch_size), len(resolved))
+        return all(self._stored(request, size) for request in resolved)
+
+    def _stored(self, request: Request, batch: int) -> bool:
+        """Whether the program for a request, with prompts of one chunk, is on disk."""
+        if request.fast:
+            return False
+        shape = (*self._latent_size(request), self.networks.vae_config.latent_channels)
+        length = self.checkpoint.tokenizer.max_length
+        noise = request_table(self.checkpoint.scheduler, request).noise.any()
+        return self._denoiser.stored(batch, shape, _guided(request), length, bool(noise))
+
+    def read(self, request: Request) -> Job:
+        """The request with its prompts tokenized.
+
+        Raises:
+            InputError: it does not fit the model.
+        """
+        request = self.resolve(request)
+        prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
+        negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
+        for tag in prompt.loras:
+            scales = scale_text((tag.text_encoder_scale, tag.unet_scale))
+            if self._loras.get(tag.name) != scales:
+                raise InputError(
+                    f"the prompt names the LoRA {tag.name!r} at {scales}, which is not merged into this "
+                    "model; load the model with it",
+                    "prompt",
+                )
+        guided = _guided(request)
+        chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
+        shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
+        return _TokenizedJob(request, shape, prompt, negative)
+
+    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+        """Denoises one batch: a ``Progress`` after every few steps, at last a ``Denoised``.
+
+        Args:
+            jobs: what ``read`` gave, of one shape.
+            size: images of the program; a batch of fewer is filled up, so that it need not be compiled again.
+            jit: compile the loop with XLA; see ``pays_to_compile``. With ``low_memory`` on a CPU under
+                TensorFlow it is not.
+        """
+        filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
+        # XLA's programs take more, and what low memory leaves them to do is not faster.
+        jit = jit and not (self._graph and self.low_memory)
+        requests = [job.request for job in filled]
+        with backends.on_device(self.device):
+            began = time.perf_counter()
+            context = self._context(filled)
+            encoded = time.perf_counter()
+            scheduler = self.checkpoint.scheduler
+            tables = [request_table(scheduler, request) for request in requests]
+            shortcuts = [table_shortcuts(scheduler, table) for table in tables] if requests[0].fast else ()
+            longest = max(tables, key=lambda table: len(table.steps))
+            height, width = self._latent_size(requests[0])
+            self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
+            slices = self._denoiser.run(
+                tables,
+                [ImageNoise(request.seed, request.rng) for request in requests],
+                [(request.guidance or 1.0, request.guidance_rescale) for request in requests],
+                context,
+                self._latent_shape,
+                jit,
+                shortcuts,
+            )
+        for row, latents in backends.each_on_device(self.device, slices):  # noqa: B007
+            yield Progress(longest.steps_done(row), longest.steps_done(len(longest.steps)), len(jobs))
+        final = np.asarray(latents)
+        denoised = time.perf_counter()
+        details = {
+            "compiler": "xla" if jit else "graph",
+            "batch_size": len(filled),
+            "encode_seconds": encoded - began,
+            "denoise_seconds": denoised - encoded,
+        }
+        share = (denoised - began) / len(jobs)
+        yield Denoised(lambda: self._images(jobs, final, share, details))
+
+    def _images(
+        self, jobs: Sequence[Job], latents: Any, share: float, details: Mapping[str, Any]
+    ) -> Iterator[Image]:
+        for i, job in enumerate(jobs):
+            began = time.perf_counter()
+            pixels, error = self._decode(latents[i : i + 1])
+            seconds = time.perf_counter() - began
+            made = {
+                **self._details(),
+                **details,
+                "decode_seconds": seconds,
+                "decoder": self._decode.way(*latents.shape[1:3]),
+            }
+            warnings = (*self.checkpoint.warnings, *self._sampler_warnings(job.request), *_warnings(job))
+            yield Image(job.request, pixels, share + seconds, error, warnings, made)
+
+    def _own_schedule(self, request: Request) -> str | None:
+        """The catalogue's or the checkpoint's schedule, where the sampler runs on it."""
+        sampler = request.sampler or self.entry.sampler or self._own_sampler.sampler
+        schedule = self.entry.schedule or self._own_sampler.schedule
+        return schedule if schedule and has_schedule(sampler, schedule) else None
+
+    def _sampler_warnings(self, request: Request) -> tuple[str, ...]:
+        """What the checkpoint's own sampler asks for and sdgen lacks, where that sampler draws."""
+        own = self._own_sampler
+        return own.warnings if self.entry.sampler is None and request.sampler == own.sampler else ()
+
+    def _details(self) -> dict[str, Any]:
+        """What made an image, for its sidecar."""
+        return {
+            "model": self.entry.name,
+            "weights_sha256": self._weights_sha256.result(),
+            "changes": self._changes,
+            "engine": self.engine,
+            "backend": self.backend,
+            "device": self.device,
+            "dtype": self.dtype,
+            "low_memory": self.low_memory,
+            "peak_memory_bytes": backends.peak_memory(self.device),
+        }
+
+    def _compile_decoder(self) -> None:
+        """Has another thread compile the decoder while XLA compiles the sampling loop."""
+        # It is compiled by running it, which takes long and much memory where pictures are large.
+        if self._decode.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
+            self._background.submit(self._decode.compile, *self._latent_shape)
+
+    def _context(self, jobs: Sequence[Job]) -> Any:
+        """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
+        prompts = [_tokenized(job).prompt for job in jobs]
+        if _guided(jobs[0].request):
+            prompts = [_tokenized(job).negative for job in jobs] + prompts
+        return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
+
+    def _native_size(self) -> tuple[int, int]:
+        """Height and width that the model was trained on, in pixels."""
+        if self.entry.size:
+            return self.entry.size, self.entry.size
+        height, width = UNetConfig.from_config(self.checkpoint.unet.config).sample_size
+        factor = VAEConfig.from_config(self.checkpoint.vae.config).downsampling
+        return height * factor, width * factor
+
+    def _latent_size(self, request: Request) -> tuple[int, int]:
+        assert request.height is not None and request.width is not None
+        downsampling = self.networks.vae_config.downsampling
+        return request.height // downsampling, request.width // downsampling
+
+
+def _guided(request: Request) -> bool:
+    return request.guidance is not None and request.guidance > 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _TokenizedJob(Job):
+    prompt: TokenizedPrompt
+    negative: TokenizedPrompt
+
+
+def _tokenized(job: Job) -> _TokenizedJob:
+    assert isinstance(job, _TokenizedJob)
+    return job
+
+
+def _warnings(job: Job) -> tuple[str, ...]:
+    """What did not fit the text encoder."""
+    read = _tokenized(job)
+    texts = {"prompt": read.prompt.truncated, "negative prompt": read.negative.truncated}
+    return tuple(
+        f"the {name} is longer than 77 tokens; this was left out: {text!r}"
+        for name, text in texts.items()
+        if text
+    )

@@ -1,0 +1,73 @@
+"""A request's sampling run as numbers: its sampler table, and what ``--fast`` leaves out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdgen.diffusion.samplers import sampler_table
+from sdgen.diffusion.shortcuts import Shortcuts, shortcuts
+from sdgen.diffusion.table import SamplerTable
+from sdgen.errors import InputError
+from sdgen.pipeline.own_sampler import without_unknown
+from sdgen.request import SPACINGS, Request
+
+
+def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTable:
+    """The table of a resolved request for a checkpoint with this scheduler_config.json.
+
+    Raises:
+        InputError: the sampler does not know its schedule or number of steps, or spacing or zero terminal SNR
+            are asked for and change nothing.
+        CheckpointError: the scheduler_config.json asks for something that sdgen does not draw with.
+    """
+    # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
+    config = {**without_unknown(scheduler), "steps_offset": 1, "clip_sample": False}
+    if request.spacing is not None:
+        _refuse_without_effect(config, request, "spacing", "timestep_spacing", SPACINGS)
+        config["timestep_spacing"] = request.spacing
+    if request.zero_snr is not None:
+        if request.zero_snr:
+            _refuse_without_effect(config, request, "zero_snr", "rescale_betas_zero_snr", (True, False))
+        config["rescale_betas_zero_snr"] = request.zero_snr
+    return _table(config, request)
+
+
+def table_shortcuts(scheduler: Mapping[str, Any], table: SamplerTable) -> Shortcuts:
+    """What ``--fast`` leaves out of a table that ``request_table`` made with the same scheduler."""
+    return shortcuts(table.timesteps, int(scheduler.get("num_train_timesteps") or 1000))
+
+
+def _table(config: Mapping[str, Any], request: Request) -> SamplerTable:
+    assert request.sampler is not None and request.steps is not None
+    return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta)
+
+
+def _refuse_without_effect(
+    config: Mapping[str, Any], request: Request, field: str, setting: str, values: Sequence[Any]
+) -> None:
+    """Refuse a field of a request that leaves the table as it is, whatever its value.
+
+    Raises:
+        InputError: it does.
+    """
+    seen: list[SamplerTable] = []
+    for value in values:
+        try:
+            table = _table({**config, setting: value}, request)
+        except InputError:  # This value is not for so many steps, say: the others may be.
+            return
+        if seen and not _alike(seen[0], table):
+            return
+        seen.append(table)
+    schedule = f" with the schedule {request.schedule}" if request.schedule else ""
+    raise InputError(
+        f"{field} changes nothing in the sampler {request.sampler}{schedule}; leave it out, or choose euler",
+        field,
+    )
+
+
+def _alike(one: SamplerTable, other: SamplerTable) -> bool:
+    return bool(np.array_equal(one.timesteps, other.timesteps) and np.array_equal(one.mix, other.mix))

@@ -1,0 +1,1 @@
+"""Prompts as text: syntax, tokens and tokenizers."""
