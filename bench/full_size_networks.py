@@ -42,7 +42,8 @@ from sdgen.checkpoints.tensors import Tensors  # noqa: E402
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig  # noqa: E402
 from sdgen.networks.layers import Numerics  # noqa: E402
 from sdgen.networks.text_encoder import TextEncoder  # noqa: E402
-from sdgen.networks.unet import UNet, timestep_embedding  # noqa: E402
+from sdgen.networks.time_embedding import timestep_embedding  # noqa: E402
+from sdgen.networks.unet import UNet  # noqa: E402
 from sdgen.networks.vae import Decoder  # noqa: E402
 from sdgen.pipeline.keras_models import DecoderModel, TextEncoderModel, UNetModel  # noqa: E402
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import sdgen
 from sdgen import CheckpointError, InputError, Request, models
-from sdgen.pipeline.conditioning import Conditioner
+from sdgen.pipeline.text_encoding import Conditioner
 from sdgen.prompts import prompt_loras
 
 SMALL = Request(prompt="a red heart", steps=2, width=64, height=64, seed=7)

@@ -47,7 +47,7 @@ def test_text_encoder(mini, expected):
 
 
 def test_unet(mini, expected):
-    from sdgen.networks.unet import timestep_embedding
+    from sdgen.networks.time_embedding import timestep_embedding
 
     unet = mini.model.diffusion_model
     timesteps = np.asarray(inputs.TIMESTEPS, np.float32)

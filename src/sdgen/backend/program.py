@@ -31,7 +31,7 @@ class Arriving:
 class Program:
     """A compiled function, once for each set of argument shapes.
 
-    Calling it runs ``function(weights, *arguments)`` on tensors or NumPy arrays and returns tensors.
+    Calling it runs ``function(weights, *arguments)`` on trees of tensors or NumPy arrays and returns tensors.
 
     Attributes:
         compilations: how many programs it has become.
@@ -76,7 +76,9 @@ class Program:
             weights = weights.result()
         self._weights = weights
         if jit is None:
-            self._run = lambda *arguments: function(weights, *map(tf.convert_to_tensor, arguments))
+            self._run = lambda *arguments: function(
+                weights, *tf.nest.map_structure(tf.convert_to_tensor, arguments)
+            )
             return
         self._compiled = tf.function(
             lambda *arguments: trace(weights, *arguments), jit_compile=jit, autograph=False
@@ -87,7 +89,7 @@ class Program:
         """One run.
 
         Args:
-            arguments: tensors or arrays.
+            arguments: trees of tensors or arrays.
             label: says what the program depends on beside the code, its arguments' shapes among it. One
                 with a label is kept on disk for later processes, where the backend needs that
                 (``exported``), and must give a single tensor.

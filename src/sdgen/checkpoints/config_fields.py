@@ -29,6 +29,11 @@ class ConfigFields:
         """A whole number from 1 to ``most``."""
         return self._whole(name, self._get(name, default), most)
 
+    def count(self, name: str, most: int) -> int:
+        """A whole number from 1 to ``most``, or 0 where there is none."""
+        value = self._config.get(name)
+        return 0 if value is None else self._whole(name, value, most)
+
     def number(self, name: str, low: float, high: float, default: Any = _REQUIRED) -> float:
         """A finite number from ``low`` to ``high``; null where the default is 0 counts as 0."""
         value = self._get(name, default)

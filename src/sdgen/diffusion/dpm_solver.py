@@ -144,6 +144,9 @@ def solver_table(
         draws=np.full(plan.steps, noise is not None) if draws is None else draws,
         init_scale=1.0,
         steps=np.arange(plan.steps),
+        prediction_type=plan.schedule.prediction_type,
+        alpha_in=alpha[:-1],
+        sigma_in=sigma[:-1],
     )
 
 

@@ -111,8 +111,8 @@ def plms(plan: Plan) -> SamplerTable:
         mix[1, FIRST, FIRST] = 1.0
 
     p, q = np.zeros(rows), np.ones(rows)
+    here = plan.schedule.cumulative_alphas(times)
     if plan.schedule.prediction_type == "sample":
-        here = plan.schedule.cumulative_alphas(times)
         p, q = noise_from_output("sample", np.sqrt(here), np.sqrt(1 - here))
     return SamplerTable(
         timesteps=times,
@@ -123,6 +123,9 @@ def plms(plan: Plan) -> SamplerTable:
         draws=np.zeros(rows, bool),
         init_scale=1.0,
         steps=np.maximum(np.arange(rows) - 1, 0),
+        prediction_type=plan.schedule.prediction_type,
+        alpha_in=np.sqrt(here),
+        sigma_in=np.sqrt(1 - here),
     )
 
 
@@ -160,6 +163,9 @@ def deis(plan: Plan) -> SamplerTable:
         draws=np.zeros(steps, bool),
         init_scale=1.0,
         steps=np.arange(steps),
+        prediction_type=plan.schedule.prediction_type,
+        alpha_in=alpha[:-1],
+        sigma_in=sigma[:-1],
     )
 
 

@@ -13,6 +13,9 @@ from sdgen.errors import InputError
 X, FIRST, SECOND, THIRD, H = range(5)
 """Columns of ``SamplerTable.mix``: the latents, three memory slots and h. All but H are rows of it too."""
 
+ESTIMATE, SLOTS = 4, 5
+"""The denoised estimate's place in the state that the loop carries, after those rows; and how many it has."""
+
 
 @dataclass(frozen=True, eq=False)
 class SamplerTable:
@@ -35,6 +38,8 @@ class SamplerTable:
         draws: bool (rows,), whether diffusers draws z from its generator here, be it to scale it by 0.
         init_scale: initial latents are this times standard normal noise.
         steps: int64 (rows,), the step, 0 to N - 1, that a row belongs to.
+        prediction_type: what the network puts out: 'epsilon', 'v_prediction' or 'sample'.
+        alpha_in, sigma_in: float64 (rows,), weights of image and noise in the x that the row starts from.
     """
 
     timesteps: Array
@@ -45,6 +50,33 @@ class SamplerTable:
     draws: NDArray[np.bool_]
     init_scale: float
     steps: NDArray[np.int64]
+    prediction_type: str
+    alpha_in: Array
+    sigma_in: Array
+
+    @property
+    def alpha(self) -> Array:
+        """float64 (rows,), the weight of the image in x after each row; 1 after the last, which is the image.
+
+        It is what the next row starts from, as the reference takes it where a picture is known in part
+        (diffusers' StableDiffusionInpaintPipeline: ``add_noise`` at the next timestep).
+        """
+        return np.append(self.alpha_in[1:], 1.0)
+
+    @property
+    def sigma(self) -> Array:
+        """float64 (rows,), the weight of the noise in x after each row; 0 after the last."""
+        return np.append(self.sigma_in[1:], 0.0)
+
+    @property
+    def data_p(self) -> Array:
+        """float64 (rows,); ``data_p x + data_q m`` is the denoised image that the network sees in a row."""
+        return data_from_output(self.prediction_type, self.alpha_in, self.sigma_in)[0]
+
+    @property
+    def data_q(self) -> Array:
+        """float64 (rows,); see ``data_p``."""
+        return data_from_output(self.prediction_type, self.alpha_in, self.sigma_in)[1]
 
     def steps_done(self, rows: int) -> int:
         """How many steps are complete after so many rows, 0 to ``len(timesteps)``."""
@@ -114,6 +146,9 @@ def one_step_table(
         draws=np.broadcast_to(np.asarray(draws), (rows,)),
         init_scale=init_scale,
         steps=np.arange(rows),
+        prediction_type=schedule.prediction_type,
+        alpha_in=alpha,
+        sigma_in=sigma,
     )
 
 

@@ -196,4 +196,7 @@ def _table(
         draws=fresh > 0,
         init_scale=initial_scale(plan, step.sigma[0]),
         steps=np.arange(rows) // 2,
+        prediction_type=plan.schedule.prediction_type,
+        alpha_in=alpha,
+        sigma_in=sigma,
     )

@@ -30,6 +30,8 @@ class UNetConfig:
 
     ``sample_size`` is (height, width) of the latents. ``heads`` is diffusers' ``num_attention_heads``, which
     its config files call ``attention_head_dim`` (see the comment in diffusers' unet_2d_condition.py).
+    ``labels`` is its ``num_class_embeds``, ``added_inputs`` its ``projection_class_embeddings_input_dim`` and
+    ``size_width`` its ``addition_time_embed_dim``, each 0 where the network has no such input.
     """
 
     in_channels: int
@@ -47,6 +49,9 @@ class UNetConfig:
     flip_sin_to_cos: bool
     freq_shift: float
     sample_size: tuple[int, int]
+    labels: int = 0
+    added_inputs: int = 0
+    size_width: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> UNetConfig:
@@ -59,7 +64,7 @@ class UNetConfig:
         fields.only(
             {
                 "act_fn": ("silu", "swish"),
-                "addition_embed_type": (None,),
+                "addition_embed_type": (None, "text_time"),
                 "attention_type": ("default",),
                 "center_input_sample": (False,),
                 "class_embed_type": (None,),
@@ -73,7 +78,6 @@ class UNetConfig:
                 "mid_block_scale_factor": (1, 1.0),
                 "mid_block_type": ("UNetMidBlock2DCrossAttn",),
                 "num_attention_heads": (None,),
-                "num_class_embeds": (None,),
                 "resnet_out_scale_factor": (1, 1.0),
                 "resnet_skip_time_act": (False,),
                 "resnet_time_scale_shift": ("default",),
@@ -103,6 +107,7 @@ class UNetConfig:
         heads = fields.per_block("attention_head_dim", blocks, MOST_CHANNELS, 8)
         for width, count in zip(channels, heads, strict=True):
             fields.divides(count, [width])
+        added = config.get("addition_embed_type") == "text_time"
         return cls(
             in_channels=fields.whole("in_channels", MOST_CHANNELS),
             out_channels=fields.whole("out_channels", MOST_CHANNELS),
@@ -119,6 +124,9 @@ class UNetConfig:
             flip_sin_to_cos=fields.flag("flip_sin_to_cos", True),
             freq_shift=fields.number("freq_shift", 0, 1, 0),
             sample_size=_sample_size(fields, config),
+            labels=fields.count("num_class_embeds", 1_000_000),
+            added_inputs=fields.whole("projection_class_embeddings_input_dim", MOST_CHANNELS) if added else 0,
+            size_width=fields.whole("addition_time_embed_dim", MOST_CHANNELS) if added else 0,
         )
 
 

@@ -121,6 +121,21 @@ class Linear(Layer):
         return y + ops.cast(weights[self.name + ".bias"], y.dtype) if self.bias else y
 
 
+class Embedding(Layer):
+    """A table of vectors."""
+
+    def __init__(self, name: str, count: int, width: int) -> None:
+        self.name, self.count, self.width = name, count, width
+
+    def own_parameters(self) -> Iterator[Parameter]:
+        name, shape = self.name + ".weight", (self.count, self.width)
+        yield Parameter(name, {name: shape}, (0, 1), shape, columns)
+
+    def __call__(self, weights: Weights, numbers: Tensor) -> Tensor:
+        """(...) whole numbers below ``count`` -> (..., width)."""
+        return ops.take(weights[self.name + ".weight"], numbers, axis=0)
+
+
 class Pointwise(Linear):
     """A 1x1 convolution: a ``Linear`` whose reference weight is stored (outputs, inputs, 1, 1)."""
 

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from keras import ops
 
 from sdgen.networks.attention import SelfAttention
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.networks.layers import (
+    Embedding,
     Layer,
     LayerNorm,
     Linear,
     Numerics,
-    Parameter,
     Tensor,
     Weights,
-    columns,
     gelu,
     quick_gelu,
 )
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "quick_gelu": quick_gelu}
-
-
-class Embedding(Layer):
-    """A table of vectors."""
-
-    def __init__(self, name: str, count: int, width: int) -> None:
-        self.name, self.count, self.width = name, count, width
-
-    def own_parameters(self) -> Iterator[Parameter]:
-        name, shape = self.name + ".weight", (self.count, self.width)
-        yield Parameter(name, {name: shape}, (0, 1), shape, columns)
 
 
 class EncoderLayer(Layer):
@@ -78,7 +66,7 @@ class TextEncoder(Layer):
 
     def embed(self, weights: Weights, tokens: Tensor) -> Tensor:
         """(batch, length) int32 token ids -> (batch, length, hidden_size), positions not yet added."""
-        return ops.take(weights[self.tokens.name + ".weight"], tokens, axis=0)
+        return self.tokens(weights, tokens)
 
     def encode(self, weights: Weights, embedded: Tensor, skip: int = 0) -> Tensor:
         """The encoding of embedded tokens.

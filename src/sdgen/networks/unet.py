@@ -6,75 +6,27 @@ the whole table of timesteps, ``project_context`` once for the prompts. ``denois
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras import ops
 
-from sdgen import backend
 from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import (
     GroupNorm,
     Layer,
-    Linear,
     Numerics,
-    Parameter,
     Tensor,
     Weights,
-    columns,
     silu,
 )
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
+from sdgen.networks.time_embedding import TimeEmbedding, TimeProjections, timestep_embedding
 
 KeysValues = list[tuple[Tensor, Tensor]]
 """Keys and values of every cross-attention, in the order in which the network meets them."""
-
-
-def timestep_embedding(timesteps: Tensor, config: UNetConfig) -> Tensor:
-    """Sinusoids of Vaswani et al. 2017, section 3.5, as diffusers' get_timestep_embedding has them.
-
-    timesteps is any shape, float32; the result has one more axis, of block_out_channels[0].
-    """
-    half = config.block_out_channels[0] // 2
-    exponent = -math.log(10000.0) * ops.arange(half, dtype="float32") / (half - config.freq_shift)
-    angles = timesteps[..., None] * ops.exp(exponent)
-    parts = [ops.sin(angles), ops.cos(angles)]
-    return ops.concatenate(parts[::-1] if config.flip_sin_to_cos else parts, axis=-1)
-
-
-class TimeProjections(Layer):
-    """The time embedding's projections for every residual block, as one matrix product.
-
-    Each block adds its projection right after its first convolution, so that convolution's bias
-    is added here too.
-    """
-
-    def __init__(self, width: int, blocks: list[tuple[str, int]]) -> None:
-        self.width, self.blocks = width, blocks
-
-    def own_parameters(self) -> Iterator[Parameter]:
-        names = [f"{name}.time_emb_proj" for name, _ in self.blocks]
-        sizes = [outputs for _, outputs in self.blocks]
-        matrices = {f"{n}.weight": (size, self.width) for n, size in zip(names, sizes, strict=True)}
-        biases = {f"{n}.bias": (size,) for n, size in zip(names, sizes, strict=True)}
-        yield Parameter("time_projections.weight", matrices, (1, 0), (self.width, sum(sizes)), columns)
-        yield Parameter("time_projections.bias", biases, (0,), (sum(sizes),), columns)
-
-    def __call__(self, weights: Weights, embedding: Tensor) -> Tensor:
-        """(..., width) -> (..., sum of the blocks' channels)."""
-        biases = ops.concatenate([weights[f"{name}.conv1.bias"] for name, _ in self.blocks])
-        y = backend.matmul(silu(embedding), weights["time_projections.weight"])
-        return y + ops.cast(weights["time_projections.bias"], y.dtype) + ops.cast(biases, y.dtype)
-
-    def split(self, shifts: Tensor) -> Iterator[Tensor]:
-        """(batch, sum of channels) -> one (batch, channels) a block, in the order of use."""
-        start = 0
-        for _, outputs in self.blocks:
-            yield shifts[:, start : start + outputs]
-            start += outputs
 
 
 class Stage(Layer):
@@ -92,8 +44,13 @@ class Stage(Layer):
         self, index: int, weights: Weights, x: Tensor, shifts: Iterator[Tensor], context: Iterator[Any]
     ) -> Tensor:
         """One residual block and its transformer."""
-        x = self.resnets[index](weights, x, match_batch(next(shifts), x.shape[0]))
+        x = self.resnet(index, weights, x, next(shifts))
         return self.attentions[index](weights, x, context) if self.attentions else x
+
+    def resnet(self, index: int, weights: Weights, x: Tensor, shift: Tensor) -> Tensor:
+        """One residual block; x and shift are repeated to the larger batch of the two."""
+        batch = max(x.shape[0], shift.shape[0])
+        return self.resnets[index](weights, match_batch(x, batch), match_batch(shift, batch))
 
 
 class UNet(Layer):
@@ -127,8 +84,7 @@ class UNet(Layer):
 
         self.conv_in = Conv3x3("conv_in", config.in_channels, channels[0], numerics)
         width = 4 * channels[0]
-        self.time_linear_1 = Linear("time_embedding.linear_1", channels[0], width)
-        self.time_linear_2 = Linear("time_embedding.linear_2", width, width)
+        self.time_embedding = TimeEmbedding(config)
 
         skips = [channels[0]]
         self.down: list[Stage] = []
@@ -172,15 +128,28 @@ class UNet(Layer):
         """Height and width of the latents must be multiples of this."""
         return 1 << (len(self.config.block_out_channels) - 1)
 
-    def embed_timesteps(self, weights: Weights, timesteps: Tensor) -> Tensor:
-        """(...) float32 timesteps -> (..., channels of all residual blocks), the shifts of ``denoise``."""
-        return self.project_sinusoids(weights, timestep_embedding(timesteps, self.config))
+    def embed_timesteps(
+        self, weights: Weights, timesteps: Tensor, vectors: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """What the timesteps, and vectors beside them, add to every residual block: ``denoise``'s shifts.
 
-    def project_sinusoids(self, weights: Weights, sinusoids: Tensor) -> Tensor:
-        """(..., block_out_channels[0]) sinusoids -> (..., channels of all residual blocks)."""
+        Args:
+            weights: parameter values.
+            timesteps: (rows, batch), float32.
+            vectors: of ``TimeEmbedding``, each (copies batch, ...), where this network takes any.
+
+        Returns:
+            (rows, batch or copies batch, channels of all residual blocks).
+        """
+        sinusoids = timestep_embedding(timesteps, self.config)
+        return self.project_sinusoids(weights, sinusoids, vectors)
+
+    def project_sinusoids(
+        self, weights: Weights, sinusoids: Tensor, vectors: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """As ``embed_timesteps``, from (..., block_out_channels[0]) sinusoids."""
         x = ops.cast(sinusoids, self.numerics.activations)
-        x = self.time_linear_2(weights, silu(self.time_linear_1(weights, x)))
-        return self.time_projections(weights, x)
+        return self.time_projections(weights, self.time_embedding(weights, x, vectors or {}))
 
     def project_context(self, weights: Weights, context: Tensor) -> KeysValues:
         """Text encoding (batch, length, cross_attention_dim) -> keys and values of every cross-attention."""
@@ -199,10 +168,10 @@ class UNet(Layer):
         Args:
             weights: parameter values.
             latents: (batch, height, width, in_channels).
-            shifts: (batch, channels of all residual blocks), from ``embed_timesteps``.
+            shifts: (batch or context's batch, channels of all residual blocks), from ``embed_timesteps``.
             context: from ``project_context``, of the same batch or, for guidance, of twice that: its two
-                halves share latents and shifts. What comes before the first cross-attention, the widest
-                self-attention included, is the same for both and computed once.
+                halves share the latents. Where they share the shifts, too, what comes before the first
+                cross-attention, the widest self-attention included, is computed once.
 
         Returns:
             (context's batch, height, width, out_channels), float32.
@@ -226,7 +195,7 @@ class UNet(Layer):
                 x = stage.resample(weights, x)
                 skips.append(x)
         x = self.mid.block(0, weights, x, shift, keys_values)
-        x = self.mid.resnets[1](weights, x, match_batch(next(shift), x.shape[0]))
+        x = self.mid.resnet(1, weights, x, next(shift))
         for stage in self.up:
             for j in range(len(stage.resnets) - (stage is self.up[-1])):
                 x = ops.concatenate([x, match_batch(skips.pop(), x.shape[0])], axis=-1)

@@ -1,120 +1,79 @@
-"""Prompts to the text encodings that the UNet attends to."""
+"""``Conditioning``: what a batch is drawn under, beside its sampler tables, as one structure."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+import dataclasses
 from typing import Any
 
 import numpy as np
-from keras import ops
 
-from sdgen import backend
-from sdgen.backend.program import Program
-from sdgen.errors import InputError
-from sdgen.networks.layers import Tensor, Weights
-from sdgen.pipeline.model_networks import Networks
-from sdgen.text.prompt_tokens import TokenizedPrompt, apply_emphasis, pad_chunks, tokenize_prompt
-from sdgen.text.tokenizer import ClipTokenizer
-
-Array = np.ndarray[Any, np.dtype[np.float32]]
-
-REMEMBERED = 256
-"""Encoded rows kept, the least recently used dropped first."""
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Conditioner:
-    """Encodes prompts; each distinct row of tokens once."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownLatents:
+    """Latents that are known in part of the picture, so that the rest is drawn to fit them.
 
-    def __init__(
-        self,
-        networks: Networks,
-        tokenizer: ClipTokenizer,
-        embeddings: Mapping[str, Array],
-        jit: bool | None,
-        keep: bool = True,
-    ) -> None:
-        """Nothing is compiled yet.
+    After each row of the table, what is known is put in place of what was drawn (Lugmayr et al. 2022,
+    equation 8; diffusers' StableDiffusionInpaintPipeline with 4 channels): x' = mask x' + (1 - mask)
+    (alpha latents + sigma noise), with the table's alpha and sigma after that row.
 
-        Args:
-            networks: whose text encoder.
-            tokenizer: its tokenizer.
-            embeddings: textual inversions, name -> (vectors, width).
-            jit: ``Program``'s.
-            keep: hold the text encoder's weights in memory; or else read them whenever there is something
-                new to encode.
-        """
-        self.tokenizer, self.embeddings, self._jit = tokenizer, embeddings, jit
-        self._networks, self._keep = networks, keep
-        self._width = networks.text_encoder_config.hidden_size
-        self._vocabulary = networks.text_encoder_config.vocab_size
-        self._programs: dict[int, Program] = {}
-        self._rows: OrderedDict[tuple[Any, ...], Array] = OrderedDict()
-        if keep:
-            _ = networks.text_encoder
+    Attributes:
+        latents: float32 (batch, height, width, channels), of the known picture.
+        mask: float32 (batch, height, width, 1), 1 where it is to be drawn and 0 where it is known.
+        noise: float32 (batch, height, width, channels), standard normal, the same in all rows.
+    """
 
-    def tokenize(self, prompt: str, syntax: str) -> TokenizedPrompt:
-        """A prompt's tokens and weights; ``syntax`` is a name of ``sdgen.request.PROMPT_SYNTAXES``.
+    latents: Array
+    mask: Array
+    noise: Array
 
-        Raises:
-            InputError: the prompt's syntax is wrong, or it has a token that the text encoder lacks.
-        """
-        vectors = {name: len(values) for name, values in self.embeddings.items()}
-        read = tokenize_prompt(prompt, self.tokenizer, plain=syntax == "plain", embeddings=vectors)
-        if (number := int(read.tokens.max())) >= self._vocabulary:
-            word = self.tokenizer.decode([number])
-            raise InputError(
-                f"the prompt has {word!r}, a token of the model's tokenizer that its text encoder lacks; "
-                "leave it out",
-                "prompt",
-            )
-        return read
 
-    def encode(self, prompts: Sequence[TokenizedPrompt], clip_skip: int) -> Array:
-        """The encodings of prompts, float32 (prompts, length, width).
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What the compiled loop takes beside tables and latents. What is None costs nothing.
 
-        The length is 77 times the most chunks that one of the prompts has; shorter ones get empty chunks.
-        """
-        chunks = max(len(prompt.tokens) for prompt in prompts)
-        padded = [pad_chunks(prompt, chunks, self.tokenizer) for prompt in prompts]
-        with backend.on_device(self._networks.text_device):
-            encoded = np.stack([self._encode_prompt(prompt, clip_skip) for prompt in padded])
-        if not self._keep:
-            self._programs.clear()
-            self._networks.drop_text_encoder()
-        return encoded
+    ``copies`` is 2 where there is guidance, and then whatever has that many rows begins with those of the
+    negative prompts; else it is 1.
 
-    def _encode_prompt(self, prompt: TokenizedPrompt, clip_skip: int) -> Array:
-        rows = np.stack([self._encode_row(prompt, chunk, clip_skip) for chunk in range(len(prompt.tokens))])
-        weighted = apply_emphasis(rows, prompt.weights)
-        return weighted.reshape(-1, weighted.shape[-1])
+    Attributes:
+        context: float32 (copies batch, length, width), text encodings; None for a network without text.
+        guidance: float32 (batch, 2), scale and rescale of classifier-free guidance; None for no guidance.
+        pooled: float32 (copies batch, width), pooled text vectors (SDXL).
+        sizes: float32 (copies batch, 6), original height and width, crop top and left, target height and
+            width, pixels (Podell et al. 2023, section 2.2).
+        labels: int32 (copies batch,), class labels, or noise levels of a super-resolution model.
+        channels: float32 (batch, height, width, extra channels), put beside the latents unscaled, the same
+            with and without guidance.
+        known: latents that are given.
+    """
 
-    def _encode_row(self, prompt: TokenizedPrompt, chunk: int, clip_skip: int) -> Array:
-        placements = tuple(p for p in prompt.embeddings if p.chunk == chunk)
-        tokens = prompt.tokens[chunk]
-        key = (tokens.tobytes(), placements, clip_skip)
-        if key not in self._rows:
-            vectors = np.zeros((1, len(tokens), self._width), np.float32)
-            replaced = np.zeros((1, len(tokens), 1), bool)
-            for placement in placements:
-                columns = slice(placement.start, placement.start + placement.vectors)
-                vectors[0, columns], replaced[0, columns] = self.embeddings[placement.name], True
-            self._rows[key] = np.asarray(self._program(clip_skip)(tokens[None], vectors, replaced))[0]
-            if len(self._rows) > REMEMBERED:
-                self._rows.popitem(last=False)
-        self._rows.move_to_end(key)
-        return self._rows[key]
+    context: Array | None = None
+    guidance: Array | None = None
+    pooled: Array | None = None
+    sizes: Array | None = None
+    labels: Array | None = None
+    channels: Array | None = None
+    known: KnownLatents | None = None
 
-    def _program(self, clip_skip: int) -> Program:
-        """The text encoder without its last ``clip_skip`` layers."""
-        if clip_skip not in self._programs:
-            model = self._networks.text_encoder
-            network = model.network
+    @property
+    def copies(self) -> int:
+        """How many predictions an image takes in each row: 2 with guidance, 1 without."""
+        return 1 if self.guidance is None else 2
 
-            def encode(weights: Weights, tokens: Tensor, vectors: Tensor, replaced: Tensor) -> Tensor:
-                embedded = network.embed(weights, tokens)
-                embedded = ops.where(replaced, ops.cast(vectors, embedded.dtype), embedded)
-                return network.encode(weights, embedded, clip_skip)
+    def text(self) -> dict[str, Array]:
+        """The text encodings by name, as far as there are any."""
+        return _present({"context": self.context})
 
-            self._programs[clip_skip] = Program(encode, model.arriving, jit=self._jit)
-        return self._programs[clip_skip]
+    def vectors(self) -> dict[str, Array]:
+        """What goes into the network together with the timestep, by name, as far as there is any."""
+        return _present({"pooled": self.pooled, "sizes": self.sizes, "labels": self.labels})
+
+    def maps(self) -> dict[str, Any]:
+        """What the loop takes as it stands, by name, as far as there is any: a tree of arrays."""
+        known = None if self.known is None else dataclasses.asdict(self.known)
+        return _present({"guidance": self.guidance, "channels": self.channels, "known": known})
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

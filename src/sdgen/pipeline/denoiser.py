@@ -1,14 +1,16 @@
 """The compiled sampling loop: one program for every sampler, step count, guidance scale and seed.
 
 A sampler is a table of coefficients (``sdgen.diffusion.table``) that the program takes as data, one table
-an image. Images of one batch may differ in all of it.
+an image. Images of one batch may differ in all of it. What they are drawn under is a ``Conditioning``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ from keras import ops
 
 from sdgen import backend
 from sdgen.backend.program import Program
-from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.shortcuts import Shortcuts
-from sdgen.diffusion.table import SamplerTable
+from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.unet import KeysValues, UNet
+from sdgen.pipeline.conditioning import Conditioning
+from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation, per_image
 from sdgen.pipeline.keras_models import UNetModel
 
 WINDOW = 32
@@ -31,12 +34,30 @@ SLICE_SECONDS = 0.2
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
+StepNoise = Callable[[int, int], Array]
+"""Fresh noise of table rows ``first`` to ``first + count``: (count, batch, height, width, channels)."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slice:
+    """Where the loop stands after some rows of the tables.
+
+    Attributes:
+        rows: done so far.
+        latents: a tensor (batch, height, width, channels), float32.
+        estimate: of the same shape, the denoised latents that the network saw in the last of these rows.
+    """
+
+    rows: int
+    latents: Tensor
+    estimate: Tensor
+
 
 class Denoiser:
     """Runs sampler tables on a UNet.
 
-    What compiles is determined by the shapes: batch, height, width, text length, guided or not, with
-    or without fresh noise. ``compilations`` counts it.
+    What compiles is determined by the shapes: batch, height, width, text length, what of a conditioning
+    there is, with or without fresh noise. ``compilations`` counts it.
     """
 
     def __init__(
@@ -56,214 +77,189 @@ class Denoiser:
         self.parameters = sum(map(math.prod, weights.shapes.values()))
         self._prepare = Program(self._prepare_context, weights, jit=jit)
         self._embed = Program(self._embed_window, weights, jit=jit)
-        self._advance = {jit: Program(self._run_rows, weights, jit, traced) for jit in (True, False)}
-        self._advance_fast = {jit: Program(self._run_fast, weights, jit, traced) for jit in (True, False)}
+        self._advance = {
+            (fast, jit): Program(self._rows_by(evaluation), weights, jit, traced)
+            for fast, evaluation in (
+                (False, WholeEvaluation(self.unet)),
+                (True, ShortenedEvaluation(self.unet)),
+            )
+            for jit in (True, False)
+        }
 
     @property
     def compilations(self) -> int:
         """How often the sampling loop was compiled."""
-        programs = (*self._advance.values(), *self._advance_fast.values())
-        return sum(program.compilations for program in programs)
+        return sum(program.compilations for program in self._advance.values())
 
     def stored(
         self, batch: int, shape: tuple[int, int, int], guided: bool, length: int, fresh_noise: bool
     ) -> bool:
-        """Whether an earlier process has left the loop for such batches on disk; see ``run``."""
-        label = self._label(batch, shape, guided, length, fresh_noise)
-        return bool(label) and self._advance[True].stored(label)
+        """Whether an earlier process has left the loop for such batches of text to image on disk."""
+        guidance = np.zeros((batch, 2), np.float32) if guided else None
+        context = np.broadcast_to(np.float32(0), (batch * (1 + guided), length, 1))
+        label = self._label(batch, shape, Conditioning(context, guidance), fresh_noise)
+        return bool(label) and self._advance[False, True].stored(label)
 
-    def _label(self, *shapes: Any) -> str:
-        return repr((self.unet.config, self.unet.numerics, WINDOW, shapes)) if self._keep else ""
+    def _label(
+        self, batch: int, shape: tuple[int, ...], conditioning: Conditioning, fresh_noise: bool
+    ) -> str:
+        if not self._keep:
+            return ""
+        length = 0 if conditioning.context is None else conditioning.context.shape[1]
+        shapes = (batch, shape, length, _shapes(conditioning.vectors() | conditioning.maps()), fresh_noise)
+        return repr((self.unet.config, self.unet.numerics, WINDOW, shapes))
 
     def run(
         self,
         tables: Sequence[SamplerTable],
-        noises: Sequence[ImageNoise],
-        guidance: Sequence[tuple[float, float]],
-        context: Tensor,
-        shape: tuple[int, int, int],
+        latents: Array,
+        step_noise: StepNoise | None,
+        conditioning: Conditioning,
+        *,
         jit: bool = True,
         shortcuts: Sequence[Shortcuts] = (),
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Denoises a batch from its noise.
+        stops: Collection[int] = (),
+    ) -> Iterator[Slice]:
+        """Denoises a batch.
 
         Args:
             tables: a sampler table for each image; short ones idle at their end.
-            noises: each image's noise generator.
-            guidance: classifier-free guidance scale and rescale of each image; not used for a context
-                without negatives.
-            context: text encodings (2 batch, length, width), negatives first, or (batch, length, width)
-                for no guidance.
-            shape: (height, width, channels) of the latents.
+            latents: where the tables start, float32 (batch, height, width, channels).
+            step_noise: fresh noise, where some table takes any.
+            conditioning: what is to be drawn.
             jit: compile the loop with XLA; False for TensorFlow's graph runtime.
             shortcuts: of each image's table; without them, all of the network is computed for every row.
+            stops: rows after which a slice is to end, 1 to the number of rows.
 
         Yields:
-            After each slice: table rows done so far, and the latents (batch, height, width, channels).
+            After each slice, where the loop stands.
+
+        Raises:
+            ValueError: the network does not take what ``conditioning`` has beside text.
         """
-        batch = len(tables)
-        guided = context.shape[0] == 2 * batch
-        state: Any = np.zeros((4, batch, *shape), np.float32)
-        state[0] = [t.init_scale * n.normal(*shape) for t, n in zip(tables, noises, strict=True)]
-        rows, fresh_noise = max(len(t.timesteps) for t in tables), any(t.noise.any() for t in tables)
-        scales = ops.convert_to_tensor(np.asarray(guidance if guided else np.zeros((0, 2)), np.float32))
-        label = self._label(batch, shape, guided, context.shape[1], fresh_noise)
-        program = self._advance[jit]
+        program, label = self._advance[bool(shortcuts), jit], ""
+        state: Any = np.zeros((SLOTS, *latents.shape), np.float32)
+        state[X] = latents
+        carried = state
         if shortcuts:
-            label, program = "", self._advance_fast[jit]
-            features = (len(context), *shape[:2], self.unet.config.block_out_channels[0])
-            state = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations))
-        seconds_per_row, keys_values = float("inf"), None
+            width = self.unet.config.block_out_channels[0]
+            features = (conditioning.copies * len(tables), *latents.shape[1:3], width)
+            carried = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations))
+        else:
+            label = self._label(len(tables), latents.shape[1:], conditioning, step_noise is not None)
+        rows, clock = max(len(table.timesteps) for table in tables), _Clock(stops)
+        maps, vectors = _tensors(conditioning.maps()), conditioning.vectors()
         for first in range(0, rows, WINDOW):
-            window = _window(tables, first) | _shortcut_window(shortcuts, first)
+            window = _window(tables, first, "known" in maps) | _shortcut_window(shortcuts, first)
             timesteps = window.pop("timesteps")
-            if fresh_noise:
-                window["z"] = _step_noise(tables, noises, first, shape)
-            if keys_values is None:
+            if step_noise is not None:
+                window["z"] = step_noise(first, WINDOW)
+            if first == 0:
                 # The loop compiles while the weights arrive, which the other programs wait for.
-                shifts, bound = self._embed.ahead(timesteps), np.asarray(0, np.int32)
-                arguments = (state, window | {"shifts": shifts}, self._prepare.ahead(context), scales)
-                program.ahead(*arguments, bound, bound)
-                keys_values = self._prepare(context)
-            window["shifts"] = self._embed(timesteps)
-            window = {name: ops.convert_to_tensor(value) for name, value in window.items()}
+                shifts, bound = self._embed.ahead(timesteps, vectors), np.asarray(0, np.int32)
+                ahead = maps | {"keys_values": self._prepare.ahead(conditioning.text())}
+                program.ahead(carried, window | {"shifts": shifts}, ahead, bound, bound)
+                maps["keys_values"] = self._prepare(conditioning.text())
+            window = _tensors(window | {"shifts": self._embed(timesteps, vectors)})
             row, last = 0, min(WINDOW, rows - first)
             while row < last:
-                stop = min(last, row + max(1, int(SLICE_SECONDS / seconds_per_row)))
-                began = time.perf_counter()
+                stop = clock.next_stop(first, row, last)
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
-                state = program(state, window, keys_values, scales, *bounds, label=label)
-                latents = state[0][0] if shortcuts else state[0]
-                backend.wait(latents)
-                seconds_per_row = (time.perf_counter() - began) / (stop - row)
+                with clock.timed(stop - row):
+                    carried = program(carried, window, maps, *bounds, label=label)
+                    state = carried[0] if shortcuts else carried
+                    backend.wait(state)
                 row = stop
-                yield first + row, latents
+                yield Slice(first + row, state[X], state[ESTIMATE])
 
-    def _prepare_context(self, weights: Weights, context: Tensor) -> KeysValues:
-        return self.unet.project_context(weights, context)
+    def _prepare_context(self, weights: Weights, text: Mapping[str, Tensor]) -> KeysValues:
+        return self.unet.project_context(weights, text["context"]) if text else []
 
-    def _embed_window(self, weights: Weights, timesteps: Tensor) -> Tensor:
-        return self.unet.embed_timesteps(weights, timesteps)
+    def _embed_window(self, weights: Weights, timesteps: Tensor, vectors: Mapping[str, Tensor]) -> Tensor:
+        return self.unet.embed_timesteps(weights, timesteps, vectors)
 
-    def _run_rows(
-        self,
-        weights: Weights,
-        state: Tensor,
-        window: dict[str, Tensor],
-        keys_values: KeysValues,
-        guidance: Tensor,
-        start: Tensor,
-        stop: Tensor,
-    ) -> Tensor:
-        guided = guidance.shape[0] > 0
+    def _rows_by(self, evaluate: Evaluation) -> Callable[..., Tensor]:
+        """The loop over rows ``start`` to ``stop`` of a window, with one way of evaluating the network.
 
-        def step(row: Tensor, state: Tensor) -> Tensor:
-            shifts = ops.take(window["shifts"], row, axis=0)
-            prediction = self.unet.denoise(weights, state[0], shifts, keys_values)
-            if guided:
-                prediction = _guide(prediction, guidance)
-            return _sampled(window, row, state, prediction)
-
-        return backend.fori_loop(start, stop, step, state)
-
-    def _run_fast(
-        self,
-        weights: Weights,
-        carried: tuple[Tensor, Tensor],
-        window: dict[str, Tensor],
-        keys_values: KeysValues,
-        guidance: Tensor,
-        start: Tensor,
-        stop: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """As ``_run_rows``, with the deep features beside the state, and each row's shortcuts.
-
-        A shortcut is taken for an image whatever its neighbours do, and saves time where all take it.
+        It carries the state, and beside it whatever the evaluation keeps from one row to the next.
         """
-        batch, unet = carried[0].shape[1], self.unet
-        conditional = [(keys[-batch:], values[-batch:]) for keys, values in keys_values]
 
-        def evaluate(
-            x: Tensor, shifts: Tensor, features: Tensor, reuse: Tensor, context: KeysValues
-        ) -> tuple[Tensor, Tensor]:
-            """The prediction for each row of ``context``, and the features that it comes from."""
+        def run_rows(
+            weights: Weights,
+            carried: Any,
+            window: Mapping[str, Tensor],
+            maps: Mapping[str, Any],
+            start: Tensor,
+            stop: Tensor,
+        ) -> Any:
+            def step(row: Tensor, carried: Any) -> Any:
+                state, kept = carried if evaluate.keeps else (carried, None)
+                here = {name: ops.take(values, row, axis=0) for name, values in window.items()}
+                x = state[X]
+                if "channels" in maps:
+                    x = ops.concatenate([x, maps["channels"]], axis=-1)
+                prediction, kept = evaluate(weights, x, here, maps, kept)
+                state = _sampled(here, state, prediction)
+                if "known" in maps:
+                    state = _blended(here, state, **maps["known"])
+                return (state, kept) if evaluate.keeps else state
 
-            def refreshed() -> Tensor:
-                fresh = unet.deep_features(weights, x, shifts, context)
-                kept = ops.tile(reuse, [features.shape[0] // batch])[:, None, None, None]
-                return ops.where(kept, features, fresh)
+            return backend.fori_loop(start, stop, step, carried)
 
-            features = backend.cond(ops.all(reuse), lambda: features, refreshed)
-            return unet.denoise_from(weights, features, x, shifts, context), features
-
-        def step(row: Tensor, carried: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            state, features = carried
-            names = ("shifts", "reuse", "guided")
-            shifts, reuse, guided = (ops.take(window[name], row, axis=0) for name in names)
-            x = state[0]
-
-            def with_guidance() -> tuple[Tensor, Tensor]:
-                prediction, fresh = evaluate(x, shifts, features, reuse, keys_values)
-                off = ops.convert_to_tensor([1.0, 0.0])
-                scales = ops.where(guided[:, None], guidance, off)
-                return _guide(prediction, scales), fresh
-
-            def without_guidance() -> tuple[Tensor, Tensor]:
-                prediction, fresh = evaluate(x, shifts, features[-batch:], reuse, conditional)
-                return prediction, ops.concatenate([features[:-batch], fresh])
-
-            if guidance.shape[0] > 0:
-                prediction, features = backend.cond(ops.any(guided), with_guidance, without_guidance)
-            else:
-                prediction, features = without_guidance()
-            return _sampled(window, row, state, prediction), features
-
-        state, features = backend.fori_loop(start, stop, step, carried)
-        return state, features
+        return run_rows
 
 
-def _sampled(window: dict[str, Tensor], row: Tensor, state: Tensor, prediction: Tensor) -> Tensor:
+def _sampled(here: Mapping[str, Tensor], state: Tensor, prediction: Tensor) -> Tensor:
     """The state after a row of the table (``diffusion.table.SamplerTable``)."""
-    p, q, mix = (ops.take(window[name], row, axis=0) for name in ("p", "q", "mix"))
-    h = _per_image(p) * state[0] + _per_image(q) * prediction
-    state = ops.einsum("bij,jbhwc->ibhwc", mix, ops.concatenate([state, h[None]]))
-    if "z" not in window:
-        return state
-    noise, z = (ops.take(window[name], row, axis=0) for name in ("noise", "z"))
-    return ops.concatenate([state[:1] + _per_image(noise) * z, state[1:]])
+    memory, x = state[:ESTIMATE], state[X]
+    h = per_image(here["p"]) * x + per_image(here["q"]) * prediction
+    estimate = per_image(here["data_p"]) * x + per_image(here["data_q"]) * prediction
+    memory = ops.einsum("bij,jbhwc->ibhwc", here["mix"], ops.concatenate([memory, h[None]]))
+    if "z" in here:
+        memory = ops.concatenate([memory[:1] + per_image(here["noise"]) * here["z"], memory[1:]])
+    return ops.concatenate([memory, estimate[None]])
 
 
-def _guide(prediction: Tensor, guidance: Tensor) -> Tensor:
-    """Classifier-free guidance and its rescaling.
+def _blended(
+    here: Mapping[str, Tensor], state: Tensor, latents: Tensor, mask: Tensor, noise: Tensor
+) -> Tensor:
+    """The state with what is known put in its place: see ``conditioning.KnownLatents``."""
+    known = per_image(here["alpha"]) * latents + per_image(here["sigma"]) * noise
+    return ops.concatenate([(mask * state[X] + (1 - mask) * known)[None], state[X + 1 :]])
 
-    m = u + g (c - u) (Ho and Salimans 2022, equation 6), then m (phi std(c) / std(m) + 1 - phi) (Lin et al.
-    2024, equations 15 and 16). The prediction is (2 batch, height, width, channels), u before c, and the
-    result has half of that; guidance is (batch, 2), g and phi.
+
+class _Clock:
+    """Chooses where a slice ends: after about ``SLICE_SECONDS``, or where the caller wants to look."""
+
+    def __init__(self, stops: Collection[int]) -> None:
+        self._stops, self._seconds_per_row = sorted(stops), float("inf")
+
+    def next_stop(self, first: int, row: int, last: int) -> int:
+        """The end of a slice that begins at ``row``, both counted from ``first``; at most ``last``."""
+        wanted = next((stop - first for stop in self._stops if stop - first > row), last)
+        return min(last, wanted, row + max(1, int(SLICE_SECONDS / self._seconds_per_row)))
+
+    @contextlib.contextmanager
+    def timed(self, rows: int) -> Iterator[None]:
+        """Takes the time of so many rows."""
+        began = time.perf_counter()
+        yield
+        self._seconds_per_row = (time.perf_counter() - began) / rows
+
+
+_ROW_VALUES = ("timesteps", "p", "q", "noise", "data_p", "data_q")
+
+
+def _window(tables: Sequence[SamplerTable], first: int, levels: bool) -> dict[str, Array]:
+    """Rows ``first`` and on of all tables, each (WINDOW, batch, ...); rows past the end change nothing.
+
+    With ``levels``, the weights of image and noise after each row are among them.
     """
-    unconditional, conditional = ops.split(prediction, 2)
-    scale, rescale = _per_image(guidance[:, 0]), _per_image(guidance[:, 1])
-    guided = unconditional + scale * (conditional - unconditional)
-    axes = (1, 2, 3)
-    contrast = ops.std(conditional, axis=axes, keepdims=True) / ops.std(guided, axis=axes, keepdims=True)
-    return guided * ops.where(rescale > 0, rescale * contrast + (1 - rescale), 1.0)
-
-
-def _per_image(values: Tensor) -> Tensor:
-    """(batch,) -> (batch, 1, 1, 1)."""
-    return values[:, None, None, None]
-
-
-def _window(tables: Sequence[SamplerTable], first: int) -> dict[str, Array]:
-    """Rows ``first`` and on of all tables, each (WINDOW, batch, ...); rows past the end change nothing."""
     batch = len(tables)
-    window = {
-        "timesteps": np.zeros((WINDOW, batch), np.float32),
-        "p": np.zeros((WINDOW, batch), np.float32),
-        "q": np.zeros((WINDOW, batch), np.float32),
-        "mix": np.zeros((WINDOW, batch, 4, 5), np.float32),
-        "noise": np.zeros((WINDOW, batch), np.float32),
-    }
-    window["mix"][...] = np.eye(4, 5)
+    window = {name: np.zeros((WINDOW, batch), np.float32) for name in _ROW_VALUES}
+    if levels:
+        window["alpha"], window["sigma"] = np.ones_like(window["p"]), np.zeros_like(window["p"])
+    window["mix"] = np.broadcast_to(np.eye(4, 5, dtype=np.float32), (WINDOW, batch, 4, 5)).copy()
     for i, table in enumerate(tables):
         rows = slice(first, min(first + WINDOW, len(table.timesteps)))
         for name, values in window.items():
@@ -284,12 +280,16 @@ def _shortcut_window(shortcuts: Sequence[Shortcuts], first: int) -> dict[str, An
     return {"reuse": reuse, "guided": guided}
 
 
-def _step_noise(
-    tables: Sequence[SamplerTable], noises: Sequence[ImageNoise], first: int, shape: tuple[int, int, int]
-) -> Array:
-    """Fresh noise (WINDOW, batch, height, width, channels), drawn where the reference draws it."""
-    z = np.zeros((WINDOW, len(tables), *shape), np.float32)
-    for i, (table, noise) in enumerate(zip(tables, noises, strict=True)):
-        for row in np.flatnonzero(table.draws[first : first + WINDOW]):
-            z[row, i] = noise.normal(*shape)
-    return z
+def _tensors(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of arrays as tensors."""
+    return {
+        name: _tensors(value) if isinstance(value, Mapping) else ops.convert_to_tensor(value)
+        for name, value in tree.items()
+    }
+
+
+def _shapes(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of arrays as their shapes."""
+    return {
+        name: _shapes(value) if isinstance(value, Mapping) else value.shape for name, value in tree.items()
+    }

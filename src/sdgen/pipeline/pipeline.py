@@ -26,6 +26,8 @@ from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.pipeline.batch_noise import initial_latents, step_noise
+from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.own_sampler import own_sampler
 from sdgen.pipeline.results import Denoised, Image, Job, Progress
@@ -84,9 +86,9 @@ class Pipeline:
 
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
-        from sdgen.pipeline.conditioning import Conditioner
         from sdgen.pipeline.denoiser import Denoiser
         from sdgen.pipeline.model_networks import Networks
+        from sdgen.pipeline.text_encoding import Conditioner
 
         checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory
         # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
@@ -309,18 +311,18 @@ class Pipeline:
             longest = max(tables, key=lambda table: len(table.steps))
             height, width = self._latent_size(requests[0])
             self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
+            noises = [ImageNoise(request.seed, request.rng) for request in requests]
             slices = self._denoiser.run(
                 tables,
-                [ImageNoise(request.seed, request.rng) for request in requests],
-                [(request.guidance or 1.0, request.guidance_rescale) for request in requests],
-                context,
-                self._latent_shape,
-                jit,
-                shortcuts,
+                initial_latents(tables, noises, self._latent_shape),
+                step_noise(tables, noises, self._latent_shape),
+                Conditioning(context, guidance=_guidance(requests)),
+                jit=jit,
+                shortcuts=shortcuts,
             )
-        for row, latents in backends.each_on_device(self.device, slices):  # noqa: B007
-            yield Progress(longest.steps_done(row), longest.steps_done(len(longest.steps)), len(jobs))
-        final = np.asarray(latents)
+        for part in backends.each_on_device(self.device, slices):
+            yield Progress(longest.steps_done(part.rows), longest.steps_done(len(longest.steps)), len(jobs))
+        final = np.asarray(part.latents)
         denoised = time.perf_counter()
         details = {
             "compiler": "xla" if jit else "graph",
@@ -397,6 +399,13 @@ class Pipeline:
         assert request.height is not None and request.width is not None
         downsampling = self.networks.vae_config.downsampling
         return request.height // downsampling, request.width // downsampling
+
+
+def _guidance(requests: Sequence[Request]) -> Any:
+    """Scale and rescale of each image, float32 (batch, 2); None where guidance is off."""
+    if not _guided(requests[0]):
+        return None
+    return np.asarray([(request.guidance, request.guidance_rescale) for request in requests], np.float32)
 
 
 def _guided(request: Request) -> bool:

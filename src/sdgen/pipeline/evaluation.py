@@ -1,0 +1,119 @@
+"""One evaluation of the network within the sampling loop: of all of it, or with ``--fast``'s shortcuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from keras import ops
+
+from sdgen import backend
+from sdgen.networks.layers import Tensor, Weights
+from sdgen.networks.unet import KeysValues, UNet
+
+
+class Evaluation(Protocol):
+    """From latents to the network's prediction for them, guidance applied.
+
+    Attributes:
+        keeps: whether it keeps something from one row to the next.
+    """
+
+    keeps: bool
+
+    def __call__(
+        self, weights: Weights, x: Tensor, here: Mapping[str, Tensor], maps: Mapping[str, Any], kept: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One evaluation.
+
+        Args:
+            weights: of the network.
+            x: its input (batch, height, width, in_channels).
+            here: the row's values by name: ``shifts``, and ``reuse`` and ``guided`` for shortcuts.
+            maps: ``keys_values``, and ``guidance`` where there is any.
+            kept: what the row before kept.
+
+        Returns:
+            The prediction (batch, height, width, out_channels), and what the next row is given as ``kept``.
+        """
+
+
+class WholeEvaluation:
+    """All of the network, in every row."""
+
+    keeps = False
+
+    def __init__(self, unet: UNet) -> None:
+        self._unet = unet
+
+    def __call__(
+        self, weights: Weights, x: Tensor, here: Mapping[str, Tensor], maps: Mapping[str, Any], kept: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``Evaluation``; nothing is kept."""
+        prediction = self._unet.denoise(weights, x, here["shifts"], maps["keys_values"])
+        return (guide(prediction, maps["guidance"]) if "guidance" in maps else prediction), kept
+
+
+class ShortenedEvaluation:
+    """The network without what ``diffusion.shortcuts`` leaves out; it keeps the deep features.
+
+    A shortcut is taken for an image whatever its neighbours do, and saves time where all take it.
+    """
+
+    keeps = True
+
+    def __init__(self, unet: UNet) -> None:
+        self._unet = unet
+
+    def __call__(
+        self, weights: Weights, x: Tensor, here: Mapping[str, Tensor], maps: Mapping[str, Any], kept: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``Evaluation``; ``kept`` is (copies batch, height, width, block_out_channels[0])."""
+        batch, keys_values, shifts = x.shape[0], maps["keys_values"], here["shifts"]
+
+        def unguided() -> tuple[Tensor, Tensor]:
+            context = [(keys[-batch:], values[-batch:]) for keys, values in keys_values]
+            prediction, fresh = self._evaluate(
+                weights, x, shifts[-batch:], kept[-batch:], here["reuse"], context
+            )
+            return prediction, ops.concatenate([kept[:-batch], fresh])
+
+        def guided() -> tuple[Tensor, Tensor]:
+            prediction, fresh = self._evaluate(weights, x, shifts, kept, here["reuse"], keys_values)
+            off = ops.convert_to_tensor([1.0, 0.0])
+            return guide(prediction, ops.where(here["guided"][:, None], maps["guidance"], off)), fresh
+
+        return backend.cond(ops.any(here["guided"]), guided, unguided) if "guidance" in maps else unguided()
+
+    def _evaluate(
+        self, weights: Weights, x: Tensor, shifts: Tensor, kept: Tensor, reuse: Tensor, context: KeysValues
+    ) -> tuple[Tensor, Tensor]:
+        """The prediction for each row of ``context``, and the features that it comes from."""
+
+        def refreshed() -> Tensor:
+            fresh = self._unet.deep_features(weights, x, shifts, context)
+            reused = ops.tile(reuse, [kept.shape[0] // x.shape[0]])[:, None, None, None]
+            return ops.where(reused, kept, fresh)
+
+        features = backend.cond(ops.all(reuse), lambda: kept, refreshed)
+        return self._unet.denoise_from(weights, features, x, shifts, context), features
+
+
+def guide(prediction: Tensor, guidance: Tensor) -> Tensor:
+    """Classifier-free guidance and its rescaling.
+
+    m = u + g (c - u) (Ho and Salimans 2022, equation 6), then m (phi std(c) / std(m) + 1 - phi) (Lin et al.
+    2024, equations 15 and 16). The prediction is (2 batch, height, width, channels), u before c, and the
+    result has half of that; guidance is (batch, 2), g and phi.
+    """
+    unconditional, conditional = ops.split(prediction, 2)
+    scale, rescale = per_image(guidance[:, 0]), per_image(guidance[:, 1])
+    guided = unconditional + scale * (conditional - unconditional)
+    axes = (1, 2, 3)
+    contrast = ops.std(conditional, axis=axes, keepdims=True) / ops.std(guided, axis=axes, keepdims=True)
+    return guided * ops.where(rescale > 0, rescale * contrast + (1 - rescale), 1.0)
+
+
+def per_image(values: Tensor) -> Tensor:
+    """(batch,) -> (batch, 1, 1, 1)."""
+    return values[:, None, None, None]
