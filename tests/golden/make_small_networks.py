@@ -1,0 +1,57 @@
+"""Writes small_networks.npz: what diffusers and transformers compute with the networks of small_networks.py.
+
+    pip install -e '.[reference]' && python tests/golden/make_small_networks.py
+
+Float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import small_networks as small
+import torch
+import transformers
+
+
+def fill(module: torch.nn.Module) -> torch.nn.Module:
+    """Give every parameter the value of its name."""
+    state = {}
+    for name, value in module.state_dict().items():
+        plain = name.removeprefix("text_model.")
+        known = "position_ids" in name
+        state[name] = value if known else torch.from_numpy(small.weight(plain, tuple(value.shape)))
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def unet(name: str) -> np.ndarray:
+    """The prediction (2, 16, 8, 4)."""
+    model = fill(diffusers.UNet2DConditionModel(**small.UNETS[name]))
+    options = {}
+    if model.config.num_class_embeds:
+        options["class_labels"] = torch.from_numpy(small.LABELS).long()
+    if model.config.addition_embed_type:
+        texts, sizes = torch.from_numpy(small.pooled()), torch.from_numpy(small.SIZES)
+        options["added_cond_kwargs"] = {"text_embeds": texts, "time_ids": sizes}
+    x = torch.from_numpy(np.ascontiguousarray(small.latents(name).transpose(0, 3, 1, 2)))
+    timesteps, text = torch.from_numpy(small.TIMESTEPS), torch.from_numpy(small.context())
+    return model(x, timesteps, text, **options).sample.numpy().transpose(0, 2, 3, 1)
+
+
+def text_encoder(name: str) -> np.ndarray:
+    """The encoding (1, 12, 32)."""
+    config = transformers.CLIPTextConfig(**small.TEXT_ENCODERS[name], eos_token_id=48, bos_token_id=49)
+    model = fill(transformers.CLIPTextModel(config))
+    return model(torch.from_numpy(small.TOKENS).long()).last_hidden_state.numpy()
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    found = {name: unet(name) for name in small.UNETS} | {
+        name: text_encoder(name) for name in small.TEXT_ENCODERS
+    }
+    np.savez_compressed(Path(__file__).parent / "small_networks.npz", **found)
+    print({name: float(np.abs(values).mean()) for name, values in found.items()})

@@ -1,0 +1,140 @@
+"""Networks of Stable Diffusion 1, 2, XL and the x4 upscaler at small widths, with weights made from names.
+
+What diffusers and transformers compute with them is in small_networks.npz (make_small_networks.py);
+``python small_networks.py BACKEND FILE`` writes what sdgen computes.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from inputs import normal
+
+Array = np.ndarray
+
+_UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "norm_num_groups": 8,
+    "cross_attention_dim": 24,
+}
+UNETS: Mapping[str, dict[str, Any]] = {
+    "unet-sd1": _UNET | {"attention_head_dim": 4, "use_linear_projection": False},
+    "unet-sd2": _UNET | {"attention_head_dim": [2, 4], "use_linear_projection": True},
+    "unet-sdxl": _UNET
+    | {
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "attention_head_dim": [2, 4],
+        "transformer_layers_per_block": [1, 2],
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 16,
+        "projection_class_embeddings_input_dim": 20 + 6 * 16,
+    },
+    "unet-labels": _UNET
+    | {"in_channels": 7, "attention_head_dim": 4, "use_linear_projection": True, "num_class_embeds": 10},
+}
+_TEXT = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 12,
+}
+TEXT_ENCODERS: Mapping[str, dict[str, Any]] = {
+    "text-sd1": _TEXT | {"hidden_act": "quick_gelu"},
+    "text-sd2": _TEXT | {"hidden_act": "gelu"},
+}
+TIMESTEPS = np.asarray([981.0, 412.0], np.float32)
+TOKENS = np.asarray([[49, 3, 7, 1, 48, 0, 0, 0, 0, 0, 0, 0]], np.int32)
+LABELS = np.asarray([9, 2], np.int32)
+SIZES = np.asarray([[512, 768, 0, 8, 512, 768], [1024, 1024, 16, 0, 1024, 1024]], np.float32)
+
+
+def latents(name: str) -> Array:
+    """What a UNet is given: (2, 16, 8, in_channels)."""
+    return normal(1, 2, 16, 8, UNETS[name]["in_channels"])
+
+
+def context() -> Array:
+    """Text encodings: (2, 5, 24)."""
+    return normal(2, 2, 5, 24)
+
+
+def pooled() -> Array:
+    """Pooled text vectors: (2, 20)."""
+    return normal(3, 2, 20)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> Array:
+    """The value of a parameter, by its reference name."""
+    values = normal(zlib.crc32(name.encode()), *shape)
+    if len(shape) == 1:
+        return values * 0.1 + float("norm" in name and name.endswith("weight"))
+    return values / np.float32(np.sqrt(np.prod(shape[1:])))
+
+
+def values_of(network: Any) -> dict[str, Any]:
+    """Values for the parameters of an sdgen network."""
+    weights = {}
+    for parameter in network.parameters():
+        arrays = [weight(name, shape) for name, shape in parameter.sources.items()]
+        arrays = [array.reshape(array.shape[: len(parameter.axes)]) for array in arrays]
+        weights[parameter.name] = np.empty(parameter.shape, np.float32)
+        parameter.fill(weights[parameter.name], [array.transpose(parameter.axes) for array in arrays])
+    return weights
+
+
+def outputs() -> dict[str, Array]:
+    """What sdgen's networks compute on the active backend."""
+    from sdgen.backend.program import Program
+    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks.config import TextEncoderConfig, UNetConfig
+    from sdgen.networks.layers import Numerics
+    from sdgen.networks.text_encoder import TextEncoder
+    from sdgen.networks.unet import UNet
+
+    numerics, found = Numerics("float32", "float32", "direct", scaled_dot_product), {}
+    for name, config in UNETS.items():
+        unet = UNet(UNetConfig.from_config(config), numerics)
+        vectors: dict[str, Array] = {}
+        if unet.config.labels:
+            vectors["labels"] = LABELS
+        if unet.config.added_inputs:
+            vectors |= {"pooled": pooled(), "sizes": SIZES}
+
+        def predict(weights: Any, x: Any, text: Any, vectors: Any, unet: UNet = unet) -> Any:
+            shifts = unet.embed_timesteps(weights, TIMESTEPS[None], vectors)[0]
+            return unet.denoise(weights, x, shifts, unet.project_context(weights, text))
+
+        found[name] = np.asarray(
+            Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors)
+        )
+    for name, config in TEXT_ENCODERS.items():
+        encoder = TextEncoder(TextEncoderConfig.from_config(config), numerics)
+
+        def encode(weights: Any, tokens: Any, encoder: TextEncoder = encoder) -> Any:
+            return encoder.encode(weights, encoder.embed(weights, tokens))
+
+        found[name] = np.asarray(Program(encode, values_of(encoder), jit=False)(TOKENS))
+    return found
+
+
+if __name__ == "__main__":
+    from sdgen import backend
+
+    backend.activate(sys.argv[1])
+    np.savez(sys.argv[2], **outputs())

@@ -1,0 +1,66 @@
+"""Networks of several families at small widths compute what the reference computes, on both backends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import small_networks
+
+import sdgen
+from sdgen import backend
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = (*small_networks.UNETS, *small_networks.TEXT_ENCODERS)
+
+
+def on_jax(folder: Path) -> dict[str, np.ndarray]:
+    """The outputs on JAX, which takes a process of its own."""
+    pytest.importorskip("jax")
+    file = folder / "outputs.npz"
+    source = str(Path(sdgen.__file__).parent.parent)
+    subprocess.run(
+        [sys.executable, str(GOLDEN / "small_networks.py"), "jax", str(file)],
+        env={**os.environ, "PYTHONPATH": source},
+        check=True,
+    )
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+def outputs(request, tmp_path_factory) -> dict[str, np.ndarray]:
+    if request.param == "jax":
+        return on_jax(tmp_path_factory.mktemp("jax"))
+    backend.activate("tensorflow")
+    return small_networks.outputs()
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "small_networks.npz") as stored:
+        return dict(stored)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_network_computes_what_the_reference_does(outputs, expected, name) -> None:
+    assert outputs[name].shape == expected[name].shape
+    assert np.linalg.norm(outputs[name] - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
+
+
+def test_a_network_without_class_labels_refuses_them() -> None:
+    backend.activate("tensorflow")
+    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks.config import UNetConfig
+    from sdgen.networks.layers import Numerics
+    from sdgen.networks.unet import UNet
+
+    numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
+    unet = UNet(UNetConfig.from_config(small_networks.UNETS["unet-sd2"]), numerics)
+    with pytest.raises(ValueError, match=r"takes \[\] beside timesteps, not \['labels'\]"):
+        unet.embed_timesteps({}, np.zeros((1, 2), np.float32), {"labels": small_networks.LABELS})
