@@ -52,6 +52,8 @@ def conditioning(**more: Any) -> Conditioning:
 def run(loop: Any, given: Conditioning, **more: Any) -> list[Any]:
     """The slices, as arrays; by TensorFlow's graph runtime, which is ready soon."""
     slices = loop.run(more.pop("tables", tables()), normal(4, *SHAPE), None, given, jit=False, **more)
+    from sdgen.pipeline.denoiser import Slice
+
     return [Slice(part.rows, *map(np.asarray, (part.latents, part.estimate))) for part in slices]
 
 
