@@ -100,7 +100,7 @@ def sdgen_run() -> Run:
             if isinstance(event, Progress):
                 ticks[event.step] = time.perf_counter()
             else:
-                (image,) = event.images()
+                (image,) = pipeline.decode(event)
                 assert image.error is None
         # Several steps may be one slice.
         done = sorted(ticks)

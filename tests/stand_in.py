@@ -20,7 +20,8 @@ import numpy as np
 import sdgen
 from sdgen import models
 from sdgen.errors import BackendError, ImageError, InputError
-from sdgen.pipeline.pipeline import Denoised, Image, Job, Progress
+from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.results import Denoised, Image, Job, Progress
 from sdgen.request import Request
 
 REQUEST = Request(
@@ -51,7 +52,8 @@ DETAILS = {
 }
 
 
-class Pipeline:
+class Pipeline(Engine):
+    engine, compilations, size_multiple = "sdgen", 0, 8
     entry = models.find("mini")
     dtype, device, backend, low_memory = "float32", "cpu:0", "tensorflow", False
 
@@ -104,18 +106,11 @@ class Pipeline:
                 print("stuck", file=sys.stderr, flush=True)
                 time.sleep(60)
             yield Progress(step + 1, steps, len(jobs))
-        yield Denoised(lambda: map(finish, requests, [len(jobs)] * len(jobs)))
+        yield Denoised(tuple(jobs), None, 0.5, {"batch_size": len(jobs)})
 
-    def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
-    ) -> Iterator[Progress | Image]:
-        jobs, size = list(map(self.read, requests)), self.batch_limit(batch_size)
-        for first in range(0, len(jobs), size):
-            for event in self.draw(jobs[first : first + size], size, False):
-                if isinstance(event, Denoised):
-                    yield from event.images()
-                else:
-                    yield event
+    def decode(self, batch: Denoised) -> Iterator[Image]:
+        for job in batch.jobs:
+            yield finish(job.request, batch.details["batch_size"])
 
 
 def finish(request: Request, batch_size: int) -> Image:

@@ -8,7 +8,7 @@ from test_pipeline import SMALL, draw, psnr
 
 from sdgen import InputError
 from sdgen.diffusion.shortcuts import shortcuts
-from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
+from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
 FAST = SMALL.replace(steps=25, fast=True)
 
@@ -59,7 +59,7 @@ def test_without_guidance_features_are_reused_too(mini):
 
 
 def test_keras_cv_has_no_fast(mini):
-    stock = object.__new__(KerasCvPipeline)
+    stock = object.__new__(KerasCvEngine)
     stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
     with pytest.raises(InputError, match="--engine keras-cv has no --fast"):
         stock.resolve(SMALL.replace(width=128, height=128, fast=True))

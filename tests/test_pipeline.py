@@ -214,10 +214,10 @@ def test_the_stock_engine_refuses_another_architecture():
 
 
 def test_the_stock_engine_has_its_own_model(mini, monkeypatch):
-    from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
+    from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
-    monkeypatch.setattr(KerasCvPipeline, "_stock_model", lambda self, height, width: (height, width))
-    stock = object.__new__(KerasCvPipeline)
+    monkeypatch.setattr(KerasCvEngine, "_stock_model", lambda self, height, width: (height, width))
+    stock = object.__new__(KerasCvEngine)
     stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
     assert (stock.model, stock.compilations) == ((256, 256), 0)
 
@@ -226,9 +226,9 @@ def test_the_stock_engine_lacks_nothing_but_the_networks(mini, monkeypatch):
     from sdgen.pipeline.keras_cv import engine
 
     monkeypatch.setattr(engine, "_check_architecture", lambda checkpoint: None)
-    stock = engine.KerasCvPipeline(mini.checkpoint, mini.entry, "float32", "cpu:0", ["VAE x"])
+    stock = engine.KerasCvEngine(mini.checkpoint, mini.entry, "float32", "cpu:0", ["VAE x"])
     assert stock._details()["changes"] == ["VAE x"]
-    networks = {"networks", "model", "_graph", "_conditioner", "_denoiser", "_decode"}
+    networks = {"networks", "model", "_graph", "_conditioner", "_denoiser", "_decoder"}
     assert vars(mini).keys() - vars(stock).keys() <= networks
 
 

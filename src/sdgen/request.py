@@ -91,6 +91,11 @@ class Request:
                 continue
             object.__setattr__(self, field.name, _CHECKS[field.name](field.name, value))
 
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance is on: above a scale of 1, at which it changes nothing."""
+        return self.guidance is not None and self.guidance > 1
+
     def replace(self, **changes: Any) -> Request:
         """The same request with some fields changed.
 

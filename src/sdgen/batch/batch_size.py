@@ -11,7 +11,7 @@ from sdgen.files import folders, notes
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
 
 MOST = 8
 """Beyond this an H100 gains little (docs/performance.md)."""
@@ -24,7 +24,7 @@ _SHARE = 0.8
 """Of the free memory; the rest is for the decoder and for what compilers set aside."""
 
 
-def choose(pipeline: Pipeline, request: Request) -> int:
+def choose(pipeline: Engine, request: Request) -> int:
     """Images to draw at once: 1 on a CPU (docs/batch.md) or with ``low_memory``, else a power of two.
 
     It is at most ``MOST``.
@@ -43,7 +43,7 @@ def choose(pipeline: Pipeline, request: Request) -> int:
     return max(1, size)
 
 
-def learn(pipeline: Pipeline, request: Request, size: int) -> None:
+def learn(pipeline: Engine, request: Request, size: int) -> None:
     """Remember that no more than ``size`` images of this kind fit."""
     sizes = notes.read(_file())
     sizes[_key(pipeline, request)] = {"size": size, "free": backend.free_memory(pipeline.device) or 0}
@@ -52,7 +52,7 @@ def learn(pipeline: Pipeline, request: Request, size: int) -> None:
         notes.write(_file(), sizes, indent=2)
 
 
-def bytes_per_image(pipeline: Pipeline, request: Request) -> int:
+def bytes_per_image(pipeline: Engine, request: Request) -> int:
     """An estimate of the memory that one image of a batch takes in the sampling loop.
 
     Its parts are the activations at full resolution and, where attention is not fused, the scores (heads,
@@ -62,7 +62,7 @@ def bytes_per_image(pipeline: Pipeline, request: Request) -> int:
     config = pipeline.checkpoint.unet.config
     channels = int(config.get("block_out_channels", [320])[0])
     positions = request.width * request.height // 64
-    passes = 2 if (request.guidance or 0) > 1 else 1
+    passes = 2 if request.guided else 1
     activations = _ACTIVATIONS * positions * channels * _ITEM_SIZES[pipeline.dtype]
     fused = pipeline.backend == "jax" and pipeline.dtype != "float32"
     scores = 0 if fused else 2 * 4 * positions**2 * max(1, channels // 64)
@@ -76,8 +76,8 @@ def _fitting(free: int, each: int) -> int:
     return size
 
 
-def _key(pipeline: Pipeline, request: Request) -> str:
-    guided = "guided" if (request.guidance or 0) > 1 else "unguided"
+def _key(pipeline: Engine, request: Request) -> str:
+    guided = "guided" if request.guided else "unguided"
     parts = (pipeline.entry.name, pipeline.backend, pipeline.device, pipeline.dtype)
     return " ".join((*parts, f"{request.width}x{request.height}", guided))
 

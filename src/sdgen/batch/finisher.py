@@ -30,11 +30,14 @@ class Finisher(Generic[Item, Done]):
     """Finishes batches in the order in which they come, an image at a time.
 
     Args:
+        decode: an engine's.
         finish: stores one image; what it returns is a result, and what it raises ends its batch.
     """
 
-    def __init__(self, finish: Callable[[Item, Image], Done]) -> None:
-        self._finish = finish
+    def __init__(
+        self, decode: Callable[[Denoised], Iterator[Image]], finish: Callable[[Item, Image], Done]
+    ) -> None:
+        self._decode, self._finish = decode, finish
         self._batches: queue.Queue[tuple[Sequence[Item], Denoised] | None] = queue.Queue()
         self._results: queue.SimpleQueue[Done | Stumble[Item] | None] = queue.SimpleQueue()
         self._unfinished = 0
@@ -81,7 +84,7 @@ class Finisher(Generic[Item, Done]):
             items, batch = work
             done = 0
             try:
-                for item, image in zip(items, batch.images(), strict=True):
+                for item, image in zip(items, self._decode(batch), strict=True):
                     if self._abandoned:
                         break
                     self._results.put(self._finish(item, image))

@@ -21,7 +21,7 @@ from sdgen.text.wording import counted
 if TYPE_CHECKING:
     from sdgen.batch.renderer import Policy
     from sdgen.images.pairs import Saved
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
     from sdgen.pipeline.results import Image, Progress
 
 _BETWEEN_LOOKS = 0.5
@@ -41,7 +41,7 @@ class ModelRun:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Engine,
         model: str | None,
         feed: Feed,
         store: Store,
@@ -51,7 +51,7 @@ class ModelRun:
         self._pipeline, self._model, self._feed = pipeline, model, feed
         self._store, self._policy, self._stopping = store, policy, stopping
         self._packer = Packer(self._limit, self._claim, policy.in_order)
-        self._finisher: Finisher[Pair, Outcome | _Unusable] = Finisher(self._finish)
+        self._finisher: Finisher[Pair, Outcome | _Unusable] = Finisher(pipeline.decode, self._finish)
         self._claimed: dict[int, Task] = {}
         self._unusable: deque[_Unusable] = deque()
         self._rejected: set[int] = set()
@@ -61,7 +61,7 @@ class ModelRun:
         self._overlap = not pipeline.low_memory
         self._surprises = 0
         self._awaited = False
-        self._wide: Pipeline | None = None
+        self._wide: Engine | None = None
 
     def events(self) -> Iterator[Progress | Outcome | Rejected | Planned | Note]:
         """Draw until the feed has nothing more for this model."""
@@ -256,15 +256,13 @@ class ModelRun:
         task, image = unusable.pair[0], unusable.image
         self._retried.add(task.number)
         try:
-            self._wide = self._wide or self._pipeline.in_float32()
-            events = (
-                self._wide.draw([self._wide.read(task.request)], 1, self._jit) if self._wide else iter(())
-            )
-            for event in events:
+            wide = self._wide = self._wide or self._pipeline.in_float32()
+            for event in wide.draw([wide.read(task.request)], 1, self._jit) if wide else ():
                 if self._stopping():  # Between two steps: it stays undrawn.
                     return
                 if isinstance(event, Denoised):
-                    (image,) = event.images()
+                    assert wide is not None
+                    (image,) = wide.decode(event)
                     note = f"drawn in float32; in {self._pipeline.dtype}: {unusable.image.error}"
                     image = dataclasses.replace(image, warnings=(*image.warnings, note))
                 else:

@@ -19,8 +19,7 @@ Kind = tuple[int | None, int | None, bool, bool]
 
 def kind(request: Request) -> Kind:
     """What decides how much memory an image takes: height, width, guided or not, fast or not."""
-    guided = request.guidance is not None and request.guidance > 1
-    return request.height, request.width, guided, request.fast
+    return request.height, request.width, request.guided, request.fast
 
 
 class Packer:

@@ -17,7 +17,7 @@ from sdgen.batch.tasks import Feed, Rejected
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
     from sdgen.pipeline.results import Progress
 
 
@@ -37,8 +37,8 @@ class Policy:
     """
 
     batch_size: int | None = None
-    choose: Callable[[Pipeline, Request], int] | None = None
-    learned: Callable[[Pipeline, Request, int], None] | None = None
+    choose: Callable[[Engine, Request], int] | None = None
+    learned: Callable[[Engine, Request, int], None] | None = None
     in_order: bool = False
     jit: bool = True
     unforeseen: int = 3
@@ -57,7 +57,7 @@ class Renderer:
 
     def __init__(
         self,
-        load: Callable[[str], Pipeline],
+        load: Callable[[str], Engine],
         store: Store,
         policy: Policy,
         stopping: Callable[[], bool] = lambda: False,

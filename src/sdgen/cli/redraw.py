@@ -14,7 +14,7 @@ from sdgen.prompts import prompt_loras
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
 
 _OPTIONS = {"negative_prompt": "negative"}
 
@@ -37,7 +37,7 @@ class Setup:
     low_memory: bool
     batch_size: int | None
 
-    def load(self) -> Pipeline:
+    def load(self) -> Engine:
         """The pipeline.
 
         Raises:

@@ -23,7 +23,7 @@ from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.cli.sheet import Sheet
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
 
 _UNKNOWN_SIDE = 768
 """Pixels of a side that is the model's own choice, when estimating the space that images need."""
@@ -109,7 +109,7 @@ class Run(Session):
                 self.interrupts.nothing_to_keep = False
                 self.display.advance(event.step, event.steps, event.images)
 
-    def _load(self, model: str, feed: Feed) -> Pipeline:
+    def _load(self, model: str, feed: Feed) -> Engine:
         import sdgen
         from sdgen.prompts import prompt_loras
 

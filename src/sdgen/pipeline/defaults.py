@@ -6,33 +6,42 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.errors import InputError
 from sdgen.models import Entry
 from sdgen.networks.config import UNetConfig, VAEConfig
-from sdgen.pipeline.sampler_tables import checkpoint_sampler
 from sdgen.request import Request
 
 
-def native_size(entry: Entry, checkpoint: Checkpoint) -> int:
-    """Width and height of the pictures that a model was trained with, pixels."""
+def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Height and width of the pictures that a model was trained with, pixels."""
     if entry.size:
-        return entry.size
+        return entry.size, entry.size
     unet, vae = UNetConfig.from_config(checkpoint.unet.config), VAEConfig.from_config(checkpoint.vae.config)
-    return unet.sample_size * vae.downsampling
+    height, width = unet.sample_size
+    return height * vae.downsampling, width * vae.downsampling
 
 
-def filled(request: Request, entry: Entry, checkpoint: Checkpoint) -> Request:
-    """The request with every None replaced by the model's default."""
-    size = native_size(entry, checkpoint)
+def filled(
+    request: Request, entry: Entry, checkpoint: Checkpoint, sampler: str, schedule: str | None = None
+) -> Request:
+    """The request with every None replaced by the model's default.
+
+    Args:
+        request: as it was asked for.
+        entry: what the catalogue says of the model.
+        checkpoint: the model.
+        sampler: where neither the request nor the catalogue names one.
+        schedule: where the request names none.
+    """
+    height, width = native_size(entry, checkpoint)
     defaults = {
         "steps": entry.steps or 50,
-        "guidance": entry.guidance or 7.5,
-        "sampler": entry.sampler or checkpoint_sampler(checkpoint.scheduler),
-        "schedule": entry.schedule,
-        "width": size,
-        "height": size,
+        "guidance": 7.5 if entry.guidance is None else entry.guidance,
+        "sampler": entry.sampler or sampler,
+        "schedule": schedule,
+        "width": width,
+        "height": height,
         "model": entry.name,
     }
-    return request.replace(
-        **{name: value for name, value in defaults.items() if getattr(request, name) is None}
-    )
+    missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
+    return request.replace(**missing)
 
 
 def check_size(request: Request, multiple: int) -> None:

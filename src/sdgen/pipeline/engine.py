@@ -87,21 +87,27 @@ class Engine(Protocol):
         raise NotImplementedError
 
     def batch_limit(self, asked: int | None = None) -> int:
-        """How many images are drawn at once, at most: ``asked``, else 1 on a CPU and 4 elsewhere.
+        """How many images are drawn at once, at most: ``asked``, else 4, or 1 with ``low_memory``.
+
+        On a CPU it is 1 whatever is asked for. A batch is no faster there (docs/batch.md), and a row of a
+        product is rounded by how many there are and where it stands (TensorFlow's convolutions and
+        operations without AVX-512): drawn alone, an image is the same to the bit among any others.
 
         Raises:
             InputError: ``asked`` is below 1.
         """
         if asked is not None and asked < 1:
             raise InputError(f"the batch size must be 1 or more, not {asked}")
-        return asked or (1 if self.device.startswith("cpu") or self.low_memory else 4)
+        if self.device.startswith("cpu"):
+            return 1
+        return asked or (1 if self.low_memory else 4)
 
     def generate(self, requests: Iterable[Request], batch_size: int | None = None) -> Iterator[Image]:
         """The images of requests, in order, each as soon as its batch is drawn.
 
         Args:
             requests: what to draw; taken as they are needed.
-            batch_size: images drawn at once, at most; by default 1 on a CPU and 4 elsewhere.
+            batch_size: images drawn at once, at most; by default 4. A CPU draws one at a time.
 
         Raises:
             InputError: a request does not fit the model, or the batch size is no number of images. Images
@@ -110,13 +116,16 @@ class Engine(Protocol):
         return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
 
     def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None
+        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
     ) -> Iterator[Progress | Image]:
-        """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing."""
+        """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing.
+
+        With ``fill``, every batch is drawn by the program for ``batch_size`` images, however few there are.
+        """
         limit = self.batch_limit(batch_size)
         jit = self.pays_to_compile(requests, batch_size)
         for _, alike in itertools.groupby(map(self.read, requests), key=lambda job: job.shape):
-            size = 1
+            size = limit if fill else 1
             while batch := list(itertools.islice(alike, limit)):
                 size = max(size, len(batch))
                 for event in self.draw(batch, size, jit):

@@ -20,6 +20,7 @@ from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.networks.shapes import check_weights
+from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.pipeline import Pipeline
 
 Loras = Sequence[tuple[str | Path, float | tuple[float, float]]]
@@ -137,8 +138,8 @@ def load(
     prediction_type: str | None = None,
     jit: bool | None = None,
     low_memory: bool = False,
-) -> Pipeline:
-    """Reads a model into a pipeline.
+) -> Engine:
+    """Reads a model into an engine.
 
     Args:
         model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
@@ -198,10 +199,10 @@ def load(
         return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes, low_memory)
     if engine != "keras-cv":
         raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
-    from sdgen.pipeline.keras_cv.engine import KerasCvPipeline
+    from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
     if low_memory:
         raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
     if vectors:
         raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
-    return KerasCvPipeline(checkpoint, entry, dtype, device, changes)
+    return KerasCvEngine(checkpoint, entry, dtype, device, changes)

@@ -1,13 +1,8 @@
-"""From requests to pixels: ``Pipeline.generate`` and ``Pipeline.stream`` of a loaded model.
-
-``Pipeline.read``, ``draw`` and ``Denoised.images`` are the parts of ``stream``, for a caller that packs
-batches itself (``sdgen.batch.renderer``). What they give is in ``sdgen.pipeline.results``.
-"""
+"""``Pipeline``: the engine on sdgen's own networks, from requests to pixels."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdgen import backend as backends
-from sdgen import models
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.lora import scale_text
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
-from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.models import Entry
+from sdgen.networks.config import TextEncoderConfig
 from sdgen.pipeline.batch_noise import initial_latents, step_noise
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
+from sdgen.pipeline.defaults import check_size, filled, native_size
+from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.own_sampler import own_sampler
+from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Image, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
 from sdgen.request import Request
@@ -38,23 +36,17 @@ if TYPE_CHECKING:
     from sdgen.pipeline.keras_cv.stable_diffusion import StableDiffusion
     from sdgen.text.prompt_tokens import TokenizedPrompt
 
-__all__ = ["Denoised", "Image", "Job", "Pipeline", "Progress"]
-
 GRAPH_WORK = 5e12
 """Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
 before XLA has compiled, on two cores (docs/performance.md): 6 pictures of the bundled model, not one step of
 Stable Diffusion."""
 
 
-class Pipeline:
-    """A loaded model that draws requests.
+class Pipeline(Engine):
+    """A loaded model that draws requests; what ``Engine`` says, and further:
 
     Attributes:
-        checkpoint: the weights' files.
-        entry: what the catalogue says of the model.
         networks: the model's networks.
-        backend, device, dtype: what it runs on.
-        low_memory: whether it trades speed for memory; see ``sdgen.load``.
     """
 
     engine = "sdgen"
@@ -63,7 +55,7 @@ class Pipeline:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        entry: models.Entry,
+        entry: Entry,
         dtype: str,
         device: str,
         embeddings: Mapping[str, Any] | None = None,
@@ -76,13 +68,12 @@ class Pipeline:
         self._own_sampler = own_sampler(checkpoint.scheduler)
         self.backend, self.device, self.dtype = backends.active(), device, dtype
         self.low_memory = low_memory
-        self._jit, self._loras, self._changes = jit, loras or {}, list(changes)
-        self._embeddings = embeddings
+        self._jit, self._loras, self._embeddings = jit, loras or {}, embeddings
         self._latent_shape: tuple[int, int, int] = (0, 0, 0)
         self._prepare()
         # Beside the compiler's thread, for what need not wait for it.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
-        self._weights_sha256 = self._background.submit(checkpoint.sha256, models.file_sha256)
+        self._provenance = Provenance(checkpoint, changes, self._background)
 
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
@@ -111,7 +102,7 @@ class Pipeline:
             self._denoiser = Denoiser(
                 self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
             )
-            self._decode = PictureDecoder(self.networks, not self._graph, low_memory)
+            self._decoder = PictureDecoder(self.networks, not self._graph, low_memory)
 
     @cached_property
     def model(self) -> StableDiffusion:
@@ -119,7 +110,7 @@ class Pipeline:
         backends.leave_gpu_to_jax()
         from sdgen.pipeline.keras_cv.stable_diffusion import StableDiffusion
 
-        height, width = self._native_size()
+        height, width = native_size(self.entry, self.checkpoint)
         return StableDiffusion(self.networks, width, height)
 
     @property
@@ -140,86 +131,21 @@ class Pipeline:
             InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
                 encoder is left.
         """
-        entry, (height, width) = self.entry, self._native_size()
-        defaults = {
-            "steps": entry.steps or 50,
-            "guidance": 7.5 if entry.guidance is None else entry.guidance,
-            "sampler": entry.sampler or self._own_sampler.sampler,
-            "schedule": self._own_schedule(request),
-            "width": width,
-            "height": height,
-            "model": entry.name,
-        }
-        missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
-        resolved = request.replace(**missing)
+        resolved = filled(
+            request, self.entry, self.checkpoint, self._own_sampler.sampler, self._own_schedule(request)
+        )
         if resolved.eta and resolved.sampler not in WITH_ETA:
             names = " and ".join(WITH_ETA)
             raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
-        for field in ("width", "height"):
-            pixels, multiple = getattr(resolved, field), self.size_multiple
-            if pixels % multiple:
-                near = max(multiple, round(pixels / multiple) * multiple)
-                raise InputError(
-                    f"{field} {pixels} is not a multiple of {multiple}, which {entry.name} needs; "
-                    f"the nearest is {near}",
-                    field,
-                )
+        check_size(resolved, self.size_multiple)
         layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
         if resolved.clip_skip >= layers:
             raise InputError(
-                f"clip_skip must be less than the {layers} layers of {entry.name}'s text encoder, not "
+                f"clip_skip must be less than the {layers} layers of {self.entry.name}'s text encoder, not "
                 f"{resolved.clip_skip}",
                 "clip_skip",
             )
         return resolved
-
-    def generate(self, requests: Iterable[Request], batch_size: int | None = None) -> Iterator[Image]:
-        """The images of requests, in order, each as soon as its batch is drawn.
-
-        Args:
-            requests: what to draw; taken as they are needed.
-            batch_size: images drawn at once, at most; by default 4. A CPU draws one at a time.
-
-        Raises:
-            InputError: a request does not fit the model, or the batch size is no number of images. Images
-                of earlier batches may have been yielded.
-        """
-        return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
-
-    def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
-    ) -> Iterator[Progress | Image]:
-        """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing.
-
-        With ``fill``, every batch is drawn by the program for ``batch_size`` images, however few there are.
-        """
-        limit = self.batch_limit(batch_size)
-        jit = self.pays_to_compile(requests, batch_size)
-        for _, alike in itertools.groupby(map(self.read, requests), key=lambda job: job.shape):
-            size = limit if fill else 1
-            while batch := list(itertools.islice(alike, limit)):
-                size = max(size, len(batch))
-                for event in self.draw(batch, size, jit):
-                    if isinstance(event, Progress):
-                        yield event
-                    else:
-                        yield from event.images()
-
-    def batch_limit(self, asked: int | None = None) -> int:
-        """How many images are drawn at once, at most: ``asked``, else 4, or 1 with ``low_memory``.
-
-        On a CPU it is 1 whatever is asked for. A batch is no faster there (docs/batch.md), and a row of a
-        product is rounded by how many there are and where it stands (TensorFlow's convolutions and
-        operations without AVX-512): drawn alone, an image is the same to the bit among any others.
-
-        Raises:
-            InputError: ``asked`` is below 1, or this engine draws fewer at once.
-        """
-        if asked is not None and asked < 1:
-            raise InputError(f"the batch size must be 1 or more, not {asked}")
-        if self.device.startswith("cpu"):
-            return 1
-        return asked or (1 if self.low_memory else 4)
 
     def in_float32(self) -> Pipeline | None:
         """The same model in float32, for images that overflow; None where it is, or would be too large."""
@@ -233,7 +159,7 @@ class Pipeline:
             self._embeddings,
             self._jit,
             self._loras,
-            self._changes,
+            self._provenance.changes,
         )
 
     def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
@@ -250,7 +176,7 @@ class Pipeline:
         resolved, work = [self.resolve(request) for request in requests], 0
         for request in resolved:
             work += (
-                (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if _guided(request) else 1)
+                (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if request.guided else 1)
             )
         if work * self._denoiser.parameters > GRAPH_WORK:
             return True
@@ -264,7 +190,7 @@ class Pipeline:
         shape = (*self._latent_size(request), self.networks.vae_config.latent_channels)
         length = self.checkpoint.tokenizer.max_length
         noise = request_table(self.checkpoint.scheduler, request).noise.any()
-        return self._denoiser.stored(batch, shape, _guided(request), length, bool(noise))
+        return self._denoiser.stored(batch, shape, request.guided, length, bool(noise))
 
     def read(self, request: Request) -> Job:
         """The request with its prompts tokenized.
@@ -283,7 +209,7 @@ class Pipeline:
                     "model; load the model with it",
                     "prompt",
                 )
-        guided = _guided(request)
+        guided = request.guided
         chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
         shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
         return _TokenizedJob(request, shape, prompt, negative)
@@ -331,23 +257,23 @@ class Pipeline:
             "denoise_seconds": denoised - encoded,
         }
         share = (denoised - began) / len(jobs)
-        yield Denoised(lambda: self._images(jobs, final, share, details))
+        yield Denoised(tuple(jobs), final, share, details)
 
-    def _images(
-        self, jobs: Sequence[Job], latents: Any, share: float, details: Mapping[str, Any]
-    ) -> Iterator[Image]:
-        for i, job in enumerate(jobs):
+    def decode(self, batch: Denoised) -> Iterator[Image]:
+        """As ``Engine.decode``."""
+        latents = batch.latents
+        for i, job in enumerate(batch.jobs):
             began = time.perf_counter()
-            pixels, error = self._decode(latents[i : i + 1])
+            pixels, error = self._decoder(latents[i : i + 1])
             seconds = time.perf_counter() - began
             made = {
-                **self._details(),
-                **details,
+                **self._provenance.details(self),
+                **batch.details,
                 "decode_seconds": seconds,
-                "decoder": self._decode.way(*latents.shape[1:3]),
+                "decoder": self._decoder.way(*latents.shape[1:3]),
             }
             warnings = (*self.checkpoint.warnings, *self._sampler_warnings(job.request), *_warnings(job))
-            yield Image(job.request, pixels, share + seconds, error, warnings, made)
+            yield Image(job.request, pixels, batch.seconds + seconds, error, warnings, made)
 
     def _own_schedule(self, request: Request) -> str | None:
         """The catalogue's or the checkpoint's schedule, where the sampler runs on it."""
@@ -360,40 +286,18 @@ class Pipeline:
         own = self._own_sampler
         return own.warnings if self.entry.sampler is None and request.sampler == own.sampler else ()
 
-    def _details(self) -> dict[str, Any]:
-        """What made an image, for its sidecar."""
-        return {
-            "model": self.entry.name,
-            "weights_sha256": self._weights_sha256.result(),
-            "changes": self._changes,
-            "engine": self.engine,
-            "backend": self.backend,
-            "device": self.device,
-            "dtype": self.dtype,
-            "low_memory": self.low_memory,
-            "peak_memory_bytes": backends.peak_memory(self.device),
-        }
-
     def _compile_decoder(self) -> None:
         """Has another thread compile the decoder while XLA compiles the sampling loop."""
         # It is compiled by running it, which takes long and much memory where pictures are large.
-        if self._decode.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
-            self._background.submit(self._decode.compile, *self._latent_shape)
+        if self._decoder.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
+            self._background.submit(self._decoder.compile, *self._latent_shape)
 
     def _context(self, jobs: Sequence[Job]) -> Any:
         """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
         prompts = [_tokenized(job).prompt for job in jobs]
-        if _guided(jobs[0].request):
+        if jobs[0].request.guided:
             prompts = [_tokenized(job).negative for job in jobs] + prompts
         return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
-
-    def _native_size(self) -> tuple[int, int]:
-        """Height and width that the model was trained on, in pixels."""
-        if self.entry.size:
-            return self.entry.size, self.entry.size
-        height, width = UNetConfig.from_config(self.checkpoint.unet.config).sample_size
-        factor = VAEConfig.from_config(self.checkpoint.vae.config).downsampling
-        return height * factor, width * factor
 
     def _latent_size(self, request: Request) -> tuple[int, int]:
         assert request.height is not None and request.width is not None
@@ -403,13 +307,9 @@ class Pipeline:
 
 def _guidance(requests: Sequence[Request]) -> Any:
     """Scale and rescale of each image, float32 (batch, 2); None where guidance is off."""
-    if not _guided(requests[0]):
+    if not requests[0].guided:
         return None
     return np.asarray([(request.guidance, request.guidance_rescale) for request in requests], np.float32)
-
-
-def _guided(request: Request) -> bool:
-    return request.guidance is not None and request.guidance > 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

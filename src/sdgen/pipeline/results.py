@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,11 +104,18 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Denoised:
-    """A batch that is drawn but for its decoder.
+    """A batch that is drawn but for its decoder: plain data, which another process may decode.
 
     Attributes:
-        images: decodes them, in the order of the batch's jobs. Another thread may do so while this one
-            denoises the next batch.
+        jobs: of the batch.
+        latents: float32 (batch, height, width, channels); None for an engine that decodes at once.
+        seconds: spent on each image so far.
+        details: how the batch was made, as in ``Image.details``.
+        pixels: uint8 (batch, height, width, 3), where the engine decodes at once.
     """
 
-    images: Callable[[], Iterator[Image]]
+    jobs: tuple[Job, ...]
+    latents: Any
+    seconds: float
+    details: Mapping[str, Any]
+    pixels: Any = None

@@ -76,9 +76,11 @@ def load(settings: Settings) -> Pipeline:
     from sdgen.pipeline.pipeline import Pipeline
 
     if settings.model not in RANDOM:
-        return loading.load(
+        loaded = loading.load(
             settings.model, backend=settings.backend, dtype=settings.dtype, device=settings.device
         )
+        assert isinstance(loaded, Pipeline)  # There is no other engine to choose here.
+        return loaded
     device, dtype = loading.activate(settings.backend, settings.device, settings.dtype)
     from sdgen.cli.benchmark import random_models
 
@@ -177,7 +179,7 @@ def _draw(pipeline: Pipeline, requests: Sequence[Request]) -> list[Image]:
         image
         for event in pipeline.draw(jobs, len(jobs), jit=True)
         if isinstance(event, Denoised)
-        for image in event.images()
+        for image in pipeline.decode(event)
     ]
     for image in images:
         if image.error is not None:

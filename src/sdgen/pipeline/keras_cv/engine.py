@@ -12,27 +12,42 @@ import contextlib
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sdgen import backend as backends
-from sdgen import models
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import CheckpointError, InputError
+from sdgen.models import Entry
 from sdgen.pipeline.decoding import checked
-from sdgen.pipeline.pipeline import Pipeline
+from sdgen.pipeline.defaults import check_size, filled, native_size
+from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Image, Job, Progress
 from sdgen.request import Request
 
 MULTIPLE = 128
 """keras_cv rounds sizes to multiples of this; here another size is an error."""
 
+_FIXED = {
+    "fast": False,
+    "sampler": "ddim",
+    "schedule": None,
+    "eta": 0.0,
+    "clip_skip": 0,
+    "guidance_rescale": 0.0,
+    "spacing": None,
+    "zero_snr": None,
+}
+"""Fields that keras_cv's loop does not have, at what it does."""
 
-class KerasCvPipeline(Pipeline):
+
+class KerasCvEngine(Engine):
     """Draws with ``keras_cv.models.StableDiffusionV2`` (or ``StableDiffusion``, for SD 1.x weights).
 
     Raises:
@@ -40,26 +55,21 @@ class KerasCvPipeline(Pipeline):
     """
 
     engine = "keras-cv"
+    low_memory = False
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        entry: models.Entry,
-        dtype: str,
-        device: str,
-        changes: Sequence[str] = (),
+        self, checkpoint: Checkpoint, entry: Entry, dtype: str, device: str, changes: Sequence[str] = ()
     ) -> None:
-        super().__init__(checkpoint, entry, dtype, device, changes=changes)
+        _check_architecture(checkpoint)
+        self.checkpoint, self.entry = checkpoint, entry
+        self.backend, self.device, self.dtype = backends.active(), device, dtype
+        self._provenance = Provenance(checkpoint, changes, ThreadPoolExecutor(1))
         self._drawn_size: tuple[int, int] | None = None
-
-    def _prepare(self) -> None:
-        """Makes nothing yet: keras_cv's networks are of one size of pictures, which a request tells."""
-        _check_architecture(self.checkpoint)
 
     @cached_property
     def model(self) -> Any:
         """keras_cv's stock model for pictures of the model's own size."""
-        return self._stock_model(*self._native_size())
+        return self._stock_model(*native_size(self.entry, self.checkpoint))
 
     @property
     def compilations(self) -> int:
@@ -68,35 +78,24 @@ class KerasCvPipeline(Pipeline):
 
     @property
     def size_multiple(self) -> int:
-        """Width and height must be multiples of this."""
+        """As ``Engine.size_multiple``."""
         return MULTIPLE
 
     def resolve(self, request: Request) -> Request:
-        """As ``Pipeline.resolve``; refuses what keras_cv's loop does not have.
+        """As ``Engine.resolve``; refuses what keras_cv's loop does not have.
 
         Raises:
             InputError: the size, a setting or the length of a prompt is not keras_cv's.
         """
-        resolved = super().resolve(request)
-        if request.sampler is None:
-            resolved = resolved.replace(sampler="ddim")
-        fixed = {
-            "sampler": "ddim",
-            "schedule": None,
-            "eta": 0.0,
-            "clip_skip": 0,
-            "guidance_rescale": 0.0,
-            "spacing": None,
-            "zero_snr": None,
-        }
-        if resolved.fast:
-            raise InputError("--engine keras-cv has no --fast; leave it out or use --engine sdgen", "fast")
-        for field, value in fixed.items():
-            if getattr(resolved, field) != value:
+        chosen = request if request.sampler else request.replace(sampler="ddim")
+        resolved = filled(chosen, self.entry, self.checkpoint, "ddim")
+        check_size(resolved, MULTIPLE)
+        for field, value in _FIXED.items():
+            asked = getattr(resolved, field)
+            if asked != value:
+                named = f"--{field}" if asked is True else f"{field} {asked}"
                 raise InputError(
-                    f"--engine keras-cv has no {field} {getattr(resolved, field)}; leave it out or use "
-                    "--engine sdgen",
-                    field,
+                    f"--engine keras-cv has no {named}; leave it out or use --engine sdgen", field
                 )
         for field in ("prompt", "negative_prompt"):
             if self.checkpoint.tokenizer.encode_row(getattr(resolved, field))[1]:
@@ -107,51 +106,50 @@ class KerasCvPipeline(Pipeline):
                 )
         return resolved
 
-    def batch_limit(self, asked: int | None = None) -> int:
-        """1: keras_cv's loop knows one prompt a batch.
-
-        Raises:
-            InputError: ``asked`` is above 1.
-        """
-        if asked not in (None, 1):
-            raise InputError("--engine keras-cv draws one image at a time; leave --batch-size out")
-        return 1
-
     def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
-        """keras_cv compiles its networks, always."""
+        """True: keras_cv compiles its networks, always."""
         return True
 
-    def in_float32(self) -> Pipeline | None:
+    def in_float32(self) -> Engine | None:
         """None: what keras_cv draws is shown as it is."""
         return None
 
     def read(self, request: Request) -> Job:
-        """As ``Pipeline.read``; keras_cv tokenizes when it draws."""
+        """As ``Engine.read``. One call of keras_cv's has one negative prompt, step count and guidance."""
         request = self.resolve(request)
-        return Job(request, (request.height, request.width))
+        shared = (request.height, request.width, request.steps, request.guidance, request.negative_prompt)
+        return Job(request, shared)
 
     def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
-        """One image; ``size`` is 1."""
-        (request,) = (job.request for job in jobs)
-        assert request.width and request.height and request.steps and request.guidance
-        yield Progress(0, request.steps, 1)
+        """As ``Engine.draw``; keras_cv tells of no step before the last, and decodes."""
+        requests = [job.request for job in (*jobs, *[jobs[-1]] * (size - len(jobs)))]
+        shared = requests[0]
+        assert shared.width and shared.height and shared.steps and shared.guidance is not None
+        yield Progress(0, shared.steps, len(jobs))
         began = time.perf_counter()
-        noise = ImageNoise(request.seed, request.rng).normal(request.height // 8, request.width // 8, 4)
+        shape = (shared.height // 8, shared.width // 8, 4)
+        noise = np.stack([ImageNoise(request.seed, request.rng).normal(*shape) for request in requests])
         # keras_cv draws its progress bar on stdout.
         with backends.on_device(self.device), contextlib.redirect_stdout(io.StringIO()):
-            model = self._stock_model(request.height, request.width)
+            model = self._stock_model(shared.height, shared.width)
             drawn = model.generate_image(
-                model.encode_text(request.prompt),
-                negative_prompt=request.negative_prompt or None,
-                num_steps=request.steps,
-                unconditional_guidance_scale=request.guidance,
+                np.concatenate([np.asarray(model.encode_text(request.prompt)) for request in requests]),
+                negative_prompt=shared.negative_prompt or None,
+                batch_size=size,
+                num_steps=shared.steps,
+                unconditional_guidance_scale=shared.guidance,
                 diffusion_noise=noise,
             )
         seconds = time.perf_counter() - began
-        yield Progress(request.steps, request.steps, 1)
-        pixels, error = checked(drawn[0], self.dtype)
-        image = Image(request, pixels, seconds, error, (), {**self._details(), "batch_size": 1})
-        yield Denoised(lambda: iter([image]))
+        yield Progress(shared.steps, shared.steps, len(jobs))
+        yield Denoised(tuple(jobs), None, seconds / len(jobs), {"batch_size": size}, drawn[: len(jobs)])
+
+    def decode(self, batch: Denoised) -> Iterator[Image]:
+        """As ``Engine.decode``: what keras_cv has decoded already."""
+        for job, pixels in zip(batch.jobs, batch.pixels, strict=True):
+            usable, error = checked(pixels, self.dtype)
+            details = {**self._provenance.details(self), **batch.details}
+            yield Image(job.request, usable, batch.seconds, error, (), details)
 
     def _stock_model(self, height: int, width: int) -> Any:
         """keras_cv's model for a size, its networks holding the checkpoint's weights."""
