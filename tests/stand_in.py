@@ -20,8 +20,9 @@ import numpy as np
 import sdgen
 from sdgen import models
 from sdgen.errors import BackendError, ImageError, InputError
+from sdgen.images.image import Image
 from sdgen.pipeline.engine import Engine
-from sdgen.pipeline.results import Denoised, Image, Job, Progress
+from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.request import Request
 
 REQUEST = Request(
@@ -68,9 +69,6 @@ class Pipeline(Engine):
             width=request.width or 64,
             height=request.height or 64,
         )
-
-    def batch_limit(self, asked: int | None = None) -> int:
-        return asked or 1
 
     def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
         return False

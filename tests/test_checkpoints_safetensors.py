@@ -14,13 +14,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from sdgen.checkpoints import open_checkpoint
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.keras_hdf5 import read_layers
 from sdgen.checkpoints.lora import apply_loras
 from sdgen.checkpoints.safetensors_file import MAX_NAME, MAX_TENSORS, read_metadata, read_safetensors
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import CheckpointError, ModelUnavailable
+from sdgen.files.foreign_files import refuse_foreign
 from sdgen.files.json_files import read_json
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"

@@ -16,8 +16,8 @@ import pytest
 from sdgen.checkpoints import open_checkpoint
 from sdgen.cli.benchmark.random_models import configurations
 from sdgen.errors import CheckpointError
-from sdgen.networks import shapes
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.pipeline import weight_shapes as shapes
 
 MINI = {
     part: json.loads((files.MINI / part / "config.json").read_text())

@@ -23,14 +23,16 @@ from sdgen.errors import (
     OutputError,
     SdgenError,
 )
+from sdgen.files.version import VERSION
 from sdgen.request import Request
 
 if TYPE_CHECKING:
+    from sdgen.images.image import Image
     from sdgen.pipeline.loading import load
     from sdgen.pipeline.pipeline import Pipeline
-    from sdgen.pipeline.results import Image, Progress
+    from sdgen.pipeline.results import Progress
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "BackendError",
@@ -59,8 +61,12 @@ def __getattr__(name: str) -> Any:
         from sdgen.pipeline.pipeline import Pipeline
 
         return Pipeline
-    if name in ("Image", "Progress"):
-        from sdgen.pipeline import results
+    if name == "Image":
+        from sdgen.images.image import Image
 
-        return getattr(results, name)
+        return Image
+    if name == "Progress":
+        from sdgen.pipeline.results import Progress
+
+        return Progress
     raise AttributeError(f"module 'sdgen' has no attribute {name!r}")

@@ -10,19 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
+from sdgen.diffusion.terms import RNGS, SPACINGS
 from sdgen.errors import InputError
-
-RNGS = ("philox", "torch")
-"""Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
 
 PROMPT_SYNTAXES: Mapping[str, str] = {
     "a1111": "AUTOMATIC1111's: (word:1.3), ((word)), [word], BREAK, <lora:name:0.8>; any length",
     "plain": "the prompt as it stands, cut off after 77 tokens, as diffusers reads it",
 }
 """How prompts are read, with a line about each."""
-
-SPACINGS = ("leading", "linspace", "trailing")
-"""How timesteps are spaced (Lin et al. 2024, table 2)."""
 
 MAX_SEED = 2**64 - 1
 RANDOM_SEED = -1

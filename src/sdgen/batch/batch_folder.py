@@ -35,7 +35,7 @@ from sdgen.images.pairs import Saved, is_whole, place_pair
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.results import Image
+    from sdgen.images.image import Image
 
 DEFAULT_NAME = "{slug}-{seed}-{digest}"
 FAILED = ".failed"

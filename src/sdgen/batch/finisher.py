@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.results import Denoised, Image
+    from sdgen.images.image import Image
+    from sdgen.pipeline.results import Denoised
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")

@@ -20,9 +20,10 @@ from sdgen.text.wording import counted
 
 if TYPE_CHECKING:
     from sdgen.batch.renderer import Policy
+    from sdgen.images.image import Image
     from sdgen.images.pairs import Saved
     from sdgen.pipeline.engine import Engine
-    from sdgen.pipeline.results import Image, Progress
+    from sdgen.pipeline.results import Progress
 
 _BETWEEN_LOOKS = 0.5
 """Seconds between two looks at what other processes draw."""

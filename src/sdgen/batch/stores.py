@@ -10,8 +10,8 @@ from sdgen.errors import ImageError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
+    from sdgen.images.image import Image
     from sdgen.images.pairs import Saved
-    from sdgen.pipeline.results import Image
 
 
 class Store(Protocol):

@@ -13,12 +13,11 @@ import os
 from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
-from sdgen.checkpoints.foreign_files import PICKLES
+from sdgen.diffusion.terms import PREDICTION_TYPES
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
+from sdgen.files.foreign_files import PICKLES
 
 __all__ = ["Checkpoint", "Component", "check_shapes", "file_sha256", "open_checkpoint"]
-
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 def open_checkpoint(

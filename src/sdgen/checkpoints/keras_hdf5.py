@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from sdgen.checkpoints.child import in_child
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.tensors import MAX_DIMENSIONS, LazyTensor, Shape, mapped
 from sdgen.errors import CheckpointError
+from sdgen.files.foreign_files import refuse_foreign
 
 MAX_NAMES = 10_000
 """Of layers and weights in a file; keras_cv's largest network has about 1,200."""

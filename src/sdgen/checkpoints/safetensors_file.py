@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from sdgen.checkpoints.float8 import FLOAT8, rescaled, widened
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.tensors import MAX_DIMENSIONS, Tensors, mapped
 from sdgen.errors import CheckpointError
+from sdgen.files.foreign_files import refuse_foreign
 from sdgen.files.user_files import open_regular
 
 MAX_HEADER_BYTES = 16 << 20

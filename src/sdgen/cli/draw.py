@@ -28,8 +28,8 @@ from sdgen.images.output import is_file_name
 from sdgen.request import RANDOM_SEED, Request
 
 if TYPE_CHECKING:
+    from sdgen.images.image import Image
     from sdgen.images.pairs import Saved
-    from sdgen.pipeline.results import Image
 
 EXAMPLES = """\
 sdgen "a red heart" --model mini

@@ -16,9 +16,10 @@ from sdgen.cli.command import WIDTH, Command
 from sdgen.cli.downloads import DownloadBar, locate, say_licence
 from sdgen.cli.terminal import streams
 from sdgen.cli.types import Existing, Lora, Model
+from sdgen.diffusion.terms import PREDICTION_TYPES
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.models import catalogue, store
-from sdgen.models.catalogue import PREDICTIONS, Entry, Source
+from sdgen.models.catalogue import Entry, Source
 
 EXAMPLES = """\
 sdgen models list                          what there is, and what is here
@@ -52,7 +53,7 @@ _models_argument = click.argument("names", nargs=-1, required=True, type=Model()
 @click.option("--vae", type=Existing(), help="A folder or file whose VAE to use.")
 @click.option("--lora", type=Lora(), multiple=True, help="A LoRA to merge, with its scale after a colon.")
 @click.option("--variant", metavar="NAME", help="Weights to prefer in a diffusers folder: fp16.")
-@click.option("--prediction", type=click.Choice(PREDICTIONS), help="In place of what the model says.")
+@click.option("--prediction", type=click.Choice(PREDICTION_TYPES), help="In place of what the model says.")
 def convert(
     model: str,
     output: str,

@@ -13,8 +13,8 @@ from sdgen.cli import settings
 from sdgen.cli.command import Option
 from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Sampler, Schedule, Size, Whole
 from sdgen.diffusion.sampler_names import SCHEDULES
-from sdgen.models.catalogue import PREDICTIONS
-from sdgen.request import PROMPT_SYNTAXES, RNGS, SPACINGS
+from sdgen.diffusion.terms import PREDICTION_TYPES, RNGS, SPACINGS
+from sdgen.request import PROMPT_SYNTAXES
 
 ENGINES: Mapping[str, str] = {
     "sdgen": "networks with the reference's numerics, one compiled program",
@@ -173,8 +173,8 @@ MODEL = (
     _option(
         "Model",
         "--prediction",
-        type=Name(dict.fromkeys(PREDICTIONS, "")),
-        help=f"What the network predicts, in place of what the model says: {', '.join(PREDICTIONS)}.",
+        type=Name(dict.fromkeys(PREDICTION_TYPES, "")),
+        help=f"What the network predicts, in place of what the model says: {', '.join(PREDICTION_TYPES)}.",
     ),
 )
 COMPUTING = (

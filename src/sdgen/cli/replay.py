@@ -33,9 +33,9 @@ from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
     from sdgen.images.comparison import Comparison
+    from sdgen.images.image import Image
     from sdgen.images.output import Output
     from sdgen.pipeline.pipeline import Pipeline
-    from sdgen.pipeline.results import Image
     from sdgen.request import Request
 
 EXAMPLES = """\

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from sdgen.diffusion.terms import RNGS
 from sdgen.diffusion.torch_random import TorchGenerator
 from sdgen.errors import InputError
-from sdgen.request import RNGS
 
 
 class ImageNoise:

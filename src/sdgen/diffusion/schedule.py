@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdgen.diffusion.terms import PREDICTION_TYPES, SPACINGS
 from sdgen.errors import CheckpointError
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
-
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-SPACINGS = ("leading", "trailing", "linspace")
 
 MOST_TIMESTEPS = 100_000
 """Of a training schedule: a hundred times what any model has."""

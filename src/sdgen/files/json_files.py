@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.errors import CheckpointError
+from sdgen.files.foreign_files import refuse_foreign
 from sdgen.files.user_files import read_regular
 
 MAX_JSON_BYTES = 16 << 20

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sdgen.diffusion.sampler_names import a1111_names
+from sdgen.files.version import VERSION
 from sdgen.images import exif, origin
 from sdgen.request import Request
 
@@ -63,9 +64,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 
 def sdgen_version() -> str:
     """The version of this package."""
-    from sdgen import __version__
-
-    return __version__
+    return VERSION
 
 
 def pixels_sha256(pixels: np.ndarray) -> str:

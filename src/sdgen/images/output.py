@@ -26,7 +26,7 @@ from sdgen.request import Request
 from sdgen.text.wording import counted
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.results import Image
+    from sdgen.images.image import Image
 
 FOLDER = Path("outputs")
 """Where images go when nothing else is said, below the current folder."""

@@ -10,7 +10,7 @@ from sdgen.images import output
 from sdgen.images.pairs import Saved
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.results import Image
+    from sdgen.images.image import Image
 
 _BESIDE_PIXELS = 65_536
 """Bytes that a file may need beyond its pixels."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
+from sdgen.diffusion.terms import PREDICTION_TYPES
 from sdgen.errors import InputError
 from sdgen.files import folders, toml_text
 from sdgen.models import file_names
@@ -27,7 +28,6 @@ DONE = ("text-to-image",)
 """Those of ``TASKS`` that sdgen carries out."""
 
 FAMILIES = ("sd1", "sd2", "ldm-sr")
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 PACKAGED = Path(__file__).parent / "catalog.toml"
 """The catalogue that comes with sdgen."""
@@ -91,7 +91,7 @@ class Entry:
         task: a name of ``TASKS``, or None where only the checkpoint can tell.
         family: a name of ``FAMILIES``, or None where only the checkpoint can tell.
         size: training resolution in pixels, or None.
-        prediction: a name of ``PREDICTIONS``, or None where only the checkpoint can tell.
+        prediction: a name of ``PREDICTION_TYPES``, or None where only the checkpoint can tell.
         sampler, schedule, steps, guidance: recommended settings, or None.
         licence, licence_url: the licence of the weights, or None.
         path: a folder or file on this machine that is the model, or None for a downloaded one.
@@ -287,7 +287,7 @@ _ROW_KEYS: Mapping[str, Callable[[Any], str | None]] = {
     "task": _one_of(*TASKS),
     "family": _one_of(*FAMILIES),
     "size": _number(int, 64, MAX_SIZE, f"a whole number from 64 to {MAX_SIZE}"),
-    "prediction": _one_of(*PREDICTIONS),
+    "prediction": _one_of(*PREDICTION_TYPES),
     "sampler": _one_of(*SAMPLERS),
     "schedule": _one_of(*SCHEDULES),
     "steps": _number(int, 1, MAX_STEPS, f"a whole number from 1 to {MAX_STEPS}"),

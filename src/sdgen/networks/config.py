@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sdgen.checkpoints.config_fields import ConfigFields
 from sdgen.errors import CheckpointError
+from sdgen.files.config_fields import ConfigFields
 
 MOST_CHANNELS = 16384
 MOST_BLOCKS = 10

@@ -9,7 +9,7 @@ import numpy as np
 from sdgen import backend
 from sdgen.backend.program import Program
 from sdgen.errors import ImageError
-from sdgen.pipeline.results import Pixels
+from sdgen.images.image import Pixels
 
 if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights

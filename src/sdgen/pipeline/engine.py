@@ -8,8 +8,9 @@ from typing import Protocol
 
 from sdgen.checkpoints import Checkpoint
 from sdgen.errors import InputError
+from sdgen.images.image import Image
 from sdgen.models import Entry
-from sdgen.pipeline.results import Denoised, Image, Job, Progress
+from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.request import Request
 
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint, open_checkpoint
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
-from sdgen.networks.config import TextEncoderConfig
-from sdgen.networks.shapes import check_weights
+from sdgen.files.foreign_files import refuse_foreign
+from sdgen.networks.config import TextEncoderConfig, UNetConfig
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.pipeline import Pipeline
+from sdgen.pipeline.weight_shapes import check_weights
 
 Loras = Sequence[tuple[str | Path, float | tuple[float, float]]]
 """LoRA files, each with its scale, or two scales: of the text encoder and of the UNet."""
@@ -75,6 +75,12 @@ def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
     if fault:
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
     check_weights(checkpoint)
+    unet = UNetConfig.from_config(checkpoint.unet.config)
+    if unet.labels or unet.added_inputs:
+        raise CheckpointError(
+            f"the UNet of {checkpoint.source} takes class labels, or sizes and pooled vectors, which sdgen does "
+            "not give yet; take another model"
+        )
     return config
 
 

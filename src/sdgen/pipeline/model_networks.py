@@ -10,7 +10,6 @@ from sdgen import backend
 from sdgen.checkpoints import Checkpoint
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
-from sdgen.networks.shapes import DECODER_PARTS
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
@@ -22,6 +21,7 @@ from sdgen.pipeline.keras_models import (
     UNetModel,
     load_at_once,
 )
+from sdgen.pipeline.weight_shapes import DECODER_PARTS
 
 
 class Networks:

@@ -19,6 +19,7 @@ from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
+from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.pipeline.batch_noise import initial_latents, step_noise
@@ -28,7 +29,7 @@ from sdgen.pipeline.defaults import check_size, filled, native_size
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.own_sampler import own_sampler
 from sdgen.pipeline.provenance import Provenance
-from sdgen.pipeline.results import Denoised, Image, Job, Progress
+from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
 from sdgen.request import Request
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from sdgen.checkpoints.foreign_files import refuse_foreign
 from sdgen.errors import CheckpointError
+from sdgen.files.foreign_files import refuse_foreign
 from sdgen.files.json_files import MAX_JSON_BYTES, read_json
 from sdgen.files.user_files import read_regular
 

@@ -18,8 +18,8 @@ from sdgen.errors import SdgenError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
+    from sdgen.images.image import Image
     from sdgen.pipeline.pipeline import Pipeline
-    from sdgen.pipeline.results import Image
 
 RANDOM = ("random-sd1.5", "random-sd2.1")
 """Models of ``random_models``: full size, random weights."""

@@ -23,12 +23,13 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import CheckpointError, InputError
+from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.pipeline.decoding import checked
 from sdgen.pipeline.defaults import check_size, filled, native_size
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.provenance import Provenance
-from sdgen.pipeline.results import Denoised, Image, Job, Progress
+from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.request import Request
 
 MULTIPLE = 128

@@ -74,6 +74,11 @@ def unet_shapes(config: UNetConfig) -> Named:
             current = width
         if stage:
             yield from _conv(f"{block}.upsamplers.0.conv", current, current)
+    if config.labels:
+        yield "class_embedding.weight", (config.labels, time)
+    if config.added_inputs:
+        yield from _linear("add_embedding.linear_1", config.added_inputs, time)
+        yield from _linear("add_embedding.linear_2", time, time)
     yield from _norm("conv_norm_out", channels[0])
     yield from _conv("conv_out", channels[0], config.out_channels)
 

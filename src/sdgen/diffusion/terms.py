@@ -1,0 +1,10 @@
+"""What has a fixed set of names: prediction types, timestep spacings, noise generators."""
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+"""What a network puts out: the noise, v (Salimans and Ho 2022, section 4) or the image."""
+
+SPACINGS = ("leading", "linspace", "trailing")
+"""How timesteps are spaced (Lin et al. 2024, table 2)."""
+
+RNGS = ("philox", "torch")
+"""Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
