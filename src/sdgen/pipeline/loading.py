@@ -78,8 +78,8 @@ def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
     unet = UNetConfig.from_config(checkpoint.unet.config)
     if unet.labels or unet.added_inputs:
         raise CheckpointError(
-            f"the UNet of {checkpoint.source} takes class labels, or sizes and pooled vectors, which sdgen does "
-            "not give yet; take another model"
+            f"the UNet of {checkpoint.source} takes class labels, or sizes and pooled vectors, which sdgen "
+            "does not give yet; take another model"
         )
     return config
 

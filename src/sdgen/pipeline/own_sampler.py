@@ -40,8 +40,8 @@ class OwnSampler:
 
     Attributes:
         sampler: a name of ``sdgen.diffusion.sampler_names.SAMPLERS``.
-        schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES`` where the config sets a curve of levels, else
-            None.
+        schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES`` where the config sets a curve of
+            levels, else None.
         warnings: a sentence on each thing that the config asks for and sdgen draws without.
     """
 
