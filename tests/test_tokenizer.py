@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from golden import make_tokenizer
 
 from sdgen.errors import CheckpointError
 from sdgen.text.tokenizer import ClipTokenizer
+from sdgen.text.tokenizer_files import AddedToken
 
 GOLDEN = json.loads(make_tokenizer.GOLDEN.read_text())
 MINI = make_tokenizer.MINI
@@ -99,6 +101,18 @@ def test_equal_ranks_merge_from_the_left():
     tokenizer = ClipTokenizer(vocab, [("a", "a"), ("a", "a</w>")], bos=4, eos=5, pad=5)
     assert tokenizer.encode("aaaa") == [vocab["aa"], vocab["aa</w>"]]
     assert tokenizer.encode("aaaaa") == [vocab["aa"], vocab["aa"], vocab["a</w>"]]
+
+
+def test_an_added_token_has_the_number_that_its_file_says():
+    added = [AddedToken("<cat>", 9)]
+    tokenizer = ClipTokenizer({"a</w>": 0, "B": 1, "E": 2}, [], bos=1, eos=2, pad=2, added=added)
+    assert tokenizer.encode("a<cat>a") == [0, 9, 0]
+
+
+def test_a_long_word_takes_no_time(tokenizers):
+    began = time.perf_counter()
+    assert len(tokenizers["clip"].encode("lo" * 10_000 + "-" * 20_000)) > 5000
+    assert time.perf_counter() - began < 5
 
 
 def test_pad_token_outside_the_vocabulary_is_refused():

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdgen.errors import CheckpointError
-from sdgen.text import clip_words
 from sdgen.text.tokenizer_files import (
     BOS,
     END_OF_WORD,
@@ -22,17 +19,23 @@ from sdgen.text.tokenizer_files import (
     read_folder,
 )
 
-_LETTERS = byte_letters()
-_BYTES = {letter: byte for byte, letter in _LETTERS.items()}
-_CACHED_WORDS = 32_768
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BYTES = {letter: byte for byte, letter in byte_letters().items()}
+
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""A word of CLIP's: a contraction's ending, a run of letters, one digit, or a run of anything else but white
+space (openai/CLIP, clip/simple_tokenizer.py; transformers, models/clip/tokenization_clip.py)."""
 
 
 class ClipTokenizer:
     """Text to token numbers and back.
 
     A text is cut at special tokens, which a user may type and which stand for themselves; what lies between
-    is normalised and cut into words (``clip_words``); a word's UTF-8 bytes, the last one marked ``</w>``, are
-    merged pair by pair, the pair of lowest rank first (Sennrich et al. 2016).
+    is composed (NFC), put into lower case with single spaces, and cut into words; a word's UTF-8 bytes, the
+    last one marked ``</w>``, are merged pair by pair, the pair of lowest rank first (Sennrich et al. 2016).
+    The ``tokenizers`` library does it, built as transformers builds it.
 
     Where the pad token is "!" (SD 2.x), transformers takes it for a special token as well: each "!" of a
     prompt becomes the pad token, and so it does here.
@@ -75,13 +78,9 @@ class ClipTokenizer:
         added = list(added)
         self._tokens.update((token.id, token.content) for token in added)
         self.largest = max(self._tokens, default=0)
-        self._unknown = eos if unknown is None else unknown
-        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self._as_typed = _Finder({token.content: token.id for token in added if not token.normalized})
-        self._normalized = _Finder(
-            {clip_words.normalize(token.content): token.id for token in added if token.normalized}
-        )
-        self._word = functools.lru_cache(_CACHED_WORDS)(self._encode_word)
+        self._merges, self._added = merges, added
+        self._declared: dict[int, int] = {}
+        self._unknown = self._tokens.get(eos if unknown is None else unknown, "")
 
     @classmethod
     def from_files(cls, folder: str | Path) -> ClipTokenizer:
@@ -127,18 +126,41 @@ class ClipTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The token numbers of a text of any length, without start and end."""
-        numbers: list[int] = []
-        for typed, number in self._as_typed.cut(text):
-            if number is not None:
-                numbers.append(number)
-                continue
-            for span, number in self._normalized.cut(clip_words.normalize(typed)):
-                if number is not None:
-                    numbers.append(number)
-                    continue
-                for word in clip_words.split(span):
-                    numbers += self._word(word)
-        return numbers
+        numbers = self._encoder.encode(text, add_special_tokens=False).ids
+        return [self._declared.get(number, number) for number in numbers]
+
+    @functools.cached_property
+    def _encoder(self) -> Tokenizer:
+        """The library's tokenizer, made when the first text comes."""
+        from tokenizers import AddedToken as Added
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+        encoder = Tokenizer(
+            models.BPE(
+                dict(self.vocab),
+                list(self._merges),
+                unk_token=self._unknown,
+                continuing_subword_prefix="",
+                end_of_word_suffix=END_OF_WORD,
+                fuse_unk=False,
+            )
+        )
+        encoder.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        encoder.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+        encoder.add_tokens([Added(token.content, normalized=token.normalized) for token in self._added])
+        # The library numbers tokens that the vocabulary lacks itself; the model goes by the files' numbers.
+        for token in self._added:
+            number = encoder.token_to_id(token.content)
+            if number is not None and number != token.id:
+                self._declared[number] = token.id
+        return encoder
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text that token numbers stand for: lower case, words and punctuation apart.
@@ -165,54 +187,9 @@ class ClipTokenizer:
         rest = numbers[self.max_length - 2 :]
         return self.row(numbers), self.decode(rest) if rest else None
 
-    def _encode_word(self, word: str) -> tuple[int, ...]:
-        letters = [_LETTERS[byte] for byte in word.encode()]
-        letters[-1] += END_OF_WORD
-        return tuple(self.vocab.get(symbol, self._unknown) for symbol in _merge(letters, self._ranks))
-
-
-def _merge(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
-    """Merge neighbours, lowest rank first and leftmost of equals, until no pair has a rank.
-
-    A heap holds the pairs and two lists link each symbol to its neighbours: n log n in the word's length.
-    """
-    end = len(symbols)
-    after, before = list(range(1, end + 1)), list(range(-1, end - 1))
-    heap = [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(symbols)) if pair in ranks]
-    heapq.heapify(heap)
-    while heap:
-        rank, left = heapq.heappop(heap)
-        right = after[left]
-        if right == end or ranks.get((symbols[left], symbols[right])) != rank:
-            continue  # one of the two was merged meanwhile
-        symbols[left] += symbols[right]
-        symbols[right] = ""
-        after[left] = after[right]
-        if after[left] < end:
-            before[after[left]] = left
-        for first, second in ((before[left], left), (left, after[left])):
-            if first >= 0 and second < end and (pair := (symbols[first], symbols[second])) in ranks:
-                heapq.heappush(heap, (ranks[pair], first))
-    return [symbol for symbol in symbols if symbol]
-
 
 def _token_bytes(token: str) -> bytes:
     try:
         return bytes(_BYTES[letter] for letter in token)
     except KeyError:
         return token.encode()  # an added token is spelled as it is
-
-
-class _Finder:
-    """Finds literal strings in a text, the leftmost first and the longest of those at one place."""
-
-    def __init__(self, numbers: Mapping[str, int]) -> None:
-        self._numbers = numbers
-        longest_first = sorted(numbers, key=len, reverse=True)
-        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if numbers else None
-
-    def cut(self, text: str) -> Iterator[tuple[str, int | None]]:
-        """The pieces of a text in order: (what lies between, None) and (string, its number)."""
-        parts = self._pattern.split(text) if self._pattern else [text]
-        for at, part in enumerate(parts):
-            yield part, self._numbers[part] if at % 2 else None
