@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import checkpoint_files as files
 import pytest
 
+import sdgen
 from sdgen.checkpoints import open_checkpoint
 from sdgen.cli.benchmark.random_models import configurations
 from sdgen.errors import CheckpointError
@@ -125,30 +127,15 @@ def test_size_of_latents(size: Any, version: str | None, expected: tuple[int, in
     assert read("unet", sample_size=size, _diffusers_version=version).sample_size == expected
 
 
-@pytest.mark.parametrize("name", ["mini", "random-sd1.5", "random-sd2.1"])
-def test_shapes_are_those_that_the_networks_ask_for(name: str) -> None:
-    from sdgen.networks.attention import scaled_dot_product
-    from sdgen.networks.layers import Numerics
-    from sdgen.networks.text_encoder import TextEncoder
-    from sdgen.networks.unet import UNet
-    from sdgen.networks.vae import Decoder, Encoder
-
-    configs = tuple(MINI[part] for part in KINDS) if name == "mini" else configurations(name)
-    unet = UNetConfig.from_config(configs[0])
-    text, vae = TextEncoderConfig.from_config(configs[1]), VAEConfig.from_config(configs[2])
-    numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
-    for network, expected in (
-        (UNet(unet, numerics), shapes.unet_shapes(unet)),
-        (TextEncoder(text, numerics), shapes.text_encoder_shapes(text)),
-        (Decoder(vae, numerics), shapes.decoder_shapes(vae)),
-        (Encoder(vae, numerics), shapes.encoder_shapes(vae)),
-    ):
-        asked = {
-            name: tuple(shape)
-            for parameter in network.parameters()
-            for name, shape in parameter.sources.items()
-        }
-        assert dict(expected) == asked
+def test_networks_are_described_without_keras() -> None:
+    script = (
+        "import sys; from sdgen.checkpoints import open_checkpoint;"
+        "from sdgen.pipeline.weight_shapes import check_weights;"
+        f"check_weights(open_checkpoint(__import__('pathlib').Path({str(files.MINI)!r})));"
+        "assert not {'keras', 'tensorflow', 'jax'} & sys.modules.keys()"
+    )
+    source = str(Path(sdgen.__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": source})
 
 
 def copy_of_mini(folder: Path, part: str, **changes: Any) -> Path:

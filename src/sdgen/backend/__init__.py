@@ -35,6 +35,19 @@ _WIDTH = ("bfloat16", "float16", "float32", "float64")
 """Dtypes from the narrowest on."""
 
 
+class _Operations:
+    """``keras.ops``, imported when the first operation is asked for: networks can be described without it."""
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(importlib.import_module("keras.ops"), name)
+        setattr(self, name, operation)
+        return operation
+
+
+ops: Any = _Operations()
+"""Operations on tensors of the active backend, by the names of ``keras.ops``."""
+
+
 def choose(name: str | None = None) -> str:
     """The backend to use: ``name``, else SDGEN_BACKEND, else KERAS_BACKEND, else ``auto``.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from keras import ops
-
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.layers import (
     GroupNorm,
     Layer,

@@ -7,9 +7,8 @@ have 4096 x 4096 scores a head; 65536 of a 2048x2048 picture in the VAE would ta
 
 from __future__ import annotations
 
-from keras import ops
-
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.attention import scaled_dot_product
 from sdgen.networks.layers import Tensor
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Weights, columns, vector
 
 

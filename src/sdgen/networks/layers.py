@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 
 Tensor = Any
 """A tensor of the chosen backend."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keras import ops
-
+from sdgen.backend import ops
 from sdgen.networks.attention import SelfAttention
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.networks.layers import (

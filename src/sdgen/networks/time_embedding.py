@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from keras import ops
-
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.attention import match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.layers import Embedding, Layer, Linear, Parameter, Tensor, Weights, columns, silu

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras import ops
-
+from sdgen.backend import ops
 from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.convolution import Conv3x3

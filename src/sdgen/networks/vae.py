@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from keras import ops
-
+from sdgen.backend import ops
 from sdgen.networks.attention import SelfAttention
 from sdgen.networks.config import VAEConfig
 from sdgen.networks.convolution import Conv3x3

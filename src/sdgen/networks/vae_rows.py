@@ -14,9 +14,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from keras import ops
-
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import GroupNorm, Tensor, Weights, silu, upsample_nearest
 from sdgen.networks.resnet import ResnetBlock, Upsample
