@@ -140,9 +140,9 @@ def write_model(folder: Path) -> dict[Path, Header]:
     unet, text = UNetConfig.from_config(UNET), TextEncoderConfig.from_config(TEXT_ENCODER)
     vae = VAEConfig.from_config(VAE)
     tensors = {
-        "unet": unet_shapes(unet),
-        "text_encoder": text_encoder_shapes(text),
-        "vae": (*encoder_shapes(vae), *decoder_shapes(vae)),
+        "unet": unet_shapes(unet).items(),
+        "text_encoder": text_encoder_shapes(text).items(),
+        "vae": (*encoder_shapes(vae).items(), *decoder_shapes(vae).items()),
     }
     for part, config in (("unet", UNET), ("text_encoder", TEXT_ENCODER), ("vae", VAE)):
         (folder / part).mkdir(parents=True)
@@ -293,7 +293,7 @@ def _vae(rng: random.Random, folder: Path) -> None:
     write_model(folder / "model")
     path = folder / "vae.safetensors"
     config = VAEConfig.from_config(VAE)
-    _spoil(rng, path, write_header(path, (*encoder_shapes(config), *decoder_shapes(config))))
+    _spoil(rng, path, write_header(path, (*encoder_shapes(config).items(), *decoder_shapes(config).items())))
 
 
 def _embedding(rng: random.Random, folder: Path) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sdgen.images.comparison import Comparison
     from sdgen.images.image import Image
     from sdgen.images.output import Output
-    from sdgen.pipeline.pipeline import Pipeline
+    from sdgen.pipeline.engine import Engine
     from sdgen.request import Request
 
 EXAMPLES = """\
@@ -216,7 +216,7 @@ class Replay(Session):
         self.display.loaded()
         self._draw_all(pipeline, left, pipeline.batch_limit(setup.batch_size))
 
-    def _draw_all(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
+    def _draw_all(self, pipeline: Engine, left: deque[tuple[Job, Request]], size: int) -> None:
         """Draw ``left``, ``size`` images at once, at first; an error that nobody foresaw costs one image."""
         surprises = 0
         while left and not self.stopping():
@@ -236,7 +236,7 @@ class Replay(Session):
                     self.display.say(f"out of memory with {size} images at once; going on with {size // 2}")
                 size = max(1, size // 2) if memory else 1
 
-    def _stream(self, pipeline: Pipeline, left: deque[tuple[Job, Request]], size: int) -> None:
+    def _stream(self, pipeline: Engine, left: deque[tuple[Job, Request]], size: int) -> None:
         """Draw ``left``, ``size`` images at once, and take out of it what is done."""
         from sdgen import Progress
 

@@ -10,9 +10,10 @@ import numpy as np
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.shortcuts import Shortcuts, shortcuts
 from sdgen.diffusion.table import SamplerTable
+from sdgen.diffusion.terms import SPACINGS
 from sdgen.errors import InputError
 from sdgen.pipeline.own_sampler import without_unknown
-from sdgen.request import SPACINGS, Request
+from sdgen.request import Request
 
 
 def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTable:

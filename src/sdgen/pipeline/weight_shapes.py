@@ -9,7 +9,10 @@ from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Layer, Numerics
 from sdgen.networks.text_encoder import TextEncoder
 from sdgen.networks.unet import UNet
-from sdgen.networks.vae import Decoder
+from sdgen.networks.vae import Decoder, Encoder
+
+Shapes = dict[str, Shape]
+"""Of tensors by reference name, in the reference's layouts."""
 
 DECODER_PARTS = ("decoder.", "post_quant_conv.")
 """What the names of the VAE decoder's tensors start with."""
@@ -24,16 +27,35 @@ def check_weights(checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: they are not, or do not.
     """
-    unet = UNet(UNetConfig.from_config(checkpoint.unet.config), _ANY)
-    text_encoder = TextEncoder(TextEncoderConfig.from_config(checkpoint.text_encoder.config), _ANY)
-    decoder = Decoder(VAEConfig.from_config(checkpoint.vae.config), _ANY)
-    check_shapes(checkpoint.unet, shapes(unet))
-    check_shapes(checkpoint.text_encoder, shapes(text_encoder))
-    check_shapes(checkpoint.vae.only(*DECODER_PARTS), shapes(decoder))
+    unet = unet_shapes(UNetConfig.from_config(checkpoint.unet.config))
+    text_encoder = text_encoder_shapes(TextEncoderConfig.from_config(checkpoint.text_encoder.config))
+    decoder = decoder_shapes(VAEConfig.from_config(checkpoint.vae.config))
+    check_shapes(checkpoint.unet, unet)
+    check_shapes(checkpoint.text_encoder, text_encoder)
+    check_shapes(checkpoint.vae.only(*DECODER_PARTS), decoder)
 
 
-def shapes(network: Layer) -> dict[str, Shape]:
-    """Every tensor that a network is made of, by reference name, in the reference's layouts."""
+def unet_shapes(config: UNetConfig) -> Shapes:
+    """Every tensor of a UNet."""
+    return _shapes(UNet(config, _ANY))
+
+
+def text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
+    """Every tensor of a text encoder."""
+    return _shapes(TextEncoder(config, _ANY))
+
+
+def decoder_shapes(config: VAEConfig) -> Shapes:
+    """Every tensor of a VAE's decoder."""
+    return _shapes(Decoder(config, _ANY))
+
+
+def encoder_shapes(config: VAEConfig) -> Shapes:
+    """Every tensor of a VAE's encoder."""
+    return _shapes(Encoder(config, _ANY))
+
+
+def _shapes(network: Layer) -> Shapes:
     return {
         name: tuple(shape) for parameter in network.parameters() for name, shape in parameter.sources.items()
     }
