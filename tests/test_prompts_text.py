@@ -32,6 +32,23 @@ def test_flags_of_sd_scripts_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        ("ddim", "ddim"),
+        ("pndm", "plms"),
+        ("k_euler", "euler"),
+        ("heun", "heun"),
+        ("dpmsolver++", "dpmpp-2m"),
+        ("dpmsingle", "dpmpp-2s"),
+        ("k_dpm_2_a", "dpm2-a"),
+    ],
+)
+def test_samplers_of_sd_scripts_are_known(name: str, sampler: str) -> None:
+    (line,) = lines(f"a fox --ss {name}", "text")
+    assert given(line)["sampler"] == sampler
+
+
+@pytest.mark.parametrize(
     ("content", "expected"),
     [
         ("a fox --W 512", {"prompt": "a fox", "width": 512}),
