@@ -108,6 +108,19 @@ def test_lines_end_as_on_unix_windows_or_old_macs(format: str, content: str, end
     assert found[-1].line == 4
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+def test_lines_are_the_same_however_they_come(size: int) -> None:
+    class Portioned(io.BytesIO):
+        def read1(self, _: int | None = -1) -> bytes:
+            return super().read1(size)
+
+    rng = random.Random(9)
+    for _ in range(300):
+        data = b"".join(rng.choice((b"a", b"b", b"\n", b"\r", b"\r\n")) for _ in range(rng.randrange(20)))
+        expected = [(number, line) for number, line in enumerate(data.decode().splitlines(), start=1) if line]
+        assert list(sources.lines(Portioned(data))) == expected
+
+
 def test_a_line_end_may_fall_between_two_reads() -> None:
     class Slow(io.BytesIO):
         def read1(self, size: int | None = -1) -> bytes:

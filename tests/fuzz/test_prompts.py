@@ -35,8 +35,8 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a name for each entry": (
         "p.jsonl", lambda: b"".join(b'{"prompt": "a", "stpes%d": 1}\n' % n for n in range(25_000))
     ),
-    "blank lines": ("p.txt", lambda: b"\n" * 2 * MIB),
-    "blank lines without an ending": ("p", lambda: b"\r\n" * MIB),
+    "blank lines": ("p.txt", lambda: b"\n" * 20 * MIB),
+    "blank lines without an ending": ("p", lambda: b"\r\n" * 10 * MIB),
     "empty objects in json": ("p.json", lambda: b"[" + b"{}," * 21_000_000 + b"{}]"),
     "an entry of empty lists in json": ("p.json", lambda: b"[[" + b"[]," * 21_000_000 + b"[]]]"),
     "flags without end": ("p.txt", lambda: b"--prompt a " + b"--x y " * 170_000),
