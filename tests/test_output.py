@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import start
+from command import await_change, start
 from PIL import Image as Picture
 from stand_in import DETAILS, draw
 
@@ -299,7 +299,8 @@ def test_a_killed_process_leaves_no_torn_file(tmp_path: Path) -> None:
         process = saver(tmp_path, "{n}-{slug}", 10_000)
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.05 + 0.03 * round)
+        for _ in range(3 * round):
+            await_change(tmp_path, process)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
     images = {path.stem for path in tmp_path.glob("*.png")}
