@@ -75,7 +75,9 @@ def real(prompts: str, folder: str, *more: str) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.numeric
 def test_killed_at_random_moments_and_resumed_it_is_as_if_never_killed(sdgen: Command) -> None:
-    prompts = write("p.txt", *(f"a {colour} heart {n}" for n in range(IMAGES // 2) for colour in ("red", "blue")))
+    prompts = write(
+        "p.txt", *(f"a {colour} heart {n}" for n in range(IMAGES // 2) for colour in ("red", "blue"))
+    )
     reference = real(prompts, "whole")
     assert reference.communicate(timeout=120) and reference.returncode == ExitCode.OK
     expected = check_whole(Path("whole"))

@@ -29,7 +29,7 @@ from sdgen.tasks import Feed, Task
 
 SMALL = Request(prompt="a red heart", steps=3, width=64, height=64, model="mini")
 TWELVE = [
-    SMALL.replace(prompt=prompt, seed=seed) for seed in range(3) for prompt in ("a panda", "a tree", "x", "a fish")
+    SMALL.replace(prompt=prompt, seed=seed) for seed in range(3) for prompt in ("panda", "tree", "x", "a cat")
 ]
 MIXED = [
     SMALL.replace(seed=1, steps=10),
