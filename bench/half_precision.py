@@ -1,9 +1,11 @@
 """How far half precision on a CPU is from float32: sdgen's and diffusers', PSNR of each picture to their own.
 
     pip install -e '.[reference]' && python bench/half_precision.py [--backend tensorflow] [--images 6]
+    python bench/half_precision.py --low-memory
 
 The bundled model, DDIM, 25 steps, the prompts of prompts/mini.txt and seed 7. diffusers is given sdgen's own
-text encodings and starting noise, so that the two draw the same picture in float32.
+text encodings and starting noise, so that the two draw the same picture in float32. With ``--low-memory``
+it is sdgen's pictures of that option alone, and diffusers is not needed.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(1e-9, np.mean((a.astype(float) - b.astype(float)) ** 2))))
 
 
-def ours(backend: str | None, dtype: str, prompts: list[str]) -> list[np.ndarray]:
-    pipeline = sdgen.load("mini", backend=backend, device="cpu", dtype=dtype, jit=True)
+def ours(backend: str | None, dtype: str, prompts: list[str], **how: bool) -> list[np.ndarray]:
+    pipeline = sdgen.load("mini", backend=backend, device="cpu", dtype=dtype, **(how or {"jit": True}))
     requests = [
         sdgen.Request(prompt=p, seed=SEED, steps=STEPS, guidance=GUIDANCE, sampler="ddim") for p in prompts
     ]
@@ -75,9 +77,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--backend")
     parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--low-memory", action="store_true")
     args = parser.parse_args()
     lines = PROMPTS.read_text(encoding="utf-8").splitlines()
     prompts = [line for line in lines if line and not line.startswith("#")][: args.images]
+    if args.low_memory:
+        small = ours(args.backend, "bfloat16", prompts, low_memory=True)
+        tell("sdgen, --low-memory to float32", small, ours(args.backend, "float32", prompts))
+        return
     ours32, ours16 = (ours(args.backend, dtype, prompts) for dtype in ("float32", "bfloat16"))
     contexts = encodings(args.backend, prompts)
     theirs32, theirs16 = (theirs(dtype, contexts) for dtype in ("float32", "bfloat16"))
@@ -86,9 +93,14 @@ def main() -> None:
         "diffusers, bfloat16 to float32": (theirs16, theirs32),
         "sdgen to diffusers, float32": (ours32, theirs32),
     }.items():
-        found = [psnr(a, b) for a, b in zip(*pairs, strict=True)]
-        low, median, high = min(found), statistics.median(found), max(found)
-        print(f"{name}: {low:.1f} to {high:.1f} dB, median {median:.1f}", flush=True)
+        tell(name, *pairs)
+
+
+def tell(name: str, first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    """Print how far pictures are from others, pair by pair."""
+    found = [psnr(a, b) for a, b in zip(first, second, strict=True)]
+    low, median, high = min(found), statistics.median(found), max(found)
+    print(f"{name}: {low:.1f} to {high:.1f} dB, median {median:.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +70,35 @@ class Command:
         return stand_in.load(model, **options)
 
 
+def await_message(process: subprocess.Popen[bytes], text: bytes) -> None:
+    """Returns when the process has said something."""
+    assert process.stderr is not None
+    for line in iter(process.stderr.readline, b""):
+        if text in line:
+            return
+    raise AssertionError(f"the process ended without saying {text!r}")
+
+
+def await_change(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Returns when a file of a folder has come or gone, or the process has ended."""
+    before = set(os.listdir(folder))
+    while set(os.listdir(folder)) == before and process.poll() is None:
+        pass
+
+
+def interrupt(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> None:
+    """Returns when the stand-in's process has taken a signal."""
+    process.send_signal(number)
+    await_message(process, b"signal taken")
+
+
 def interrupted_twice(process: subprocess.Popen[bytes]) -> int:
-    """The status of a process that keeps working after the first SIGINT and leaves soon after the second."""
-    for _ in range(2):
-        time.sleep(0.3)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    process.communicate(timeout=60)
-    assert time.monotonic() - began < 10
+    """The status of a stand-in's process that works on after a first SIGINT and leaves after a second."""
+    interrupt(process)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    # What it is in the middle of takes longer.
+    process.communicate(timeout=40)
     assert process.returncode is not None
     return process.returncode
 

@@ -140,6 +140,19 @@ def stall(after: int, seconds: float) -> Fault:
     return fault
 
 
+def held(after: int, go: threading.Event) -> Fault:
+    """Send ``after`` bytes, and the others when ``go`` is set, or after a minute."""
+
+    def fault(handler: Handler, data: bytes) -> None:
+        handler.head(200, len(data))
+        handler.wfile.write(data[:after])
+        handler.wfile.flush()
+        go.wait(60)
+        handler.wfile.write(data[after:])
+
+    return fault
+
+
 def slow(pieces: int, pause: float) -> Fault:
     """Send the file in so many pieces, with a pause after each; Range is honoured."""
 

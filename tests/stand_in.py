@@ -1,9 +1,10 @@
 """A pipeline that draws gradients at once, for tests of the command around it.
 
 Words in a prompt make it misbehave: "broken" gives no image, "long" a warning, "slow" takes a while, "stuck"
-takes for ever between two steps, "noisy" prints, "abort" dies, "crash", "refuse", "starve" and "exhaust"
-raise, and so does "hungry" where more than two are drawn at once. The device "slow to load" is.
-``python stand_in.py ARGUMENTS`` is sdgen with this pipeline.
+takes for ever between two steps, "held" says so and waits there for a file ``go``, "noisy" prints, "abort"
+dies, "crash", "refuse", "starve" and "exhaust" raise, and so does "hungry" where more than two are drawn at
+once. The device "slow to load" is.
+``python stand_in.py ARGUMENTS`` is sdgen with this pipeline; it says when it has taken a signal.
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ class Pipeline(Engine):
             if "stuck" in prompts and step == 1:
                 print("stuck", file=sys.stderr, flush=True)
                 time.sleep(60)
+            if "held" in prompts and step == 1:
+                print("held", file=sys.stderr, flush=True)
+                while not os.path.exists("go"):
+                    time.sleep(0.01)
+                    yield Progress(step, steps, len(jobs))
             yield Progress(step + 1, steps, len(jobs))
         yield Denoised(tuple(jobs), None, 0.5, {"batch_size": len(jobs)})
 
@@ -141,12 +147,27 @@ def load(model: str, **options: Any) -> Pipeline:
     """Takes what ``sdgen.load`` takes."""
     models.locate(model)
     if options["device"] == "slow to load":
+        print("held while loading", file=sys.stderr, flush=True)
         time.sleep(60)
     return Pipeline()
 
 
+def tell_of_signals() -> None:
+    """Say of each signal that it has been taken."""
+    from sdgen.cli.interrupts import Interrupts
+
+    take = Interrupts.take
+
+    def told(interrupts: Interrupts, number: int) -> None:
+        take(interrupts, number)
+        print("signal taken", file=sys.stderr, flush=True)
+
+    Interrupts.take = told  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     vars(sdgen)["load"] = load
+    tell_of_signals()
     from sdgen.__main__ import main
 
     main()

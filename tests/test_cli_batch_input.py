@@ -103,6 +103,17 @@ def test_more_images_than_fit_the_memory_are_refused(sdgen: Command, monkeypatch
     assert (streamed.exit_code, len(images())) == (ExitCode.OK, 12)
 
 
+@pytest.mark.parametrize("file", ["p.txt", "-"])
+def test_an_entry_with_several_faults_counts_once(sdgen: Command, file: str) -> None:
+    text = "--steps 0 --width 3 --height 5 --prompt x\n--steps 0 --prompt y\n"
+    Path("p.txt").write_text(text, encoding="utf-8")
+    result = sdgen.run("batch", file, "--model", "mini", "--skip-invalid", input=text)
+    assert result.stderr.count(":1: ") == 3
+    assert (
+        "2 of the entries cannot be drawn" if file != "-" else "0 of 2 images drawn, 2 invalid"
+    ) in result.stderr
+
+
 def test_the_first_wrong_entries_are_told_and_the_others_counted(sdgen: Command) -> None:
     text = "--steps 0 --prompt x\n" * 22_500
     result = run(sdgen, text=text)

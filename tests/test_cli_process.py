@@ -14,13 +14,12 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 import types
 from pathlib import Path
 
 import pytest
 import stand_in
-from command import Command, interrupted_twice, start
+from command import Command, await_message, interrupt, interrupted_twice, start
 from PIL import Image
 
 from sdgen.__main__ import main
@@ -67,10 +66,11 @@ def test_exit_status(sdgen: Command, arguments: list[str], expected: ExitCode) -
     [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
 )
 def test_the_first_signal_keeps_what_is_whole(sdgen: Command, number: int, expected: ExitCode) -> None:
-    process = sdgen.start("a fox", "slow", "slow", "--model", "mini", "--seed", "7")
+    process = sdgen.start("a fox", "held", "held", "--model", "mini", "--seed", "7")
     assert first_line(process) == b"outputs/0001-a-fox-7.png\n"
-    time.sleep(0.3)
-    process.send_signal(number)
+    await_message(process, b"held")
+    interrupt(process, number)
+    Path("go").touch()
     rest, messages = process.communicate(timeout=60)
     assert process.returncode == expected
     assert (rest, len(images(sdgen))) == (b"", 1)
@@ -80,20 +80,15 @@ def test_the_first_signal_keeps_what_is_whole(sdgen: Command, number: int, expec
 
 def test_the_second_signal_leaves_at_once(sdgen: Command) -> None:
     process = sdgen.start("stuck", "--model", "mini")
-    assert process.stderr is not None
-    while b"stuck" not in process.stderr.readline():
-        pass
+    await_message(process, b"stuck")
     assert interrupted_twice(process) == ExitCode.INTERRUPTED
 
 
 def test_a_signal_before_drawing_leaves_at_once(sdgen: Command) -> None:
     process = sdgen.start("a fox", "--model", "mini", "--device", "slow to load")
-    assert process.stderr is not None
-    while b"loading" not in process.stderr.readline():
-        pass
-    time.sleep(0.2)
+    await_message(process, b"held while loading")
     process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=10)
+    _, messages = process.communicate(timeout=40)
     assert process.returncode == ExitCode.INTERRUPTED
     assert b"0 of 1 image drawn" in messages
 
@@ -110,10 +105,12 @@ def test_a_signal_while_the_command_is_imported_shows_no_traceback(monkeypatch: 
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(sdgen: Command) -> None:
-    process = sdgen.start("a fox", "slow", "slow", "slow", "--model", "mini", "--quiet")
+    process = sdgen.start("a fox", "held", "slow", "--steps", "1000", "--model", "mini", "--quiet")
     first_line(process)
+    await_message(process, b"held")
     assert process.stdout is not None
     process.stdout.close()
+    Path("go").touch()
     assert process.stderr is not None
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == CLOSED_PIPE
@@ -172,9 +169,10 @@ def test_a_prompt_from_a_pipe(sdgen: Command) -> None:
 
 
 def test_json_lines_come_as_images_finish(sdgen: Command) -> None:
-    process = sdgen.start("a fox", "slow", "--model", "mini", "--json")
+    process = sdgen.start("a fox", "held", "--model", "mini", "--json")
     assert json.loads(first_line(process))["prompt"] == "a fox"
     assert process.poll() is None
+    Path("go").touch()
     process.communicate(timeout=60)
 
 

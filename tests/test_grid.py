@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import Command
+from command import Command, await_message
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -234,14 +234,13 @@ def test_where_nothing_is_drawn_there_is_no_sheet(sdgen: Command) -> None:
     assert (result.exit_code, Path("s.png").exists()) == (ExitCode.NONE_DRAWN, False)
 
 
-@pytest.mark.parametrize("arguments", [["draw", "slow fox"], ["batch", "p.txt"]])
+@pytest.mark.parametrize("arguments", [["draw", "held fox"], ["batch", "p.txt"]])
 def test_images_are_there_even_if_the_sheet_cannot_be_written(sdgen: Command, arguments: list[str]) -> None:
-    Path("p.txt").write_text("slow fox\n")
+    Path("p.txt").write_text("held fox\n")
     process = sdgen.start(*arguments, "--model", "mini", "--grid", "s.png")
-    assert process.stderr is not None
-    while b"loading mini" not in process.stderr.readline():
-        pass
+    await_message(process, b"held")
     Path("s.png").write_bytes(b"mine")
+    Path("go").touch()
     output, messages = process.communicate(timeout=60)
     assert process.returncode == ExitCode.SOME_FAILED
     assert b"no contact sheet: s.png is in the way" in messages

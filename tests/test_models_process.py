@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fault_server as faults
@@ -51,6 +53,14 @@ def good(server: FaultServer, places: Places) -> FaultServer:
     return server
 
 
+@pytest.fixture
+def go() -> Iterator[threading.Event]:
+    """Lets the server send what it holds; set at the end in any case."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
 def wait_for_part(places: Places, size: int) -> Path:
     part = places.models / "toy" / "web" / "weights.h5.part"
     deadline = time.monotonic() + 30
@@ -69,9 +79,9 @@ def test_pull_prints_the_path_on_stdout_alone(good: FaultServer, places: Places)
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_download_goes_on_where_it_was(
-    how: signal.Signals, good: FaultServer, places: Places
+    how: signal.Signals, good: FaultServer, places: Places, go: threading.Event
 ) -> None:
-    good.always(PATH, faults.slow(200, 0.05))
+    good.always(PATH, faults.held(400_000, go))
     process = start("pull", "toy")
     part = wait_for_part(places, 200_000)
     process.send_signal(how)
@@ -90,20 +100,24 @@ def test_a_stopped_download_goes_on_where_it_was(
     assert not part.exists()
 
 
-def test_two_pulls_fetch_once(good: FaultServer, places: Places) -> None:
-    good.always(PATH, faults.slow(20, 0.05))
+def test_two_pulls_fetch_once(good: FaultServer, places: Places, go: threading.Event) -> None:
+    good.always(PATH, faults.held(400_000, go))
     first = start("pull", "toy")
     wait_for_part(places, 1)
     second = start("pull", "toy")
+    assert second.stderr is not None
+    assert "another sdgen command is busy with toy; waiting for it" in second.stderr.readline()
+    go.set()
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [0, 0]
     assert outputs[0][0] == outputs[1][0]
-    assert "another sdgen command is busy with toy; waiting for it" in outputs[1][1]
     assert len(good.asked(PATH)) == 1
 
 
-def test_the_lock_of_a_killed_command_holds_nobody_up(good: FaultServer, places: Places) -> None:
-    good.plan(PATH, faults.slow(200, 0.05))
+def test_the_lock_of_a_killed_command_holds_nobody_up(
+    good: FaultServer, places: Places, go: threading.Event
+) -> None:
+    good.plan(PATH, faults.held(400_000, go))
     killed = start("pull", "toy")
     wait_for_part(places, 1)
     killed.kill()

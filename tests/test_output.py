@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import start
+from command import await_change, start
 from PIL import Image as Picture
 from stand_in import DETAILS, draw
 
@@ -184,11 +184,16 @@ def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
         Output(tmp_path, file_name="x" * 300 + ".png").prepare(1, 1000)
 
 
-def test_a_folder_that_vanishes_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_goes_is_reported(tmp_path: Path, replaced: bool) -> None:
     output = ready(Output(tmp_path / "outputs"))
-    (tmp_path / "outputs").rmdir()
-    with pytest.raises(OutputError, match="outputs is not there; make it"):
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    if replaced:
+        (tmp_path / "outputs").mkdir()
+    with pytest.raises(OutputError, match="outputs was moved or removed while images were drawn"):
         output.save(image())
+    assert (tmp_path / "outputs").exists() == replaced
+    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -294,7 +299,8 @@ def test_a_killed_process_leaves_no_torn_file(tmp_path: Path) -> None:
         process = saver(tmp_path, "{n}-{slug}", 10_000)
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.05 + 0.03 * round)
+        for _ in range(3 * round):
+            await_change(tmp_path, process)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
     images = {path.stem for path in tmp_path.glob("*.png")}

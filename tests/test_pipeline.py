@@ -58,6 +58,10 @@ def test_changing_numbers_compiles_nothing(mini):
         SMALL.replace(sampler="unipc", steps=40, prompt="a panda", negative_prompt="a tree"),
         SMALL.replace(sampler="ddim", eta=1.0, steps=2, guidance_rescale=0.5),
         SMALL.replace(sampler="heun"),
+        SMALL.replace(sampler="deis"),
+        SMALL.replace(sampler="dpm2", schedule="exponential"),
+        SMALL.replace(sampler="dpmpp-sde"),
+        SMALL.replace(sampler="dpmpp-3m-sde"),
     )
     assert mini.compilations == before
 

@@ -399,7 +399,7 @@ def test_no_content_raises(format: str | None) -> None:
 
 def test_reading_needs_no_numerical_library() -> None:
     code = (
-        "import sys; from sdgen import expansion, prompts;"
+        "import sys; from sdgen import prompts; from sdgen.prompts import expansion;"
         "print({'numpy', 'tensorflow', 'yaml', 'dynamicprompts', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -28,6 +28,11 @@ def test_the_header_says_how_cells_are_separated(format: str, content: str, expe
     assert given(line) == expected
 
 
+def test_empty_lines_in_a_quoted_cell_are_kept() -> None:
+    found = lines('prompt\n\n\n"a\n\n\r\nb"\n\nc', "csv")
+    assert [(line.line, given(line)["prompt"]) for line in found] == [(4, "a\n\n\nb"), (9, "c")]
+
+
 def test_what_is_in_the_rows_does_not_decide() -> None:
     found = lines("prompt\n" + "a;b;c\td\n" * 50, "csv")
     assert {given(line)["prompt"] for line in found} == {"a;b;c\td"}

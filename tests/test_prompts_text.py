@@ -32,6 +32,23 @@ def test_flags_of_sd_scripts_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        ("ddim", "ddim"),
+        ("pndm", "plms"),
+        ("k_euler", "euler"),
+        ("heun", "heun"),
+        ("dpmsolver++", "dpmpp-2m"),
+        ("dpmsingle", "dpmpp-2s"),
+        ("k_dpm_2_a", "dpm2-a"),
+    ],
+)
+def test_samplers_of_sd_scripts_are_known(name: str, sampler: str) -> None:
+    (line,) = lines(f"a fox --ss {name}", "text")
+    assert given(line)["sampler"] == sampler
+
+
+@pytest.mark.parametrize(
     ("content", "expected"),
     [
         ("a fox --W 512", {"prompt": "a fox", "width": 512}),
@@ -89,6 +106,19 @@ def test_lines_end_as_on_unix_windows_or_old_macs(format: str, content: str, end
     found = lines(content.replace("|", end), format)
     assert [given(line)["prompt"] for line in found] == ["a", "b"]
     assert found[-1].line == 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+def test_lines_are_the_same_however_they_come(size: int) -> None:
+    class Portioned(io.BytesIO):
+        def read1(self, _: int | None = -1) -> bytes:
+            return super().read1(size)
+
+    rng = random.Random(9)
+    for _ in range(300):
+        data = b"".join(rng.choice((b"a", b"b", b"\n", b"\r", b"\r\n")) for _ in range(rng.randrange(20)))
+        expected = [(number, line) for number, line in enumerate(data.decode().splitlines(), start=1) if line]
+        assert list(sources.lines(Portioned(data))) == expected
 
 
 def test_a_line_end_may_fall_between_two_reads() -> None:

@@ -80,11 +80,11 @@ class Request:
     fast: bool = False
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.default is None:
-                continue
-            object.__setattr__(self, field.name, _CHECKS[field.name](field.name, value))
+        # A million requests are made of a file: what is their default need not be checked, nor looked up.
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value is not default:
+                object.__setattr__(self, name, _CHECKS[name](name, value))
 
     @property
     def guided(self) -> bool:
@@ -101,7 +101,7 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as JSON types, in declaration order."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in _DEFAULTS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -221,3 +221,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "zero_snr": _yes_or_no,
     "fast": _yes_or_no,
 }
+
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasses.fields(Request)}
+"""Fields in their order with their defaults, which are valid."""

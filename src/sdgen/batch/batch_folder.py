@@ -93,7 +93,6 @@ class BatchFolder(Output):
         self._last: tuple[Task | None, str] = None, ""
         self._stored: set[str] = set()
         self._of_old: dict[Path, str] = {}
-        self._inode: tuple[int, int] | None = None
         self._claims: dict[str, filelock.BaseFileLock] = {}
 
     @property
@@ -104,7 +103,6 @@ class BatchFolder(Output):
     def prepare(self, images: int, bytes_each: int) -> None:
         """As ``Output.prepare``; also removes claims that killed processes left."""
         super().prepare(images, bytes_each)
-        self._inode = _inode(self.folder)
         for file in self.folder.glob(f"{whole_files.PREFIX}*{_LOCK}"):
             with contextlib.suppress(OSError, filelock.Timeout), _lock(file):
                 file.unlink()
@@ -313,27 +311,6 @@ class BatchFolder(Output):
         with contextlib.suppress(ValueError):
             return pairs.request(json_text.parse_object(inside)) == request
         return False
-
-    def _require_folder(self) -> None:
-        """Refuse a folder that is no longer the one that images were stored in.
-
-        Raises:
-            OutputError: it is not there, or it is another.
-        """
-        try:
-            if self._inode in (None, _inode(self.folder)):
-                return
-        except FileNotFoundError:
-            pass
-        raise OutputError(
-            f"{self.folder} was moved or removed while images were drawn; move it back, or choose another "
-            "folder with -o"
-        )
-
-
-def _inode(folder: Path) -> tuple[int, int]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino
 
 
 def _lock(file: Path) -> filelock.BaseFileLock:

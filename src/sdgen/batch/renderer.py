@@ -69,7 +69,8 @@ class Renderer:
         """Draw what ``feed`` has, one model after the other, and yield what happens.
 
         The models may come in any order. Of a stream, what has come for the model that is loaded is drawn
-        first, within bounds (``Feed.head``). Before a model is loaded, the memory of the one before is free.
+        first, within bounds (``Feed.head``). Models do not pile up in memory; TensorFlow keeps the last one's
+        weights until the next is in use.
 
         Tasks whose image is there are not drawn. A batch that is too large for the memory is halved; an
         image that is unusable in a small dtype is drawn in float32. Stopping keeps what is drawn.

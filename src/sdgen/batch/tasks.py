@@ -23,9 +23,13 @@ _LAST_WAIT = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """Something in the input that is no task, with a sentence that says where and why."""
+    """Something in the input that is no task, with a sentence that says where and why.
+
+    ``again`` is set where it is one thing more that is wrong with the entry before.
+    """
 
     message: str
+    again: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -135,7 +135,7 @@ class BatchRun(Run):
         super().__init__(*arguments)
         self._failures: list[str] = []
         self._feed: Feed | None = None
-        self._untold = 0
+        self._told = self._untold = 0
 
     def __call__(self, feed: Feed, store: Store) -> int:
         """As ``Run``; from here on, what is rejected comes from a stream or from the model."""
@@ -149,7 +149,7 @@ class BatchRun(Run):
             InputError: it ends, and there was none.
         """
         for item in entries:
-            self.report.planned += 1
+            self.report.planned += not (isinstance(item, Rejected) and item.again)
             self.display.planned(self.report.planned)
             yield item
         if not self.report.planned and not entries.elsewhere:
@@ -157,8 +157,9 @@ class BatchRun(Run):
 
     def rejected(self, rejected: Rejected) -> None:
         """Say what is wrong with an entry, of the first few; programs are told of all."""
-        self.report.invalid += 1
-        if self.report.invalid <= MOST_TOLD:
+        self.report.invalid += not rejected.again
+        if self._told < MOST_TOLD:
+            self._told += 1
             self.display.error(rejected.message)
         else:
             self._untold += 1

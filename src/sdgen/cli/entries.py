@@ -71,7 +71,7 @@ class Entries:
         for reader in self._readers:
             for line in reader:
                 requests, problems = expand_line(chance.seeded(line), self._expansion)
-                yield from (Rejected(str(problem)) for problem in problems)
+                yield from (Rejected(str(problem), again=n > 0) for n, problem in enumerate(problems))
                 if any(not request.prompt.strip() for request in requests):
                     yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
                     continue

@@ -76,8 +76,7 @@ SEEDS = (
         "-s",
         "--seed",
         type=Field("seed", int, "N"),
-        help="Seed of the (first) image, 0 to 2^64 - 1; -1 is a random one. Default: a random one, which is "
-        "reported.",
+        help="Seed of the (first) image, 0 to 2^64 - 1. Default: a random one, which is reported; so is -1.",
     ),
     _option(
         "Seeds",
@@ -105,7 +104,7 @@ SAMPLING = (
         "Sampling",
         "--guidance",
         type=Field("guidance", float, "SCALE"),
-        help="How closely to follow the prompt, 1 (off) to 100. Default: the model's.",
+        help="How closely to follow the prompt, 1 to 100; 1 and 0 are off. Default: the model's.",
     ),
     _option(
         "Sampling",

@@ -73,6 +73,7 @@ _SAMPLERS: Mapping[str, Names] = {
     "dpmpp-2m": Names(
         "DPM-Solver++ (2M): second order, one evaluation a step (Lu et al. 2022)",
         "DPM++ 2M",
+        ("dpmsolver++",),
         automatic="karras",
         schedulers={"DPMSolverMultistepScheduler": _MULTISTEP},
     ),
@@ -117,6 +118,7 @@ _SAMPLERS: Mapping[str, Names] = {
     "dpmpp-2s": Names(
         "DPM-Solver++ (2S): second order in pairs of steps (Lu et al. 2022, algorithm 1)",
         "DPM++ 2S",
+        ("dpmsingle",),
         schedulers={"DPMSolverSinglestepScheduler": _MULTISTEP},
     ),
     "dpmpp-2s-a": Names(

@@ -65,6 +65,7 @@ class Output:
         self._no_numbers: set[str] = set()
         self._temporaries: tuple[Path, ...] = ()
         self._replacing = False
+        self._inode: tuple[int, int] | None = None
 
     def prepare(self, images: int, bytes_each: int) -> None:
         """Make the folder and find out, before anything is drawn, whether images can be stored there.
@@ -81,6 +82,7 @@ class Output:
             raise OutputError(f"{self.folder} is a file, not a folder; choose a folder with -o")
         with whole_files.explained(self.folder):
             whole_files.make_folder(self.folder)
+            self._inode = _inode(self.folder)
             pairs.complete(self.folder)
             whole_files.remove_stale(self.folder)
             free = shutil.disk_usage(self.folder).free
@@ -102,6 +104,7 @@ class Output:
         request = image.request if self.metadata else None
         data = encode(image.pixels, self.format, request, image.details)
         created = created or datetime.now().astimezone()
+        self._require_folder()
         with whole_files.explained(self.folder), self._claim(image.request, created) as (name, temporary):
             record = sidecar_text(image, name, self.format, created) if self.metadata else None
             path = self.folder / name
@@ -230,8 +233,27 @@ class Output:
             )
         return [file for file in there if file != beside]
 
+    def _require_folder(self) -> None:
+        """Refuse a folder that is no longer the one that ``prepare`` found or made.
+
+        Raises:
+            OutputError: it is not there, or it is another.
+        """
+        with whole_files.explained(self.folder), contextlib.suppress(FileNotFoundError):
+            if self._inode in (None, _inode(self.folder)):
+                return
+        raise OutputError(
+            f"{self.folder} was moved or removed while images were drawn; move it back, or choose another "
+            "folder with -o"
+        )
+
     def _temporary(self) -> Path:
         return whole_files.temporary(self.folder)
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _is_there(path: Path) -> bool:

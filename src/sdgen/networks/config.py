@@ -24,6 +24,35 @@ def _widths(fields: ConfigFields) -> tuple[tuple[int, ...], int]:
     return widths, groups
 
 
+_UNET_HAS: Mapping[str, tuple[Any, ...]] = {
+    "act_fn": ("silu", "swish"),
+    "addition_embed_type": (None, "text_time"),
+    "attention_type": ("default",),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "conv_in_kernel": (3,),
+    "conv_out_kernel": (3,),
+    "cross_attention_norm": (None,),
+    "downsample_padding": (1,),
+    "dual_cross_attention": (False,),
+    "encoder_hid_dim": (None,),
+    "encoder_hid_dim_type": (None,),
+    "mid_block_scale_factor": (1, 1.0),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "num_attention_heads": (None,),
+    "resnet_out_scale_factor": (1, 1.0),
+    "resnet_skip_time_act": (False,),
+    "resnet_time_scale_shift": ("default",),
+    "reverse_transformer_layers_per_block": (None,),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_act_fn": (None,),
+    "time_embedding_dim": (None,),
+    "time_embedding_type": ("positional",),
+    "timestep_post_act": (None,),
+}
+"""Settings of diffusers' UNets that are fixed here, with the values that they may have."""
+
+
 @dataclasses.dataclass(frozen=True)
 class UNetConfig:
     """UNet2DConditionModel's fields that vary between Stable Diffusion models.
@@ -61,34 +90,7 @@ class UNetConfig:
             CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
         fields = ConfigFields(config, "UNet")
-        fields.only(
-            {
-                "act_fn": ("silu", "swish"),
-                "addition_embed_type": (None, "text_time"),
-                "attention_type": ("default",),
-                "center_input_sample": (False,),
-                "class_embed_type": (None,),
-                "conv_in_kernel": (3,),
-                "conv_out_kernel": (3,),
-                "cross_attention_norm": (None,),
-                "downsample_padding": (1,),
-                "dual_cross_attention": (False,),
-                "encoder_hid_dim": (None,),
-                "encoder_hid_dim_type": (None,),
-                "mid_block_scale_factor": (1, 1.0),
-                "mid_block_type": ("UNetMidBlock2DCrossAttn",),
-                "num_attention_heads": (None,),
-                "resnet_out_scale_factor": (1, 1.0),
-                "resnet_skip_time_act": (False,),
-                "resnet_time_scale_shift": ("default",),
-                "reverse_transformer_layers_per_block": (None,),
-                "time_cond_proj_dim": (None,),
-                "time_embedding_act_fn": (None,),
-                "time_embedding_dim": (None,),
-                "time_embedding_type": ("positional",),
-                "timestep_post_act": (None,),
-            }
-        )
+        fields.only(_UNET_HAS)
         channels, groups = _widths(fields)
         blocks = len(channels)
         down, up = (

@@ -130,6 +130,38 @@ def activate(backend: str | None, device: str | None, dtype: str | None) -> tupl
     return found, dtype
 
 
+def _read_embeddings(
+    checkpoint: Checkpoint, files: Sequence[str | Path], width: int
+) -> dict[str, NDArray[np.float32]]:
+    """The words of textual inversion files with their vectors."""
+    vectors: dict[str, NDArray[np.float32]] = {}
+    spell = checkpoint.tokenizer.encode  # prompts name them in any case
+    spelt = set()
+    for file in files:
+        word, rows = read_embedding(file, width=width)
+        if tuple(spell(word)) in spelt:
+            raise InputError(f"{file} is another textual inversion called {word!r}; leave one out")
+        spelt.add(tuple(spell(word)))
+        vectors[word] = rows
+    return vectors
+
+
+def _changes(
+    vae: str | None,
+    loras: Loras,
+    embeddings: Sequence[str | Path],
+    variant: str | None,
+    prediction_type: str | None,
+) -> list[str]:
+    """What is not the model's own, as text."""
+    changes = [f"VAE {vae}"] if vae is not None else []
+    changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
+    changes += [f"embedding {file}" for file in embeddings]
+    changes += [f"variant {variant}"] if variant is not None else []
+    changes += [f"prediction {prediction_type}"] if prediction_type is not None else []
+    return changes
+
+
 def load(
     model: str = models.DEFAULT,
     *,
@@ -184,22 +216,12 @@ def load(
             "model",
         )
     text_encoder = check_parts(checkpoint)
-    vectors: dict[str, NDArray[np.float32]] = {}
-    spell = checkpoint.tokenizer.encode  # prompts name them in any case
-    for file in embeddings:
-        word, rows = read_embedding(file, width=text_encoder.hidden_size)
-        if any(spell(word) == spell(other) for other in vectors):
-            raise InputError(f"{file} is another textual inversion called {word!r}; leave one out")
-        vectors[word] = rows
+    vectors = _read_embeddings(checkpoint, embeddings, text_encoder.hidden_size)
     automatic = dtype in (None, "auto")
     device, dtype = activate(backend, device, dtype)
     if low_memory and automatic:
         dtype = backends.low_memory_dtype(device)
-    changes = [f"VAE {vae}"] if vae is not None else []
-    changes += [f"LoRA {file} at {scale_text(scale)}" for file, scale in loras]
-    changes += [f"embedding {file}" for file in embeddings]
-    changes += [f"variant {variant}"] if variant is not None else []
-    changes += [f"prediction {prediction_type}"] if prediction_type is not None else []
+    changes = _changes(vae, loras, embeddings, variant, prediction_type)
     if engine == "sdgen":
         named = {Path(file).stem: scale_text(scale) for file, scale in loras}
         return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes, low_memory)

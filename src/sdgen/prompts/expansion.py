@@ -182,6 +182,8 @@ def expand(request: Request, expansion: Expansion, count: int | None = None) -> 
     ]
     return [
         request.replace(**texts, **settings, seed=seed)
+        if texts or settings or seed != request.seed
+        else request
         for by_seed in _texts(request, expansion, seeds, MAX_REQUESTS // each)
         for settings in combinations
         for seed, texts in zip(seeds, by_seed, strict=True)

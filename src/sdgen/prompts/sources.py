@@ -18,7 +18,7 @@ MAX_LINE = MIB
 """Bytes of one line: two prompts of 20,000 characters, each escaped as JSON may do it, and room."""
 
 _CHUNK = 1 << 16
-_END = re.compile(rb"\r\n?|\n")
+_CONTENT = re.compile(rb"[^\r\n]+")
 _MARK = "\ufeff"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_UTF8 = "is not UTF-8; save the file as UTF-8"
@@ -26,14 +26,17 @@ _NUL = "the line holds a NUL character; remove it"
 
 
 def lines(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
-    """Numbered lines without their ends, handed on as they come, and a fault for each that is unreadable."""
+    """Numbered lines without their ends, handed on as they come, and a fault for each that is unreadable.
+
+    Empty lines are left out: only the numbers tell of them.
+    """
     number = 0
     try:
-        for number, data in enumerate(_split(stream), start=1):
+        for number, data in _split(stream):
             if number == 1 and data.startswith(_UTF16):
                 yield Fault(1, f"the file {_NOT_UTF8}")
                 return
-            yield _line(number, data) if data else (number, "")
+            yield _line(number, data)
     except OSError as error:
         yield Fault(number + 1, f"the rest cannot be read: {error.strerror}")
 
@@ -70,19 +73,37 @@ def _line(number: int, data: bytes) -> tuple[int, str] | Fault:
         return Fault(number, f"byte {error.start + 1} of the line, 0x{data[error.start]:02x}, {_NOT_UTF8}")
 
 
-def _split(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines without their ends; of one that is too long a part that is too long as well."""
+def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines without their ends, save empty ones; of one that is too long a part that is too long."""
     read = getattr(stream, "read1", stream.read)  # Which returns what there is.
+    number = 1
     begun = bytearray()
     after_cr = False
     while data := read(_CHUNK):
-        at = 1 if after_cr and data.startswith(b"\n") else 0
-        for end in _END.finditer(data, at):
-            yield bytes(begun) + data[at : end.start()] if begun else data[at : end.start()]
-            begun.clear()
-            at = end.end()
-        if len(begun) <= MAX_LINE:
-            begun += data[at:]
+        if after_cr and data.startswith(b"\n"):
+            data = data[1:]
         after_cr = data.endswith(b"\r")
+        at = 0
+        for content in _CONTENT.finditer(data):
+            if begun and content.start():
+                yield number, bytes(begun)
+                begun.clear()
+            number += _ends(data, at, content.start())
+            at = content.end()
+            if at < len(data):
+                yield number, bytes(begun) + content[0] if begun else content[0]
+                begun.clear()
+            elif len(begun) <= MAX_LINE:
+                begun += content[0]
+        if begun and at < len(data):
+            yield number, bytes(begun)
+            begun.clear()
+        number += _ends(data, at, len(data))
     if begun:
-        yield bytes(begun)
+        yield number, bytes(begun)
+
+
+def _ends(data: bytes, start: int, stop: int) -> int:
+    """How many lines end in a part of the data."""
+    both = data.count(b"\r\n", start, stop)
+    return data.count(b"\n", start, stop) + data.count(b"\r", start, stop) - both

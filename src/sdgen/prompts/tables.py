@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -115,6 +116,18 @@ def _field(column: str | None) -> str | None:
     return None if column is None else fields.canonical(column)
 
 
+def _numbered(
+    first: tuple[int, str], lines: Iterable[tuple[int, str] | Fault]
+) -> Iterator[tuple[int, str | Fault]]:
+    """The lines with the empty ones, which are part of a cell where they are quoted."""
+    expected = first[0]
+    for item in itertools.chain([first], lines):
+        number = item.line if isinstance(item, Fault) else item[0]
+        yield from ((empty, "") for empty in range(expected, number))
+        expected = number + 1
+        yield number, item if isinstance(item, Fault) else item[1]
+
+
 def _rows(
     first: tuple[int, str], lines: Iterable[tuple[int, str] | Fault], delimiter: str
 ) -> Iterator[tuple[int, list[str]] | Fault]:
@@ -123,14 +136,12 @@ def _rows(
     fed: list[int] = []
 
     def feed() -> Iterator[str]:
-        fed.append(first[0])
-        yield first[1] + "\n"
-        for item in lines:
+        for number, item in _numbered(first, lines):
             if isinstance(item, Fault):
                 faults.append(item)
             else:
-                fed.append(item[0])
-                yield item[1] + "\n"
+                fed.append(number)
+                yield item + "\n"
             if len(fed) + len(faults) > MAX_ROW_LINES:
                 raise csv.Error(
                     f"it goes over more than {MAX_ROW_LINES:,} lines; is a quotation mark not closed?"

@@ -14,7 +14,7 @@ from sdgen.prompts.nodes import List, Map, Node, Scalar, Wrong, kind_of, name_of
 
 MAX_DEPTH = 100
 """Lists and maps inside each other."""
-MAX_NODES = 500_000
+MAX_NODES = 300_000
 """Maps, lists, keys, values and aliases."""
 MAX_TAKEN_OVER = 500_000
 """Fields that ``<<`` and aliases (``*name``) bring into the entries of a file, together."""
@@ -36,7 +36,7 @@ def composed(text: str) -> Node | None:
         line = text.count("\n", 0, bad.start()) + 1
         raise Wrong(line, f"the line holds the character U+{ord(bad[0]):04X}, which YAML does not allow")
     line_of = _Lines(text)
-    composer = _Composer(line_of)
+    composer = _Composer(line_of if line_of.differs else None)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
@@ -52,14 +52,18 @@ def composed(text: str) -> Node | None:
 
 
 class _Lines:
-    """Finds the line of a mark as editors count it, from 1."""
+    """Finds the line of a mark as editors count it, from 1.
+
+    Attributes:
+        differs: whether YAML counts otherwise in this text.
+    """
 
     def __init__(self, text: str) -> None:
-        ends = re.finditer("\n", text) if _OTHER_ENDS.search(text) else ()
-        self._ends = [end.start() for end in ends]
+        self.differs = _OTHER_ENDS.search(text) is not None
+        self._ends = [end.start() for end in re.finditer("\n", text)] if self.differs else []
 
     def __call__(self, mark: Any) -> int:
-        return 1 + (bisect.bisect_left(self._ends, mark.index) if self._ends else int(mark.line))
+        return 1 + (bisect.bisect_left(self._ends, mark.index) if self.differs else int(mark.line))
 
 
 class _Composer:
@@ -70,7 +74,7 @@ class _Composer:
         line: of the last event.
     """
 
-    def __init__(self, line_of: _Lines) -> None:
+    def __init__(self, line_of: _Lines | None) -> None:
         self.root: Node | None = None
         self.line = 1
         self._line_of = line_of
@@ -85,8 +89,8 @@ class _Composer:
         Raises:
             Wrong: it is more than is read, or means nothing.
         """
-        self.line = self._line_of(event.start_mark)
         kind = type(event)
+        self.line = self._line_of(event.start_mark) if self._line_of else event.start_mark.line + 1
         if kind in (events.SequenceEndEvent, events.MappingEndEvent):
             node = self._open.pop()
             if isinstance(node, Map):

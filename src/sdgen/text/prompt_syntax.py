@@ -103,8 +103,9 @@ def extract_loras(prompt: str) -> tuple[str, tuple[LoraTag, ...]]:
     Raises:
         InputError: a tag is of another kind, or its name or scale is missing or wrong.
     """
-    loras = [_lora_tag(match) for match in _TAG.finditer(prompt)]
-    return _TAG.sub("", prompt), tuple(loras)
+    end = prompt.rfind(">") + 1  # Beyond it each < would be followed to the end of the prompt.
+    loras = [_lora_tag(match) for match in _TAG.finditer(prompt, 0, end)]
+    return _TAG.sub("", prompt[:end]) + prompt[end:], tuple(loras)
 
 
 _LEXEMES = re.compile(
