@@ -71,6 +71,10 @@ class Pipeline(Engine):
             height=request.height or 64,
         )
 
+    def batch_limit(self, asked: int | None = None) -> int:
+        super().batch_limit(asked)
+        return asked or 1
+
     def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
         return False
 
@@ -154,7 +158,7 @@ def load(model: str, **options: Any) -> Pipeline:
 
 def tell_of_signals() -> None:
     """Say of each signal that it has been taken."""
-    from sdgen.cli.interrupts import Interrupts
+    from sdgen.cli.terminal.interrupts import Interrupts
 
     take = Interrupts.take
 

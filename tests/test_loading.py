@@ -212,7 +212,7 @@ def test_a_short_job_takes_what_an_earlier_process_has_compiled(mini, tmp_path, 
     assert pipeline.pays_to_compile([SMALL, other])
     assert not pipeline.pays_to_compile([SMALL.replace(sampler="euler-a")])
     assert not pipeline.pays_to_compile([SMALL.replace(width=96)])
-    assert not pipeline.pays_to_compile([SMALL] * 2, batch_size=2)
+    assert pipeline.pays_to_compile([SMALL] * 2, batch_size=2)  # They are drawn one by one.
     (image,) = pipeline.generate([SMALL])
     assert image.details["compiler"] == "xla"
     assert np.array_equal(image.pixels, expected.pixels)

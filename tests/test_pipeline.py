@@ -226,16 +226,6 @@ def test_the_stock_engine_has_its_own_model(mini, monkeypatch):
     assert (stock.model, stock.compilations) == ((256, 256), 0)
 
 
-def test_the_stock_engine_lacks_nothing_but_the_networks(mini, monkeypatch):
-    from sdgen.pipeline.keras_cv import engine
-
-    monkeypatch.setattr(engine, "_check_architecture", lambda checkpoint: None)
-    stock = engine.KerasCvEngine(mini.checkpoint, mini.entry, "float32", "cpu:0", ["VAE x"])
-    assert stock._details()["changes"] == ["VAE x"]
-    networks = {"networks", "model", "_graph", "_conditioner", "_denoiser", "_decoder"}
-    assert vars(mini).keys() - vars(stock).keys() <= networks
-
-
 def test_clip_skip_changes_the_picture(mini):
     all_layers, fewer = draw(mini, SMALL, SMALL.replace(clip_skip=1))
     assert not np.array_equal(all_layers, fewer)
