@@ -115,7 +115,9 @@ def check_files(
     )
 
 
-def activate(backend: str | None, device: str | None, dtype: str | None) -> tuple[str, str]:
+def activate(
+    backend: str | None, device: str | None, dtype: str | None, low_memory: bool = False
+) -> tuple[str, str]:
     """Makes a backend Keras' own and returns device and dtype; arguments as for ``load``.
 
     Raises:
@@ -124,7 +126,7 @@ def activate(backend: str | None, device: str | None, dtype: str | None) -> tupl
     backends.activate(backend)
     found = backends.find_device(device)
     if dtype in (None, "auto"):
-        dtype = backends.default_dtype(found)
+        dtype = (backends.low_memory_dtype if low_memory else backends.default_dtype)(found)
     if dtype not in backends.DTYPES:
         raise BackendError(f"the dtype must be auto, {', '.join(backends.DTYPES)}, not {dtype!r}")
     return found, dtype
@@ -160,6 +162,26 @@ def _changes(
     changes += [f"variant {variant}"] if variant is not None else []
     changes += [f"prediction {prediction_type}"] if prediction_type is not None else []
     return changes
+
+
+def _refuse_picture_inputs(checkpoint: Checkpoint) -> None:
+    """An InputError for a UNet that takes more than noisy latents: the model edits a picture."""
+    if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
+        raise InputError(
+            f"{checkpoint.name} changes a picture that it is given, and sdgen draws from text alone; "
+            "take another model",
+            "model",
+        )
+
+
+def _check_keras_cv(engine: str, low_memory: bool, embeddings: bool) -> None:
+    """An error where the engine is not "keras-cv", or is asked for what its networks do not have."""
+    if engine != "keras-cv":
+        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
+    if low_memory:
+        raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
+    if embeddings:
+        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
 
 
 def load(
@@ -209,28 +231,14 @@ def load(
     checkpoint = read_checkpoint(
         model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type
     )
-    if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
-        raise InputError(
-            f"{entry.name} changes a picture that it is given, and sdgen draws from text alone; "
-            "take another model",
-            "model",
-        )
-    text_encoder = check_parts(checkpoint)
-    vectors = _read_embeddings(checkpoint, embeddings, text_encoder.hidden_size)
-    automatic = dtype in (None, "auto")
-    device, dtype = activate(backend, device, dtype)
-    if low_memory and automatic:
-        dtype = backends.low_memory_dtype(device)
+    _refuse_picture_inputs(checkpoint)
+    vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint).hidden_size)
+    device, dtype = activate(backend, device, dtype, low_memory)
     changes = _changes(vae, loras, embeddings, variant, prediction_type)
     if engine == "sdgen":
-        named = {Path(file).stem: scale_text(scale) for file, scale in loras}
-        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, named, changes, low_memory)
-    if engine != "keras-cv":
-        raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
+        scales = {Path(file).stem: scale_text(scale) for file, scale in loras}
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, scales, changes, low_memory)
+    _check_keras_cv(engine, low_memory, bool(vectors))
     from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
-    if low_memory:
-        raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
-    if vectors:
-        raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
     return KerasCvEngine(checkpoint, entry, dtype, device, changes)
