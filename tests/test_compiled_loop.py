@@ -40,26 +40,24 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     """The loop as XLA is handed it, and which of the entry's parameters are matrices or filters."""
     import tensorflow as tf
 
+    from sdgen.diffusion.table import SLOTS
     from sdgen.pipeline.denoiser import WINDOW
+    from sdgen.pipeline.evaluation import WholeEvaluation
 
-    weights = denoiser._advance[True]._weights
+    weights = denoiser._advance[False, True]._weights
     unet = denoiser.unet
     shape = (16, 16, unet.config.in_channels)
-    keys_values = unet.project_context(
-        weights, np.zeros((2, 77, unet.config.cross_attention_dim), np.float32)
-    )
-    window = {
-        "p": tf.zeros((WINDOW, 1)),
-        "q": tf.zeros((WINDOW, 1)),
-        "mix": tf.zeros((WINDOW, 1, 4, 5)),
-        "shifts": unet.embed_timesteps(weights, tf.zeros((WINDOW, 1))),
-    }
-    arguments = (weights, tf.zeros((4, 1, *shape)), window, keys_values, tf.zeros((1, 2)), 0, 3)
+    context = np.zeros((2, 77, unet.config.cross_attention_dim), np.float32)
+    maps = {"keys_values": unet.project_context(weights, context), "guidance": tf.zeros((1, 2))}
+    window = {name: tf.zeros((WINDOW, 1)) for name in ("p", "q", "data_p", "data_q")}
+    window["mix"] = tf.zeros((WINDOW, 1, 4, 5))
+    window["shifts"] = unet.embed_timesteps(weights, tf.zeros((WINDOW, 1)))
+    arguments = (weights, tf.zeros((SLOTS, 1, *shape)), window, maps, 0, 3)
     arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
 
     def run(*arguments):
         with backend.xla():
-            return denoiser._run_rows(*arguments)
+            return denoiser._rows_by(WholeEvaluation(unet))(*arguments)
 
     program = tf.function(run, jit_compile=True, autograph=False)
     hlo = program.experimental_get_compiler_ir(*arguments)(stage="hlo")

@@ -13,14 +13,7 @@ from sdgen.backend import ops
 from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.convolution import Conv3x3
-from sdgen.networks.layers import (
-    GroupNorm,
-    Layer,
-    Numerics,
-    Tensor,
-    Weights,
-    silu,
-)
+from sdgen.networks.layers import GroupNorm, Layer, Numerics, Tensor, Weights, silu
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 from sdgen.networks.time_embedding import TimeEmbedding, TimeProjections, timestep_embedding
 
@@ -52,6 +45,74 @@ class Stage(Layer):
         return self.resnets[index](weights, match_batch(x, batch), match_batch(shift, batch))
 
 
+class _Assembly:
+    """Puts together the stages of a UNet, one after another, in the order in which latents meet them.
+
+    Attributes:
+        resnets: the residual blocks so far, each by its name and the channels that it gives.
+    """
+
+    def __init__(self, config: UNetConfig, numerics: Numerics) -> None:
+        self._config, self._numerics = config, numerics
+        self._channels = config.block_out_channels[0]  # What the next block is given.
+        self._skips = [self._channels]  # What the way up has yet to take back, last first.
+        self.resnets: list[tuple[str, int]] = []
+
+    def down(self, i: int) -> Stage:
+        """Stage i of the way down, 0 the widest; its blocks and its downsampling leave skips."""
+        config, name = self._config, f"down_blocks.{i}"
+        resnets, attentions = [], []
+        for j in range(config.layers_per_block[i]):
+            resnets.append(self._resnet(f"{name}.resnets.{j}", i))
+            if config.attention_down[i]:
+                attentions.append(self._transformer(f"{name}.attentions.{j}", i))
+            self._skips.append(self._channels)
+        if i == len(config.block_out_channels) - 1:
+            return Stage(resnets, attentions, None)
+        self._skips.append(self._channels)
+        down = Downsample(f"{name}.downsamplers.0", self._channels, self._numerics, padding=(1, 1))
+        return Stage(resnets, attentions, down)
+
+    def mid(self) -> Stage:
+        """Two residual blocks with a transformer between them."""
+        deepest = len(self._config.block_out_channels) - 1
+        resnets = [self._resnet(f"mid_block.resnets.{j}", deepest) for j in range(2)]
+        return Stage(resnets, [self._transformer("mid_block.attentions.0", deepest)], None)
+
+    def up(self, i: int) -> Stage:
+        """Stage i of the way up, 0 the deepest; each block takes a skip back."""
+        config, name = self._config, f"up_blocks.{i}"
+        stage = len(config.block_out_channels) - 1 - i
+        resnets, attentions = [], []
+        for j in range(config.layers_per_block[stage] + 1):
+            resnets.append(self._resnet(f"{name}.resnets.{j}", stage, self._skips.pop()))
+            if config.attention_up[i]:
+                attentions.append(self._transformer(f"{name}.attentions.{j}", stage))
+        up = Upsample(f"{name}.upsamplers.0", self._channels, self._numerics) if stage else None
+        return Stage(resnets, attentions, up)
+
+    def _resnet(self, name: str, stage: int, skip: int = 0) -> ResnetBlock:
+        """A residual block to a stage's channels, of the channels so far and those of a skip."""
+        inputs, outputs = self._channels + skip, self._config.block_out_channels[stage]
+        self._channels = outputs
+        self.resnets.append((name, outputs))
+        config = self._config
+        return ResnetBlock(name, inputs, outputs, config.norm_num_groups, config.norm_eps, self._numerics)
+
+    def _transformer(self, name: str, stage: int) -> SpatialTransformer:
+        config = self._config
+        return SpatialTransformer(
+            name,
+            config.block_out_channels[stage],
+            config.heads[stage],
+            config.depth[stage],
+            config.cross_attention_dim,
+            config.norm_num_groups,
+            config.use_linear_projection,
+            self._numerics,
+        )
+
+
 class UNet(Layer):
     """UNet of Stable Diffusion 1.x and 2.x and models of their shape.
 
@@ -60,67 +121,17 @@ class UNet(Layer):
     """
 
     def __init__(self, config: UNetConfig, numerics: Numerics) -> None:
-        self.config = config
-        channels, groups, epsilon = config.block_out_channels, config.norm_num_groups, config.norm_eps
-        stages = len(channels)
-        blocks: list[tuple[str, int]] = []
-
-        def resnet(name: str, inputs: int, outputs: int) -> ResnetBlock:
-            blocks.append((name, outputs))
-            return ResnetBlock(name, inputs, outputs, groups, epsilon, numerics)
-
-        def attention(name: str, stage: int) -> SpatialTransformer:
-            return SpatialTransformer(
-                name,
-                channels[stage],
-                config.heads[stage],
-                config.depth[stage],
-                config.cross_attention_dim,
-                groups,
-                config.use_linear_projection,
-                numerics,
-            )
-
+        self.config, self.numerics = config, numerics
+        channels, stages = config.block_out_channels, range(len(config.block_out_channels))
+        assembly = _Assembly(config, numerics)
         self.conv_in = Conv3x3("conv_in", config.in_channels, channels[0], numerics)
-        width = 4 * channels[0]
         self.time_embedding = TimeEmbedding(config)
-
-        skips = [channels[0]]
-        self.down: list[Stage] = []
-        current = channels[0]
-        for i in range(stages):
-            name, resnets, attentions = f"down_blocks.{i}", [], []
-            for j in range(config.layers_per_block[i]):
-                resnets.append(resnet(f"{name}.resnets.{j}", current, channels[i]))
-                if config.attention_down[i]:
-                    attentions.append(attention(f"{name}.attentions.{j}", i))
-                current = channels[i]
-                skips.append(current)
-            last = i == stages - 1
-            down = None if last else Downsample(f"{name}.downsamplers.0", current, numerics, padding=(1, 1))
-            if not last:
-                skips.append(current)
-            self.down.append(Stage(resnets, attentions, down))
-
-        mid = [resnet(f"mid_block.resnets.{j}", current, current) for j in range(2)]
-        self.mid = Stage(mid, [attention("mid_block.attentions.0", stages - 1)], None)
-
-        self.up: list[Stage] = []
-        for i in range(stages):
-            stage = stages - 1 - i
-            name, resnets, attentions = f"up_blocks.{i}", [], []
-            for j in range(config.layers_per_block[stage] + 1):
-                resnets.append(resnet(f"{name}.resnets.{j}", current + skips.pop(), channels[stage]))
-                if config.attention_up[i]:
-                    attentions.append(attention(f"{name}.attentions.{j}", stage))
-                current = channels[stage]
-            up = Upsample(f"{name}.upsamplers.0", current, numerics) if stage else None
-            self.up.append(Stage(resnets, attentions, up))
-
-        self.conv_norm_out = GroupNorm("conv_norm_out", channels[0], groups, epsilon)
+        self.down = [assembly.down(i) for i in stages]
+        self.mid = assembly.mid()
+        self.up = [assembly.up(i) for i in stages]
+        self.conv_norm_out = GroupNorm("conv_norm_out", channels[0], config.norm_num_groups, config.norm_eps)
         self.conv_out = Conv3x3("conv_out", channels[0], config.out_channels, numerics)
-        self.time_projections = TimeProjections(width, blocks)
-        self.numerics = numerics
+        self.time_projections = TimeProjections(4 * channels[0], assembly.resnets)
 
     @property
     def multiple(self) -> int:

@@ -137,15 +137,9 @@ class Denoiser:
         Raises:
             ValueError: the network does not take what ``conditioning`` has beside text.
         """
-        program, label = self._advance[bool(shortcuts), jit], ""
-        state: Any = np.zeros((SLOTS, *latents.shape), np.float32)
-        state[X] = latents
-        carried = state
-        if shortcuts:
-            width = self.unet.config.block_out_channels[0]
-            features = (conditioning.copies * len(tables), *latents.shape[1:3], width)
-            carried = (ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations))
-        else:
+        program, carried = self._advance[bool(shortcuts), jit], self._start(latents, conditioning, shortcuts)
+        label = ""
+        if not shortcuts:
             label = self._label(len(tables), latents.shape[1:], conditioning, step_noise is not None)
         rows, clock = max(len(table.timesteps) for table in tables), _Clock(stops)
         maps, vectors = _tensors(conditioning.maps()), conditioning.vectors()
@@ -155,22 +149,42 @@ class Denoiser:
             if step_noise is not None:
                 window["z"] = step_noise(first, WINDOW)
             if first == 0:
-                # The loop compiles while the weights arrive, which the other programs wait for.
-                shifts, bound = self._embed.ahead(timesteps, vectors), np.asarray(0, np.int32)
-                ahead = maps | {"keys_values": self._prepare.ahead(conditioning.text())}
-                program.ahead(carried, window | {"shifts": shifts}, ahead, bound, bound)
+                self._compile_ahead(program, carried, window, timesteps, maps, conditioning)
                 maps["keys_values"] = self._prepare(conditioning.text())
             window = _tensors(window | {"shifts": self._embed(timesteps, vectors)})
-            row, last = 0, min(WINDOW, rows - first)
-            while row < last:
-                stop = clock.next_stop(first, row, last)
+            for row, stop in clock.slices(first, min(WINDOW, rows - first)):
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
                 with clock.timed(stop - row):
                     carried = program(carried, window, maps, *bounds, label=label)
                     state = carried[0] if shortcuts else carried
                     backend.wait(state)
-                row = stop
-                yield Slice(first + row, state[X], state[ESTIMATE])
+                yield Slice(first + stop, state[X], state[ESTIMATE])
+
+    def _start(self, latents: Array, conditioning: Conditioning, shortcuts: Sequence[Shortcuts]) -> Any:
+        """What the loop carries into its first row: the state, and the features that shortcuts keep."""
+        state = np.zeros((SLOTS, *latents.shape), np.float32)
+        state[X] = latents
+        if not shortcuts:
+            return state
+        width = self.unet.config.block_out_channels[0]
+        features = (conditioning.copies * len(latents), *latents.shape[1:3], width)
+        return ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations)
+
+    def _compile_ahead(
+        self,
+        program: Program,
+        carried: Any,
+        window: Mapping[str, Any],
+        timesteps: Array,
+        maps: Mapping[str, Any],
+        conditioning: Conditioning,
+    ) -> None:
+        """Lets the loop compile while the weights arrive, which the programs before it wait for."""
+        shifts = self._embed.ahead(timesteps, conditioning.vectors())
+        keys_values, bound = self._prepare.ahead(conditioning.text()), np.asarray(0, np.int32)
+        program.ahead(
+            carried, {**window, "shifts": shifts}, {**maps, "keys_values": keys_values}, bound, bound
+        )
 
     def _prepare_context(self, weights: Weights, text: Mapping[str, Tensor]) -> KeysValues:
         return self.unet.project_context(weights, text["context"]) if text else []
@@ -234,8 +248,18 @@ class _Clock:
     def __init__(self, stops: Collection[int]) -> None:
         self._stops, self._seconds_per_row = sorted(stops), float("inf")
 
-    def next_stop(self, first: int, row: int, last: int) -> int:
-        """The end of a slice that begins at ``row``, both counted from ``first``; at most ``last``."""
+    def slices(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Where each slice begins and ends on the way from row ``first`` to ``last``, counted from ``first``.
+
+        The caller times each by ``timed`` before it asks for the next.
+        """
+        row = 0
+        while row < last:
+            stop = self._next_stop(first, row, last)
+            yield row, stop
+            row = stop
+
+    def _next_stop(self, first: int, row: int, last: int) -> int:
         wanted = next((stop - first for stop in self._stops if stop - first > row), last)
         return min(last, wanted, row + max(1, int(SLICE_SECONDS / self._seconds_per_row)))
 
