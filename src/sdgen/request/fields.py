@@ -1,0 +1,84 @@
+"""A row of the table of fields: all that there is to say of one, for whoever reads, shows or writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from sdgen.request.kinds import Kind
+
+_T = TypeVar("_T")
+_ROW = "row"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of a request.
+
+    Attributes:
+        kind: its type and range.
+        about: a sentence about it in a record of an image.
+        name, default: as the request declares them; ``dataclasses.MISSING`` where it has to be given.
+        leads: it is what one looks for first: it is written before the other fields, and shown where it has
+            its default, too.
+        filled: it has a value in every request that was drawn, though its default is None.
+        option: names of its option, as click takes them; none where it has no option of drawing.
+        section: heading of the help under which the option is listed.
+        after: field in the section that the option follows; None where fields have their own order.
+        metavar: what stands for a value in the help.
+        help: what the help says.
+        aliases: names that prompts files may have for it, and other tools' records.
+        elsewhere: further names in other tools' records, without case, spaces, dashes and underlines.
+        title: name in AUTOMATIC1111's ``parameters``; None where it has none.
+    """
+
+    kind: Kind
+    about: str
+    name: str = ""
+    default: Any = None
+    leads: bool = False
+    filled: bool = False
+    option: tuple[str, ...] = ()
+    section: str = ""
+    after: str | None = None
+    metavar: str | None = None
+    help: str = ""
+    aliases: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    title: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option's long name: ``--guidance-rescale``."""
+        return self.option[-1].partition("/")[0]
+
+    @property
+    def parameter(self) -> str:
+        """What click calls the option's value: ``guidance_rescale``."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    def is_usual(self, value: Any) -> bool:
+        """Whether a value goes without saying."""
+        return value is None or (value == self.default and not self.leads)
+
+
+def row(kind: Kind, **attributes: Any) -> Mapping[str, Field]:
+    """The metadata of a dataclass's field: a ``Field`` with these attributes."""
+    return {_ROW: Field(kind=kind, **attributes)}
+
+
+def entry(default: _T, kind: Kind, **attributes: Any) -> _T:
+    """A dataclass's field with a default, and the attributes of a ``Field``."""
+    made: _T = dataclasses.field(default=default, metadata=row(kind, **attributes))
+    return made
+
+
+def table(request: type) -> Mapping[str, Field]:
+    """The fields of a dataclass whose attributes are declared by ``entry`` or ``row``, by name, in order."""
+    rows = {
+        each.name: dataclasses.replace(each.metadata[_ROW], name=each.name, default=each.default)
+        for each in dataclasses.fields(request)
+    }
+    return MappingProxyType(rows)
