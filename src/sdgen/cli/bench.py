@@ -32,7 +32,7 @@ sdgen bench --model sd2.1-base --steps 50 --json"""
     help="As for drawing, or random-sd2.1 or random-sd1.5: their shapes with random weights.",
 )
 @click.option("--size", type=Size(), metavar="WxH", help="Pixels. Default: the model's.")
-@click.option("--steps", type=Field("steps", int, "N"), help="Default: the model's.")
+@click.option("--steps", type=Field("steps"), help="Default: the model's.")
 @click.option("--guided/--unguided", default=True, help="With classifier-free guidance, or without.")
 @click.option("--batch-size", type=Wholes(MAX_BATCH), default="1", show_default=True, help="Images at once.")
 @click.option("--repeats", type=Whole(1000), default=3, show_default=True, help="Runs; the median counts.")

@@ -1,4 +1,7 @@
-"""The options that drawing commands share. docs/configuration.md says where their values come from."""
+"""The options that drawing commands share: those of a request's fields, and others.
+
+docs/configuration.md says where their values come from.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ import click
 from sdgen.backend import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
-from sdgen.cli.types import Bytes, Existing, Field, Lora, Model, Name, Sampler, Schedule, Size, Whole
-from sdgen.diffusion.sampler_names import SCHEDULES
-from sdgen.diffusion.terms import PREDICTION_TYPES, RNGS, SPACINGS
-from sdgen.request import PROMPT_SYNTAXES
+from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole
+from sdgen.cli.types import Field as FieldType
+from sdgen.diffusion.terms import PREDICTION_TYPES
+from sdgen.request import FIELDS
+from sdgen.request.fields import Field
+from sdgen.request.kinds import OneOf, YesNo
 
 ENGINES: Mapping[str, str] = {
     "sdgen": "networks with the reference's numerics, one compiled program",
@@ -46,38 +51,47 @@ def _option(section: str, *names: str, help: str, **attributes: Any) -> Option:
     return Option(names, section, help=help, **attributes)
 
 
+def _of_field(field: Field) -> Option:
+    """The option of a field of ``Request``. Without a value of its own it leaves the field to others."""
+    attributes: dict[str, Any] = {}
+    if field.name in _TYPES:
+        attributes["type"] = _TYPES[field.name]()
+    elif isinstance(field.kind, YesNo):
+        attributes["default"] = None
+    elif isinstance(field.kind, OneOf):
+        names = field.kind.names
+        attributes["type"] = Name(names if isinstance(names, Mapping) else dict.fromkeys(names, ""))
+    else:
+        attributes["type"] = FieldType(field.name)
+    return Option(field.option, field.section, help=field.help, **attributes)
+
+
+def _of_fields(section: str) -> tuple[Option, ...]:
+    """The options of a section's fields, in the order of the fields but for those that follow another."""
+    found = [field for field in FIELDS.values() if field.option and field.section == section]
+    ordered = [field for field in found if field.after is None]
+    for field in found:
+        if field.after is not None:
+            ordered.insert(ordered.index(FIELDS[field.after]) + 1, field)
+    return tuple(map(_of_field, ordered))
+
+
+_TYPES: Mapping[str, Callable[[], Any]] = {
+    "sampler": Sampler,
+    "schedule": Schedule,
+    "model": Model,
+}
+"""How fields are read of which their kind does not tell enough."""
+
+_negative, *_picture = _of_fields("Picture")
 PICTURE = (
-    _option(
-        "Picture",
-        "--negative",
-        type=Field("negative_prompt", str, "TEXT"),
-        help="What the picture should not show.",
-    ),
+    _negative,
     _option("Picture", "--size", type=Size(), metavar="WxH", help="Pixels. Default: the model's."),
-    _option("Picture", "-W", "--width", type=Field("width", int, "PIXELS"), help="Width alone."),
-    _option("Picture", "-H", "--height", type=Field("height", int, "PIXELS"), help="Height alone."),
-    _option(
-        "Picture",
-        "--prompt-syntax",
-        type=Name(PROMPT_SYNTAXES),
-        help="a1111 for weights such as (word:1.3) and any length, plain for the text as it is. "
-        "Default: a1111.",
-    ),
-    _option(
-        "Picture",
-        "--clip-skip",
-        type=Field("clip_skip", int, "N"),
-        help="Leave out the last N layers of the text encoder.",
-    ),
+    *_picture,
 )
+_seed, *_noise = _of_fields("Seeds")
 SEEDS = (
-    _option(
-        "Seeds",
-        "-s",
-        "--seed",
-        type=Field("seed", int, "N"),
-        help="Seed of the (first) image, 0 to 2^64 - 1. Default: a random one, which is reported; so is -1.",
-    ),
+    _seed,
     _option(
         "Seeds",
         "-n",
@@ -86,73 +100,11 @@ SEEDS = (
         default=1,
         help="Images of each prompt; -n 4 --seed 7 draws the seeds 7, 8, 9 and 10.",
     ),
-    _option(
-        "Seeds",
-        "--rng",
-        type=Name(dict.fromkeys(RNGS, "")),
-        help="Noise: philox, or torch for that of PyTorch's CPU generator. Default: philox.",
-    ),
+    *_noise,
 )
-SAMPLING = (
-    _option(
-        "Sampling",
-        "--steps",
-        type=Field("steps", int, "N"),
-        help="1 to 1000; more is finer and slower. Default: the model's.",
-    ),
-    _option(
-        "Sampling",
-        "--guidance",
-        type=Field("guidance", float, "SCALE"),
-        help="How closely to follow the prompt, 1 to 100; 1 and 0 are off. Default: the model's.",
-    ),
-    _option(
-        "Sampling",
-        "--guidance-rescale",
-        type=Field("guidance_rescale", float, "SHARE"),
-        help="How far guidance keeps the contrast of the picture without it, 0 to 1.",
-    ),
-    _option(
-        "Sampling",
-        "--sampler",
-        type=Sampler(),
-        help="One that `sdgen samplers` lists. Default: the model's.",
-    ),
-    _option("Sampling", "--schedule", type=Schedule(), help=f"{', '.join(SCHEDULES)}."),
-    _option(
-        "Sampling",
-        "--spacing",
-        type=Name(dict.fromkeys(SPACINGS, "")),
-        help=f"Timesteps: {', '.join(SPACINGS)}. Default: the model's.",
-    ),
-    _option(
-        "Sampling",
-        "--eta",
-        type=Field("eta", float, "SHARE"),
-        help="Fresh noise in the steps of ddim and tcd, 0 to 1.",
-    ),
-    _option(
-        "Sampling",
-        "--zero-snr/--no-zero-snr",
-        default=None,
-        help="Begin at noise alone, or not. Default: the model's.",
-    ),
-    _option(
-        "Sampling",
-        "--fast/--no-fast",
-        default=None,
-        help="Draw in about half the time: keep deep features for several steps, and end guidance early. "
-        "The picture changes a little.",
-    ),
-)
+SAMPLING = _of_fields("Sampling")
 MODEL = (
-    _option(
-        "Model",
-        "-m",
-        "--model",
-        type=Model(),
-        help="A name, folder or file. Default: sd2.1-base. The bundled 'mini' needs no download.",
-    ),
+    *_of_fields("Model"),
     _option("Model", "--vae", type=Existing(), help="A folder or file whose VAE to use."),
     _option(
         "Model",

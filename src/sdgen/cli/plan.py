@@ -17,29 +17,12 @@ from sdgen.cli.terminal import streams
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import naming, output
-from sdgen.request import MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
+from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32
 MOST_BYTES = 4 * (MAX_PROMPT + 2)
 """Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
-
-_FIELDS = {
-    "negative_prompt": "negative",
-    "steps": "steps",
-    "guidance": "guidance",
-    "sampler": "sampler",
-    "schedule": "schedule",
-    "eta": "eta",
-    "rng": "rng",
-    "prompt_syntax": "prompt_syntax",
-    "clip_skip": "clip_skip",
-    "guidance_rescale": "guidance_rescale",
-    "spacing": "spacing",
-    "zero_snr": "zero_snr",
-    "fast": "fast",
-}
-"""Fields of a request with the options that set them."""
 
 _STRENGTH = (
     ParameterSource.DEFAULT,
@@ -198,8 +181,8 @@ def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
         model: the model's name.
     """
     width, height = values["size"] or (values["width"], values["height"])
-    fields = {field: values[option] for field, option in _FIELDS.items()}
-    fields |= {"seed": values["seed"], "width": width, "height": height, "model": model}
+    fields = {field.name: values[field.parameter] for field in FIELDS.values() if field.option}
+    fields |= {"width": width, "height": height, "model": model}
     return {field: value for field, value in fields.items() if value is not None}
 
 

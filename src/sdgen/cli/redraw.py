@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
 from sdgen.images import metadata
-from sdgen.images.records import FIELDS, Additions, Record
+from sdgen.images.records import Additions, Record
 from sdgen.prompts import prompt_loras
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
-
-_OPTIONS = {"negative_prompt": "negative"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
     Raises:
         InputError: too little is recorded, or a file that was used is not there.
     """
-    changes = {name: given[_OPTIONS.get(name, name)] for name in FIELDS if _OPTIONS.get(name, name) in given}
+    changes = {name: given[field.parameter] for name, field in FIELDS.items() if field.parameter in given}
     if "size" in given:
         changes["width"], changes["height"] = given["size"]
     request = record.request(**changes)

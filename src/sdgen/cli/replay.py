@@ -69,7 +69,7 @@ def _as_recorded(option: Option) -> Option:
 
 OPTIONS = (
     CONFIG,
-    Option(["--prompt"], "Picture", type=Field("prompt", str, "TEXT"), help="Another prompt."),
+    Option(["--prompt"], "Picture", type=Field("prompt"), help="Another prompt."),
     *(_as_recorded(option) for option in DRAWING if option.name not in ("count", "output", "grid")),
     Option(
         ["-o", "--output"],

@@ -13,8 +13,8 @@ from sdgen.errors import ExitCode, InputError
 from sdgen.files import json_text
 from sdgen.images import records
 from sdgen.images.metadata import DETAILS
-from sdgen.images.records import FIELDS, Record
-from sdgen.request import Request
+from sdgen.images.records import Record
+from sdgen.request import FIELDS
 from sdgen.text.printable import printable
 
 EXAMPLES = """\
@@ -80,15 +80,14 @@ def _text(record: Record, unchanged: bool | None) -> str:
     rows: list[tuple[str, Any]] = [("drawn by", _drawn_by(record))]
     if record.sidecar is not None and record.image is None:
         rows.append(("image", f"{record.details.get('image')}, which is not beside the sidecar"))
-    usual = Request(prompt="").to_dict()
-    for name in FIELDS:
+    for name, field in FIELDS.items():
         value = record.settings.get(name)
-        if name in ("width", "height"):
+        if name == "width" and value:
+            rows.append(("size", f"{value}x{record.settings.get('height')}"))
+        elif name in ("width", "height"):
             continue
-        if name in ("prompt", "seed") or value not in (None, usual[name]):
+        elif name in ("prompt", "seed") or not field.is_usual(value):
             rows.append((name, "unknown" if value is None else value))
-        if name == "eta" and record.settings.get("width"):
-            rows.append(("size", f"{record.settings['width']}x{record.settings.get('height')}"))
     known = ((name, record.details.get(name)) for name in _SHOWN)
     rows += [(name, value) for name, value in known if value not in (None, [], False)]
     if unchanged is not None:

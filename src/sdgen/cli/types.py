@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +17,28 @@ from click.shell_completion import CompletionItem
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 from sdgen.errors import InputError, SdgenError
-from sdgen.request import RANDOM_SEED, Request, check
+from sdgen.request import FIELDS, RANDOM_SEED, Request
 from sdgen.text import numerals
-
-_KINDS: Mapping[Callable[[str], Any], tuple[Callable[[str], Any], str]] = {
-    int: (numerals.whole, "a whole number"),
-    float: (numerals.real, "a number"),
-    str: (str, "text"),
-}
-"""How a type is read from text, and its name."""
 
 
 class Field(click.ParamType):
-    """A value of one field of ``Request``, which checks it: ranges are written down there alone.
+    """A value of one field of ``Request``, as its table says. A seed may also be ``RANDOM_SEED``."""
 
-    A seed may also be ``RANDOM_SEED``.
-    """
-
-    def __init__(self, field: str, kind: Callable[[str], Any], metavar: str) -> None:
-        self.field = field
-        self.kind = kind
-        self.name = metavar
+    def __init__(self, field: str) -> None:
+        self.field = FIELDS[field]
+        self.name = self.field.metavar or "VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        read, what = _KINDS[self.kind]
-        converted = read(value) if isinstance(value, str) else value
+        name, kind = self.field.name, self.field.kind
+        converted = kind.read(value) if isinstance(value, str) else value
         if converted is None:
-            self.fail(f"{value!r} is not {what}", param, ctx)
-        if self.field == "prompt" and not converted.strip():
+            self.fail(f"{value!r} is not {kind.noun}", param, ctx)
+        if name == "prompt" and not converted.strip():
             self.fail("it is blank; say what the picture is to show", param, ctx)
-        if self.field == "seed" and converted == RANDOM_SEED:
+        if name == "seed" and converted == RANDOM_SEED:
             return converted
         try:
-            return check(self.field, converted)
+            return kind.check(name, converted)
         except InputError as error:
             self.fail(str(error), param, ctx)
 

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from sdgen.errors import InputError, OutputError
 from sdgen.files import json_text
 from sdgen.images import metadata, pictures, records
+from sdgen.request import FIELDS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,8 +37,8 @@ MARK = '<meta name="generator" content="sdgen gallery">'
 
 _THUMBNAIL = 320
 _QUALITY = 70
-_SHOWN = ("negative_prompt", "seed", "steps", "guidance", "sampler", "schedule", "size", "model")
-_USUAL = {"eta": 0.0, "clip_skip": 0, "guidance_rescale": 0.0, "rng": "philox", "prompt_syntax": "a1111"}
+_FIRST = ("negative_prompt", "seed", "steps", "guidance", "sampler", "schedule", "size", "model")
+"""What comes first; the other fields follow in their order."""
 
 
 def item(path: Path, folder: Path) -> dict[str, Any]:
@@ -69,14 +70,11 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
     except InputError:
         return found | {"prompt": "", "fields": [], "command": "", "thumbnail": _thumbnail(picture)}
     settings = {**record.settings, "size": f"{picture.width}x{picture.height}"}
-    names = [
-        *_SHOWN,
-        *(name for name in records.FIELDS if name not in (*_SHOWN, "prompt", "width", "height")),
-    ]
+    others = (name for name in FIELDS if name not in (*_FIRST, "prompt", "width", "height"))
     fields = [
         (name, _text(settings[name]))
-        for name in names
-        if settings.get(name) not in (None, "", _USUAL.get(name))
+        for name in (*_FIRST, *others)
+        if settings.get(name) != "" and not (name in FIELDS and FIELDS[name].is_usual(settings.get(name)))
     ]
     fields += [
         (name, _text(record.details[name])) for name in ("dtype", "backend") if record.details.get(name)

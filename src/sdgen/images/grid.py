@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdgen import request
 from sdgen.errors import InputError
 from sdgen.images import origin, records
 
 MOST_IMAGES = 4096
-FIELDS = (*(name for name in records.FIELDS if name not in ("width", "height")), "size", "file")
+FIELDS = (*(name for name in request.FIELDS if name not in ("width", "height")), "size", "file")
 """What rows, columns and captions can tell."""
 
 

@@ -20,7 +20,7 @@ from sdgen.files import json_text, user_files, whole_files
 from sdgen.files.whole_files import PREFIX, SUFFIX
 from sdgen.images import pictures
 from sdgen.images.metadata import pixels_sha256
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 
 MOST_BYTES = 4_000_000
 """Of a sidecar that is read."""
@@ -98,9 +98,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def request(record: Mapping[str, Any]) -> Request | None:
     """The request in a sidecar, or in the text of an image; None where it tells none that can be drawn."""
-    names = [field.name for field in dataclasses.fields(Request) if field.name in record]
     try:
-        return Request.from_dict({name: record[name] for name in names})
+        return Request.from_dict({name: record[name] for name in FIELDS if name in record})
     except InputError:
         return None
 

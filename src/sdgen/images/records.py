@@ -15,21 +15,13 @@ from sdgen.errors import InputError
 from sdgen.files import json_text
 from sdgen.images import foreign_text, pictures
 from sdgen.images.metadata import SIDECAR_SCHEMA
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Request))
-"""Names of a request's fields, in their order."""
-
 MOST_SIDECAR_BYTES = 4_000_000
-
-_DEFAULTS = {
-    field.name: None if field.default is dataclasses.MISSING else field.default
-    for field in dataclasses.fields(Request)
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +98,10 @@ class Record:
         if width and height:
             settings["size"] = f"{width}x{height}"
         for name in sorted(settings, key=_option_order):
-            value = settings[name]
-            if value is None or (value == _DEFAULTS.get(name) and name != "seed"):
+            value, field = settings[name], FIELDS.get(name)
+            if value is None or (field is not None and field.is_usual(value)):
                 continue
-            option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+            option = field.flag if field else f"--{name}"
             if isinstance(value, bool):
                 options.append(option if value else option.replace("--", "--no-", 1))
             else:
@@ -243,5 +235,4 @@ _CHANGES = {"VAE": "vae", "variant": "variant", "prediction": "prediction_type"}
 """First words of lines of a sidecar's ``changes``, with the fields of ``Additions`` that they tell."""
 
 _SCHEMA_NAME = SIDECAR_SCHEMA.rstrip("0123456789")
-_OPTIONS = {"negative_prompt": "negative"}
 _FIRST = ("negative_prompt", "model", "seed", "steps", "guidance", "sampler", "schedule", "size")

@@ -51,13 +51,13 @@ class Field:
 
     @property
     def flag(self) -> str:
-        """The option's long name: ``--guidance-rescale``."""
-        return self.option[-1].partition("/")[0]
+        """The option's long name: ``--guidance-rescale``; empty where it has none."""
+        return self.option[-1].partition("/")[0] if self.option else ""
 
     @property
     def parameter(self) -> str:
-        """What click calls the option's value: ``guidance_rescale``."""
-        return self.flag.removeprefix("--").replace("-", "_")
+        """What click calls the option's value: ``guidance_rescale``; the field's name where it has none."""
+        return self.flag.removeprefix("--").replace("-", "_") or self.name
 
     def is_usual(self, value: Any) -> bool:
         """Whether a value goes without saying."""
