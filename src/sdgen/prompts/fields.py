@@ -10,8 +10,8 @@ from typing import Any
 from sdgen.diffusion.sampler_names import is_automatic, read_sampler, read_schedule
 from sdgen.errors import InputError
 from sdgen.prompts.entries import Entry, Line, Problem, Unusable
-from sdgen.request import RANDOM_SEED, Request, check
-from sdgen.text import numerals
+from sdgen.request import FIELDS, RANDOM_SEED, Request, check
+from sdgen.request.kinds import Kind, Real, Text, Whole
 
 MAX_COUNT = 100_000
 """Most images that one entry may ask for."""
@@ -20,23 +20,17 @@ MAX_PROBLEMS = 20
 """Problems of one entry that are told one by one."""
 
 COUNT, SIZE = "count", "size"
-_WHOLE = ("seed", "steps", "width", "height", "clip_skip", COUNT)
-REAL = ("guidance", "eta", "guidance_rescale")
-_YES_NO = ("zero_snr", "fast")
-_FIELDS = (*Request.__dataclass_fields__, COUNT, SIZE)
+_KINDS: Mapping[str, Kind] = {
+    **{name: field.kind for name, field in FIELDS.items()},
+    COUNT: Whole(1, MAX_COUNT),
+    SIZE: Text(),
+}
+REAL = frozenset(name for name, kind in _KINDS.items() if isinstance(kind, Real))
+"""Fields that may have decimals."""
+
 _ALIASES: Mapping[str, str] = {
-    "negative": "negative_prompt",
-    "cfg": "guidance",
-    "cfg_scale": "guidance",
-    "guidance_scale": "guidance",
-    "num_inference_steps": "steps",
-    "sampler_name": "sampler",
-    "schedule_type": "schedule",
-    "scheduler": "schedule",
-    "sd_model": "model",
-    "n": COUNT,
-    "n_iter": COUNT,
-    "num_images": COUNT,
+    **{alias: name for name, field in FIELDS.items() for alias in field.aliases},
+    **dict.fromkeys(("n", "n_iter", "num_images"), COUNT),
 }
 """Names that other tools have for a field."""
 
@@ -58,12 +52,8 @@ _FOREIGN = (
 )
 """What AUTOMATIC1111's prompts files may set and nothing here corresponds to."""
 
-_NAMES: Mapping[str, str] = {**{name: name for name in _FIELDS}, **_ALIASES}
+_NAMES: Mapping[str, str] = {**{name: name for name in _KINDS}, **_ALIASES}
 _SIZE = re.compile(r"([0-9]{1,5})\s*[x×]\s*([0-9]{1,5})", re.IGNORECASE)
-_TRUTH: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
-}
 
 
 def canonical(name: str) -> str | None:
@@ -97,7 +87,7 @@ def unknown(name: str, kind: str = "field", spelling: Spelling | None = None) ->
         return f"AUTOMATIC1111's {kind} {name!r} has no counterpart here; leave it out"
     shown = repr(name) if len(name) <= 60 else repr(name[:60]) + "..."
     close = (spelling or Spelling())(name)
-    advice = f"did you mean {close!r}?" if close else f"the fields are {', '.join(_FIELDS)}"
+    advice = f"did you mean {close!r}?" if close else f"the fields are {', '.join(_KINDS)}"
     return f"unknown {kind} {shown}; {advice}"
 
 
@@ -197,20 +187,10 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spel
 
 
 def _from_text(field: str, text: str) -> Any:
-    word = text.strip()
-    if field in _WHOLE:
-        if (number := numerals.whole(word)) is None:
-            raise InputError(f"{field} must be a whole number, not {text!r}")
-        return number
-    if field in REAL:
-        if (real := numerals.real(word)) is None:
-            raise InputError(f"{field} must be a number, not {text!r}")
-        return real
-    if field in _YES_NO:
-        if word.casefold() not in _TRUTH:
-            raise InputError(f"{field} must be true or false, not {text!r}")
-        return _TRUTH[word.casefold()]
-    return text
+    kind = _KINDS[field]
+    if (value := kind.read(text)) is None:
+        raise InputError(f"{field} must be {kind.noun}, not {text!r}")
+    return value
 
 
 def _size(value: Any) -> dict[str, Any]:
