@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen.images import foreign_text, metadata, parameters_text, records
+from sdgen.images import foreign_text, parameters_text, records
 from sdgen.request import Request
 
 # modules/meta_parser.py of Fooocus, FooocusMetadataParser; the values are of an image in sd-parsers' tests.
@@ -400,7 +400,7 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
 )
 def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text: str) -> None:
     request = Request(prompt="x", seed=1, steps=3, **changes)
-    written = metadata.parameters(request)
+    written = parameters_text.write(request)
     assert text in written
     found = parameters_text.read(written)
     assert found is not None
@@ -409,7 +409,7 @@ def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text
 
 def test_guidance_that_is_off_is_no_scale_of_0_there() -> None:
     """AUTOMATIC1111 (modules/sd_samplers_cfg_denoiser.py) draws the negative prompt alone at 0."""
-    assert "CFG scale: 1," in metadata.parameters(Request(prompt="x", guidance=0))
+    assert "CFG scale: 1," in parameters_text.write(Request(prompt="x", guidance=0))
     found = parameters_text.read("x\nSteps: 3, Sampler: DDIM, CFG scale: 0, Seed: 1")
     assert found is not None
     assert "guidance" not in found.settings and found.other["CFG scale"] == "0"

@@ -132,7 +132,7 @@ def test_what_is_written_as_parameters_is_read_back() -> None:
     for sampler in SAMPLERS:
         for schedule in SCHEDULES:
             request = REQUEST.replace(sampler=sampler, schedule=schedule)
-            found = parameters_text.read(metadata.parameters(request, DETAILS))
+            found = parameters_text.read(parameters_text.write(request, DETAILS))
             assert found is not None
             assert found.settings | {"prompt": request.prompt} == {
                 name: value

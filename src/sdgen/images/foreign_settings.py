@@ -13,7 +13,9 @@ from typing import Any
 
 from sdgen.diffusion.sampler_names import automatic_schedule, is_automatic, read_sampler, read_schedule
 from sdgen.errors import InputError
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
+from sdgen.request.fields import Field
+from sdgen.request.kinds import Real, Whole, YesNo
 
 Reader = Callable[[Any], "dict[str, Any] | None"]
 """Fields of a request, from a value; None for a value that has no meaning here."""
@@ -43,6 +45,7 @@ def collect(tool: str, values: Mapping[str, Any], special: Mapping[str, Reader] 
         special: readers of names, as ``plain`` makes them, that come before the common ones.
     """
     names = {plain(key) for key in values}
+    unnamed = names.isdisjoint(_names(FIELDS["sampler"]))
     readers = {**_READERS, **(special or {})}
     settings: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
@@ -50,7 +53,7 @@ def collect(tool: str, values: Mapping[str, Any], special: Mapping[str, Reader] 
     for key, value in values.items():
         name = plain(key)
         reader = readers.get(name)
-        if reader is _schedule and names.isdisjoint(_SAMPLER_NAMES):
+        if reader is _schedule and unnamed:  # InvokeAI's ``scheduler`` is the sampler.
             reader = sampler
         found = None if reader is None or value is None else reader(value)
         if found is not None:
@@ -98,6 +101,16 @@ def real(field: str) -> Reader:
 def text(field: str) -> Reader:
     """Reads a text."""
     return lambda value: {field: value} if isinstance(value, str) else None
+
+
+def yes_or_no(field: str) -> Reader:
+    """Reads true or false, as JSON's or as text."""
+
+    def read(value: Any) -> dict[str, Any] | None:
+        answer = YesNo().read(str(value)) if isinstance(value, (str, bool)) else None
+        return None if answer is None else {field: answer}
+
+    return read
 
 
 def sampler(value: Any) -> dict[str, Any] | None:
@@ -153,24 +166,40 @@ def _checked(tool: str, values: Mapping[str, Any], other: dict[str, Any]) -> Fou
     return Found(tool, settings, other)
 
 
+def _names(field: Field) -> set[str]:
+    """What tools call a field, as ``plain`` makes it."""
+    titles = (field.title,) if field.title else ()
+    return {plain(name) for name in (*titles, *field.aliases, *field.elsewhere)}
+
+
+def _reader(field: Field) -> Reader:
+    """How a field is read of which nothing but the kind needs to be known."""
+    if isinstance(field.kind, Whole):
+        return whole(field.name)
+    if isinstance(field.kind, Real):
+        return real(field.name)
+    return yes_or_no(field.name) if isinstance(field.kind, YesNo) else text(field.name)
+
+
 _AUTOMATIC = "automatic"
-_SAMPLER_NAMES = ("sampler", "samplername", "comfyuisampler")
-_SCHEDULE_NAMES = ("scheduler", "scheduletype", "schedulername", "noiseschedule", "comfyuischeduler")
-"""Names of the schedule; where no sampler is named, InvokeAI's ``scheduler`` is the sampler."""
+_SPECIAL: Mapping[str, Reader] = {
+    "guidance": _guidance,
+    "sampler": sampler,
+    "schedule": _schedule,
+    "model": _model,
+    "rng": _noise_device,
+}
+"""Readers of fields that tools write in words of their own."""
+
+_OF_A_TOOL = ("clip_skip", "zero_snr")
+"""Fields whose values mean something else in each tool: its reader brings theirs."""
 
 _READERS: Mapping[str, Reader] = {
-    **dict.fromkeys(("prompt", "positiveprompt", "positive"), text("prompt")),
-    **dict.fromkeys(("negativeprompt", "negative", "uc"), text("negative_prompt")),
-    "seed": whole("seed"),
-    **dict.fromkeys(("steps", "numinferencesteps"), whole("steps")),
-    **dict.fromkeys(("cfgscale", "guidancescale", "scale", "cfg"), _guidance),
-    **dict.fromkeys(("cfgrescale", "cfgrescalemultiplier", "rescalecfgmultiplier"), real("guidance_rescale")),
-    "width": whole("width"),
-    "height": whole("height"),
+    **{
+        name: _SPECIAL.get(field.name) or _reader(field)
+        for field in FIELDS.values()
+        if field.name not in _OF_A_TOOL
+        for name in _names(field)
+    },
     **dict.fromkeys(("size", "resolution"), _size),
-    **dict.fromkeys(_SAMPLER_NAMES, sampler),
-    **dict.fromkeys(_SCHEDULE_NAMES, _schedule),
-    **dict.fromkeys(("model", "basemodel", "modelweights", "basemodelname"), _model),
-    **dict.fromkeys(("usestablediffusionmodel", "stablediffusionmodel"), _model),
-    **dict.fromkeys(("rng", "randdevice"), _noise_device),
 }

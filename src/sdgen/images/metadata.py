@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from sdgen.diffusion.sampler_names import a1111_names
 from sdgen.files.version import VERSION
-from sdgen.images import exif, origin
-from sdgen.request import Request
+from sdgen.images import exif, origin, parameters_text
+from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +102,7 @@ def sidecar(
     details = details or {}
     packages = [name for name in ("keras", "keras-cv", "numpy", details.get("backend")) if name]
     asked = request.to_dict()
-    first = {name: asked.pop(name) for name in ("prompt", "seed", "steps")}
+    first = {name: asked.pop(name) for name, field in FIELDS.items() if field.leads}
     return {
         **first,
         **asked,
@@ -128,40 +126,6 @@ def sidecar(
     }
 
 
-def parameters(request: Request, details: Mapping[str, Any] | None = None) -> str:
-    """The settings in the text form of AUTOMATIC1111's ``parameters``, which other tools read.
-
-    Args:
-        request: the request as it was drawn, every default filled in.
-        details: ``model`` and ``weights_sha256``, where known.
-    """
-    details = details or {}
-    sampler, schedule = a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)
-    pairs: dict[str, Any] = {
-        "Steps": request.steps,
-        "Sampler": sampler,
-        "Schedule type": schedule,
-        # For AUTOMATIC1111, too, 1 is off; 0 draws the negative prompt there.
-        "CFG scale": f"{request.guidance or 1:g}" if request.guidance is not None else None,
-        "Seed": request.seed,
-        "Size": f"{request.width}x{request.height}" if request.width and request.height else None,
-        "Model hash": (details.get("weights_sha256") or "")[:10] or None,
-        "Model": details.get("model") or request.model,
-        # AUTOMATIC1111 counts from 1, which leaves no layer out.
-        "Clip skip": request.clip_skip + 1 if request.clip_skip else None,
-        # Its "Eta" is of the ancestral samplers.
-        "Eta DDIM": f"{request.eta:g}" if request.eta else None,
-        "RNG": "CPU" if request.rng == "torch" else None,
-        "Noise Schedule": "Zero Terminal SNR" if request.zero_snr else None,
-        "Version": f"sdgen {sdgen_version()}",
-    }
-    lines = [request.prompt]
-    if request.negative_prompt:
-        lines.append(f"Negative prompt: {request.negative_prompt}")
-    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items() if value is not None))
-    return "\n".join(lines)
-
-
 def encode(
     pixels: np.ndarray, format: str, request: Request | None = None, details: Mapping[str, Any] | None = None
 ) -> bytes:
@@ -175,7 +139,7 @@ def encode(
         pixels: uint8 (height, width, 3).
         format: a name of ``FORMATS``.
         request: what was drawn; None writes neither text nor mark.
-        details: as for ``parameters``.
+        details: as for ``parameters_text.write``.
     """
     from PIL import Image
 
@@ -205,7 +169,7 @@ def _chunks(request: Request, details: Mapping[str, Any] | None) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    for name, text in (("parameters", parameters(request, details)), ("sdgen", request.to_json())):
+    for name, text in (("parameters", parameters_text.write(request, details)), ("sdgen", request.to_json())):
         # tEXt is Latin-1 and has no NUL; whatever is not ASCII goes into an iTXt chunk, which is UTF-8.
         if text.isascii():
             info.add_text(name, text)
@@ -221,13 +185,8 @@ def _exif(request: Request, details: Mapping[str, Any] | None) -> bytes:
     fields[exif.SOFTWARE] = f"sdgen {sdgen_version()}"
     fields.get_ifd(exif.FOLDER).update(
         {
-            exif.USER_COMMENT: b"UNICODE\0" + parameters(request, details).encode("utf-16-be"),
+            exif.USER_COMMENT: b"UNICODE\0" + parameters_text.write(request, details).encode("utf-16-be"),
             exif.MAKER_NOTE: request.to_json().encode(),
         }
     )
     return fields.tobytes()
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

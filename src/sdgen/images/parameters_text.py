@@ -1,15 +1,42 @@
 """AUTOMATIC1111's ``parameters``: a prompt, ``Negative prompt: ...`` and a line ``Steps: 20, Sampler: ...``.
 
 Many tools write it: Forge, SD.Next, Fooocus on request, stable-diffusion.cpp, civitai, nodes of ComfyUI.
+The table of fields has the keys.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from sdgen.images.foreign_settings import Found, Reader, collect, real, sampler, whole
+from sdgen.diffusion.sampler_names import a1111_names
+from sdgen.files.version import VERSION
+from sdgen.images.foreign_settings import Found, Reader, collect, plain, real, sampler, whole
+from sdgen.request import FIELDS, Request
+
+
+def write(request: Request, details: Mapping[str, Any] | None = None) -> str:
+    """The text of a request.
+
+    Args:
+        request: as it was drawn, every default filled in.
+        details: ``model`` and ``weights_sha256``, where known.
+    """
+    details = details or {}
+    known: dict[str, tuple[str | None, Any]] = {
+        "size": ("Size", f"{request.width}x{request.height}" if request.width and request.height else None),
+        "weights": ("Model hash", (details.get("weights_sha256") or "")[:10] or None),
+        **{name: (field.title, _written(request, name)) for name, field in FIELDS.items() if field.title},
+    }
+    known["model"] = (FIELDS["model"].title, details.get("model") or request.model)
+    pairs = [*(known.pop(name) for name in _FIRST), *known.values(), ("Version", f"sdgen {VERSION}")]
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"{_NEGATIVE} {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs if value is not None))
+    return "\n".join(lines)
 
 
 def read(text: str) -> Found | None:
@@ -34,6 +61,26 @@ def read(text: str) -> Found | None:
     # Eta is of ancestral samplers, too, whose own is 1.
     of_ddim = (sampler(pairs.get("Sampler")) or {}).get("sampler") == "ddim"
     return collect(tool, {**pairs, **texts}, {**_SPECIAL, **({"eta": real("eta")} if of_ddim else {})})
+
+
+def _written(request: Request, name: str) -> Any:
+    """A field's value as the text has it; None where it is left out."""
+    if name in _WRITTEN:
+        return _WRITTEN[name](request)
+    value = getattr(request, name)
+    if FIELDS[name].is_usual(value):
+        return None
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _names(request: Request) -> tuple[str | None, str | None]:
+    """AUTOMATIC1111's names of the sampler and the schedule."""
+    return a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text
 
 
 def _pairs(line: str) -> dict[str, str]:
@@ -102,10 +149,24 @@ _VERSIONS = {
 """Beginnings of ``Version`` with the tool that writes them; Forge's are such as f2.0.1v1.10.1."""
 _RAW = {"prompt": "Raw prompt", "negative_prompt": "Raw negative prompt"}
 
+_FIRST = ("steps", "sampler", "schedule", "guidance", "seed", "size", "weights", "model", "clip_skip")
+"""What AUTOMATIC1111 writes first; the other fields follow in their order."""
+
+_ZERO_SNR = "Zero Terminal SNR"
+_WRITTEN: Mapping[str, Callable[[Request], Any]] = {
+    "sampler": lambda request: _names(request)[0],
+    "schedule": lambda request: _names(request)[1],
+    # For AUTOMATIC1111, too, 1 is off; 0 draws the negative prompt there.
+    "guidance": lambda request: None if request.guidance is None else f"{request.guidance or 1:g}",
+    # It counts from 1, which leaves no layer out.
+    "clip_skip": lambda request: request.clip_skip + 1 if request.clip_skip else None,
+    "rng": lambda request: "CPU" if request.rng == "torch" else None,
+    "zero_snr": lambda request: _ZERO_SNR if request.zero_snr else None,
+}
+"""Fields whose values AUTOMATIC1111 writes in words of its own."""
+
 _SPECIAL: Mapping[str, Reader] = {
-    # AUTOMATIC1111 counts from 1, which leaves no layer out.
-    "clipskip": whole("clip_skip", less=1),
-    "etaddim": real("eta"),
-    "noiseschedule": lambda value: {"zero_snr": True} if value == "Zero Terminal SNR" else None,
+    plain(FIELDS["clip_skip"].title or ""): whole("clip_skip", less=1),
+    plain(FIELDS["zero_snr"].title or ""): lambda value: {"zero_snr": True} if value == _ZERO_SNR else None,
 }
 """What keys of this form mean that others use otherwise."""
