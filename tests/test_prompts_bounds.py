@@ -162,6 +162,15 @@ def test_blank_lines_are_not_kept(format: str | None) -> None:
         tracemalloc.stop()
 
 
+def test_empty_lines_between_rows_of_a_table_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    entry = tables._entry
+    monkeypatch.setattr(tables, "_entry", lambda number, *row: rows.append(number) or entry(number, *row))
+    found = lines("prompt\n" + "\n" * 300_000 + 'a\n\n\n"b\n\nc"\n\n\nd', "csv")
+    assert [given(line)["prompt"] for line in found] == ["a", "b\n\nc", "d"]
+    assert rows == [300_002, 300_005, 300_010]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sdgen.prompts import fields
 from sdgen.prompts.entries import Entry, Fault
@@ -117,13 +117,13 @@ def _field(column: str | None) -> str | None:
 
 
 def _numbered(
-    first: tuple[int, str], lines: Iterable[tuple[int, str] | Fault]
+    first: tuple[int, str], lines: Iterable[tuple[int, str] | Fault], in_row: Callable[[], bool]
 ) -> Iterator[tuple[int, str | Fault]]:
-    """The lines with the empty ones, which are part of a cell where they are quoted."""
+    """The lines, with the empty ones inside a row: they are part of a quoted cell."""
     expected = first[0]
     for item in itertools.chain([first], lines):
         number = item.line if isinstance(item, Fault) else item[0]
-        yield from ((empty, "") for empty in range(expected, number))
+        yield from ((empty, "") for empty in itertools.takewhile(lambda _: in_row(), range(expected, number)))
         expected = number + 1
         yield number, item if isinstance(item, Fault) else item[1]
 
@@ -136,7 +136,7 @@ def _rows(
     fed: list[int] = []
 
     def feed() -> Iterator[str]:
-        for number, item in _numbered(first, lines):
+        for number, item in _numbered(first, lines, lambda: bool(fed)):
             if isinstance(item, Fault):
                 faults.append(item)
             else:
