@@ -17,6 +17,18 @@ AS_ON = {
 if isa := os.environ.get("SDGEN_TEST_ISA"):
     os.environ.update(AS_ON[isa])
 
+AT_START = dict(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_the_start() -> None:
+    """What TensorFlow, JAX and sdgen set when they are imported is not inherited by a test's processes.
+
+    These would take the backend, the cache and the logging of this process for what the user has asked for.
+    """
+    for name in os.environ.keys() - AT_START.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of tests/fuzz; here, since pytest looks for them in no folder below."""
