@@ -229,6 +229,8 @@ def test_stdin_that_is_no_prompt(sdgen: Command, arguments: list[str], text: byt
         (["--dtype", "int8"], "'int8' is not one of 'auto'"),
         (["--engine", "x"], "'x' is not one of 'sdgen'"),
         (["--lora", "absent.safetensors:0.5"], "there is no file absent.safetensors"),
+        (["--lora", "."], ". is a folder, where a file is needed"),
+        (["--lora", "/dev/null:0.5"], "/dev/null is a device, where a file is needed"),
         (["--lora", "a:b"], "'b' is not a number"),
         (["--lora", "a:nan"], "is not a number"),
         (["--vae", "absent"], "'absent' does not exist"),

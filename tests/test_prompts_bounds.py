@@ -9,6 +9,7 @@ import json
 import tracemalloc
 from typing import Any
 
+import limits
 import pytest
 from test_prompts import given, lines, problems
 
@@ -203,3 +204,21 @@ def test_a_long_line_is_not_kept() -> None:
     finally:
         tracemalloc.stop()
     assert short == (2, "b")
+
+
+class Endless(io.BytesIO):
+    """What /dev/zero and the like give."""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        return b"x" * (size or 0)
+
+
+@pytest.mark.parametrize("format", [None, "text", "jsonl", "csv", "tsv"])
+def test_a_line_without_an_end_is_given_up(format: str | None) -> None:
+    tracemalloc.start()
+    try:
+        (line,) = limits.within(60, lambda: list(prompts.read(Endless(), format)))
+        assert tracemalloc.get_traced_memory()[1] < 4 * sources.MAX_LINE
+    finally:
+        tracemalloc.stop()
+    assert "the file was not read further" in str(line.problems[0])

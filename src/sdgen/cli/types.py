@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 from sdgen.errors import InputError, SdgenError
+from sdgen.files.user_files import require_regular
 from sdgen.request import FIELDS, RANDOM_SEED, Request
 from sdgen.text import numerals
 
@@ -188,8 +189,12 @@ class Lora(click.ParamType):
                 self.fail(f"{after!r} is not a number", param, ctx)
         if not math.isfinite(scale):
             self.fail(f"the scale {scale} is not a number", param, ctx)
-        if not os.path.isfile(file):
+        try:
+            require_regular(Path(file))
+        except OSError:
             self.fail(f"there is no file {file}", param, ctx)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
         return file, scale
 
     def shell_complete(

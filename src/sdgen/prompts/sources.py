@@ -16,6 +16,8 @@ from sdgen.prompts.entries import Fault
 MIB = 1 << 20
 MAX_LINE = MIB
 """Bytes of one line: two prompts of 20,000 characters, each escaped as JSON may do it, and room."""
+MAX_SKIPPED = 64 * MIB
+"""Bytes of one line that are read to find its end: a device such as /dev/zero has none."""
 
 _CHUNK = 1 << 16
 _CONTENT = re.compile(rb"[^\r\n]+")
@@ -39,6 +41,16 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
             yield _line(number, data)
     except OSError as error:
         yield Fault(number + 1, f"the rest cannot be read: {error.strerror}")
+    except _NoEndError as error:
+        most = MAX_SKIPPED // MIB
+        yield Fault(error.line, f"the line is longer than {most} MiB, and the file was not read further")
+
+
+class _NoEndError(Exception):
+    """A line has no end as far as one looks."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
 
 
 def whole(stream: BinaryIO, most: int) -> str | Fault:
@@ -78,6 +90,7 @@ def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     read = getattr(stream, "read1", stream.read)  # Which returns what there is.
     number = 1
     begun = bytearray()
+    skipped = 0
     after_cr = False
     while data := read(_CHUNK):
         if after_cr and data.startswith(b"\n"):
@@ -95,6 +108,11 @@ def _split(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
                 begun.clear()
             elif len(begun) <= MAX_LINE:
                 begun += content[0]
+                skipped = 0
+            else:
+                skipped += len(content[0])
+                if skipped > MAX_SKIPPED:
+                    raise _NoEndError(number)
         if begun and at < len(data):
             yield number, bytes(begun)
             begun.clear()
