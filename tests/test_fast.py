@@ -58,8 +58,9 @@ def test_without_guidance_features_are_reused_too(mini):
     assert 20 < psnr(full, fast) < 60
 
 
-def test_keras_cv_has_no_fast(mini):
+@pytest.mark.parametrize(("field", "option"), [("fast", "--fast"), ("zero_snr", "--zero-snr")])
+def test_keras_cv_has_no_fast_and_no_zero_snr(mini, field, option):
     stock = object.__new__(KerasCvEngine)
     stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
-    with pytest.raises(InputError, match="--engine keras-cv has no --fast"):
-        stock.resolve(SMALL.replace(width=128, height=128, fast=True))
+    with pytest.raises(InputError, match=f"--engine keras-cv has no {option};"):
+        stock.resolve(SMALL.replace(width=128, height=128, **{field: True}))

@@ -108,6 +108,10 @@ def test_a_new_field_counts_in_a_requests_identity_where_it_is_given(found: dict
     assert weird != usual == BatchFolder().identity(Task(Request(prompt="a fox")))
 
 
+def test_keras_cv_refuses_a_new_field(found: dict[str, Any]) -> None:
+    assert found["keras-cv"] == "--engine keras-cv has no weirdness 1.0; leave it out or use --engine sdgen"
+
+
 def test_the_published_schema_is_made_from_the_table() -> None:
     published = sidecar_schema.published()
     made = sidecar_schema.text_of(sidecar_schema.current(published))

@@ -52,9 +52,12 @@ def find() -> dict[str, Any]:
     """Where the field is."""
     from PIL import Image
 
+    from sdgen import models
     from sdgen.batch.batch_folder import BatchFolder
     from sdgen.batch.tasks import Task
+    from sdgen.errors import InputError
     from sdgen.images import gallery, grid, parameters_text, records, sidecar_schema
+    from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
     Path("a.csv").write_text("prompt;Weirdness\na fox;0,5\n")
     entries = ({"prompt": "a cat", "weirdness": 0.625}, {"prompt": "a cat", "weird": 0.75})
@@ -87,6 +90,12 @@ def find() -> dict[str, Any]:
     found["parameters"] = {"text": text, "read": from_text.settings}
     found["image"] = dict(records.read(Path("here/fox.png")).settings)
     weird, plain = (Wider.from_dict({"prompt": "a fox", **more}) for more in ({"weirdness": 1}, {}))
+    stock = object.__new__(KerasCvEngine)
+    stock.entry, stock.checkpoint = models.find("mini"), None  # type: ignore[assignment]
+    try:
+        stock.resolve(weird.replace(width=128, height=128))
+    except InputError as error:
+        found["keras-cv"] = str(error)
     found["request"] = {"held": weird.weirdness, "digests": [weird.digest(), plain.digest()]}
     found["identities"] = [BatchFolder().identity(Task(each)) for each in (weird, plain)]
     return found

@@ -30,22 +30,22 @@ from sdgen.pipeline.defaults import check_size, filled, native_size
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 
 MULTIPLE = 128
 """keras_cv rounds sizes to multiples of this; here another size is an error."""
 
+_TAKEN = (
+    *("prompt", "negative_prompt", "prompt_syntax", "seed", "rng", "steps", "guidance"),
+    *("width", "height", "model"),
+)
+"""Fields that keras_cv's loop has, or that are settled before it."""
+
 _FIXED = {
-    "fast": False,
+    **{name: field.default for name, field in FIELDS.items() if name not in _TAKEN},
     "sampler": "ddim",
-    "schedule": None,
-    "eta": 0.0,
-    "clip_skip": 0,
-    "guidance_rescale": 0.0,
-    "spacing": None,
-    "zero_snr": None,
 }
-"""Fields that keras_cv's loop does not have, at what it does."""
+"""Every other field, at what the loop does."""
 
 
 class KerasCvEngine(Engine):
@@ -94,7 +94,7 @@ class KerasCvEngine(Engine):
         for field, value in _FIXED.items():
             asked = getattr(resolved, field)
             if asked != value:
-                named = f"--{field}" if asked is True else f"{field} {asked}"
+                named = FIELDS[field].flag if asked is True else f"{field} {asked}"
                 raise InputError(
                     f"--engine keras-cv has no {named}; leave it out or use --engine sdgen", field
                 )
