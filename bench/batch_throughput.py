@@ -20,9 +20,11 @@ from pathlib import Path
 
 import sdgen
 from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.feeds import Feed
 from sdgen.batch.outcomes import Outcome
-from sdgen.batch.renderer import Policy, Renderer
-from sdgen.batch.tasks import Feed, Task
+from sdgen.batch.policy import Policy
+from sdgen.batch.renderer import Renderer
+from sdgen.batch.tasks import Task
 from sdgen.images.output import Output
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.request import Request

@@ -19,10 +19,12 @@ from PIL import Image as Picture
 import sdgen
 from sdgen.batch import batch_size
 from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.feeds import Feed
 from sdgen.batch.outcomes import DRAWN, Outcome
 from sdgen.batch.packing import Packer
-from sdgen.batch.renderer import Policy, Renderer
-from sdgen.batch.tasks import Feed, Task
+from sdgen.batch.policy import Policy
+from sdgen.batch.renderer import Renderer
+from sdgen.batch.tasks import Task
 from sdgen.checkpoints.tensors import from_array
 from sdgen.pipeline.results import Job
 from sdgen.request import Request

@@ -15,9 +15,11 @@ from limits import within
 from stand_in import Denoised, Image, ImageError, Job, Progress
 
 from sdgen.batch.batch_folder import BatchFolder
+from sdgen.batch.feeds import Feed, Stream
 from sdgen.batch.outcomes import DRAWN, FAILED, KEPT, Outcome
-from sdgen.batch.renderer import Policy, Renderer
-from sdgen.batch.tasks import Feed, Stream, Task
+from sdgen.batch.policy import Policy
+from sdgen.batch.renderer import Renderer
+from sdgen.batch.tasks import Task
 from sdgen.request import Request
 
 

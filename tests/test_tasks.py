@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from limits import within
 
-from sdgen.batch.tasks import LOOKAHEAD, Feed, Rejected, Stream, Task
+from sdgen.batch.feeds import Feed, Stream
+from sdgen.batch.model_changes import LOOKAHEAD
+from sdgen.batch.tasks import Rejected, Task
 from sdgen.request import Request
 
 
@@ -74,7 +76,7 @@ def test_another_model_s_task_is_overtaken_a_bounded_number_of_times() -> None:
 def next_for_a(stream: Stream) -> bool:
     """Take a task for model a, waiting for it to come; False where b's must not be overtaken again."""
     while stream.head(False, "a") is None:
-        if stream._overtaken == LOOKAHEAD:
+        if stream._changes.overtaken == LOOKAHEAD:
             return False
     stream.take()
     return True

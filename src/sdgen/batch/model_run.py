@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from sdgen import backend
 from sdgen.batch.finisher import Finisher
-from sdgen.batch.outcomes import DRAWN, FAILED, KEPT, Note, Outcome, Planned
+from sdgen.batch.model_changes import LOOKAHEAD
+from sdgen.batch.outcomes import CANCELLED, DRAWN, FAILED, KEPT, Note, Outcome, Planned
 from sdgen.batch.packing import Kind, Packer, Pair, kind
-from sdgen.batch.stores import Store
-from sdgen.batch.tasks import LOOKAHEAD, Feed, Rejected, Task
+from sdgen.batch.policy import Policy
+from sdgen.batch.request_queue import RequestQueue
+from sdgen.batch.store import Store
+from sdgen.batch.tasks import Cancelled, Rejected, Task
 from sdgen.errors import ImageError, InputError, OutputError, SdgenError
 from sdgen.request import Request
 from sdgen.text.wording import counted
 
 if TYPE_CHECKING:
-    from sdgen.batch.renderer import Policy
     from sdgen.images.image import Image
     from sdgen.images.pairs import Saved
     from sdgen.pipeline.engine import Engine
@@ -38,20 +40,20 @@ class _Unusable:
 
 
 class ModelRun:
-    """Draws those tasks of a feed that are for one model; the arguments are those of ``render.Renderer``."""
+    """Draws those tasks of a queue that are for one model; the arguments are those of ``Renderer``."""
 
     def __init__(
         self,
         pipeline: Engine,
         model: str | None,
-        feed: Feed,
+        queue: RequestQueue,
         store: Store,
         policy: Policy,
         stopping: Callable[[], bool],
     ) -> None:
-        self._pipeline, self._model, self._feed = pipeline, model, feed
+        self._pipeline, self._model, self._queue = pipeline, model, queue
         self._store, self._policy, self._stopping = store, policy, stopping
-        self._packer = Packer(self._limit, self._claim, policy.in_order)
+        self._packer = Packer(self._limit, self._claim, policy.in_order, policy.company, queue.arrived)
         self._finisher: Finisher[Pair, Outcome | _Unusable] = Finisher(pipeline.decode, self._finish)
         self._claimed: dict[int, Task] = {}
         self._unusable: deque[_Unusable] = deque()
@@ -65,7 +67,7 @@ class ModelRun:
         self._wide: Engine | None = None
 
     def events(self) -> Iterator[Progress | Outcome | Rejected | Planned | Note]:
-        """Draw until the feed has nothing more for this model."""
+        """Draw until the queue has nothing more for this model."""
         try:
             yield from self._events()
         except Exception as error:
@@ -77,13 +79,17 @@ class ModelRun:
     def _events(self) -> Iterator[Progress | Outcome | Rejected | Planned | Note]:
         yield from self._plan()
         while not self._stopping():
+            version = self._queue.version
             yield from self._read()
-            if batch := self._packer.pop():
+            yield from self._drop_cancelled()
+            if batch := self._packer.pop(None if self._queue.closed else self._queue.clock.now()):
                 yield from self._draw(batch)
             elif self._finisher.busy:
                 yield from self._collect(wait=True)
             elif self._unusable:
                 yield from self._draw_wide(self._unusable.popleft())
+            elif self._packer.due is not None:
+                self._queue.wait(version, self._packer.due)
             elif self._packer.elsewhere and not self._more(wait=False):
                 yield from self._await_others()
             elif not self._more(wait=True):
@@ -100,11 +106,11 @@ class ModelRun:
 
     def _plan(self) -> Iterator[Rejected | Planned]:
         """Look at all tasks, where they are known: what the model cannot draw is said before it draws."""
-        if self._feed.tasks is None:
+        if self._queue.tasks is None:
             yield Planned(None)
             return
         requests = []
-        for task in self._feed.tasks:
+        for task in self._queue.tasks:
             if task.request.model == self._model:
                 try:
                     requests.append(self._pipeline.resolve(task.request))
@@ -124,29 +130,39 @@ class ModelRun:
         return limit if self._counts is None else max(1, min(limit, self._counts[kind(request)]))
 
     def _more(self, wait: bool) -> bool:
-        """Whether the feed has something that is not for another model."""
-        return self._feed.head(wait, self._model) is not None
+        """Whether the queue has something that is not for another model."""
+        return self._queue.head(wait, self._model) is not None
 
     def _read(self) -> Iterator[Outcome | Rejected]:
         """Take tasks that are there, up to a number; what is settled already is done with."""
         while len(self._packer) < LOOKAHEAD and not self._stopping() and self._more(wait=False):
-            item = self._feed.head(False, self._model)
-            self._feed.take()
-            if not isinstance(item, Task):
-                if item is not None:
-                    yield item
+            item = self._queue.head(False, self._model)
+            if item is None or not self._queue.take():
                 continue
-            if item.number in self._rejected:
-                continue
-            try:
-                job = self._pipeline.read(item.request)
-            except InputError as error:
-                yield item.rejected(error)
-                continue
-            known = self._known(item, job.request)
-            self._packer.add((item, job), there=known is not None)
-            if known is not None:
-                yield known
+            if isinstance(item, Rejected):
+                yield item
+            elif isinstance(item, Cancelled):
+                yield from self._settle(Outcome(item.task, item.task.request, CANCELLED))
+            elif item.number in self._rejected:
+                self._queue.done(item)
+            else:
+                yield from self._look_at(item)
+
+    def _look_at(self, task: Task) -> Iterator[Outcome | Rejected]:
+        """Have a task wait for its batch, unless it does not fit the model or is settled already."""
+        try:
+            job = self._pipeline.read(task.request)
+        except InputError as error:
+            if not self._queue.keep(task):
+                yield from self._settle(Outcome(task, task.request, CANCELLED))
+                return
+            self._queue.done(task)
+            yield task.rejected(error)
+            return
+        known = self._known(task, job.request)
+        self._packer.add((task, job), there=known is not None)
+        if known is not None:
+            yield from self._settle(known)
 
     def _known(self, task: Task, request: Request) -> Outcome | None:
         """The outcome of a task that an earlier run or another process has settled."""
@@ -155,6 +171,12 @@ class ModelRun:
         if (error := self._store.failure(task, request)) is not None:
             return Outcome(task, request, FAILED, error=error)
         return None
+
+    def _drop_cancelled(self) -> Iterator[Outcome]:
+        """Tell of tasks that have been cancelled while they waited for their batch."""
+        if self._queue.any_cancelled:
+            for task, job in self._packer.remove(self._queue.is_cancelled):
+                yield from self._settle(Outcome(task, job.request, CANCELLED))
 
     def _draw(self, batch: list[Pair]) -> Iterator[Progress | Outcome | Note]:
         """Denoise one batch and hand it to the finisher."""
@@ -174,6 +196,10 @@ class ModelRun:
         size = max(len(left), self._packer.size(left[0][1].request))
         events = self._pipeline.draw([job for _, job in left], size, self._jit)
         while not self._stopping():
+            if all(self._queue.is_cancelled(task) for task, _ in left):
+                for task, job in left:
+                    yield from self._settle(Outcome(task, job.request, CANCELLED))
+                return
             try:
                 event = next(events, None)
             except Exception as error:
@@ -183,8 +209,9 @@ class ModelRun:
                 return
             if isinstance(event, Denoised):
                 self._finisher.put(left, event)
-            else:
-                yield event
+                yield from self._collect()
+                return
+            yield event
             yield from self._collect()
 
     def _finish(self, pair: Pair, image: Image) -> Outcome | _Unusable:
@@ -192,11 +219,13 @@ class ModelRun:
         task, _ = pair
         saved: Saved | None = None
         error: SdgenError | None = image.error
+        if error is not None and self._pipeline.dtype != "float32" and task.number not in self._retried:
+            return _Unusable(pair, image)
+        if not self._queue.keep(task):
+            return Outcome(task, image.request, CANCELLED)
         try:
             if image.error is None:
                 saved = self._store.save_task(task, image)
-            elif self._pipeline.dtype != "float32" and task.number not in self._retried:
-                return _Unusable(pair, image)
             else:
                 self._store.record_failure(task, image.request, image.error)
         except (OutputError, ImageError) as problem:
@@ -216,7 +245,10 @@ class ModelRun:
 
     def _settle(self, outcome: Outcome) -> Iterator[Outcome]:
         """A task is done with. A full disk is as full for the next image: the run ends."""
+        if not self._queue.keep(outcome.task):
+            outcome = Outcome(outcome.task, outcome.request, CANCELLED)
         self._release(outcome.task)
+        self._queue.done(outcome.task)
         if outcome.status == DRAWN:
             self._surprises = 0
         yield outcome
@@ -258,9 +290,12 @@ class ModelRun:
         self._retried.add(task.number)
         try:
             wide = self._wide = self._wide or self._pipeline.in_float32()
-            for event in wide.draw([wide.read(task.request)], 1, self._jit) if wide else ():
+            cancelled = self._queue.is_cancelled(task)
+            for event in wide.draw([wide.read(task.request)], 1, self._jit) if wide and not cancelled else ():
                 if self._stopping():  # Between two steps: it stays undrawn.
                     return
+                if self._queue.is_cancelled(task):
+                    break
                 if isinstance(event, Denoised):
                     assert wide is not None
                     (image,) = wide.decode(event)

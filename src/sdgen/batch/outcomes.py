@@ -11,7 +11,7 @@ from sdgen.request import Request
 if TYPE_CHECKING:
     from sdgen.images.pairs import Saved
 
-DRAWN, KEPT, FAILED = "drawn", "kept", "failed"
+DRAWN, KEPT, FAILED, CANCELLED = "drawn", "kept", "failed", "cancelled"
 """What can become of a task; kept is an image that was there already."""
 
 
@@ -22,10 +22,10 @@ class Outcome:
     Attributes:
         task: what was asked for.
         request: with what the model filled in.
-        status: ``DRAWN``, ``KEPT`` or ``FAILED``.
+        status: ``DRAWN``, ``KEPT``, ``FAILED`` or ``CANCELLED``.
         saved: where the image is.
         seconds: spent on it.
-        error: why there is no image.
+        error: why there is no image, if it is not cancelled.
         warnings: what the user should know, a sentence each.
     """
 

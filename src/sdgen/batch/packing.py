@@ -25,19 +25,34 @@ def kind(request: Request) -> Kind:
 class Packer:
     """Tasks that wait to be drawn, and what is drawn next.
 
+    A batch is ready once it is full, or its first task has waited for company long enough, or nothing more
+    can come. Of those that are ready, the one whose first task came first is drawn. So full batches overtake
+    a task only while it may still have company; after that, what came later is drawn before it in no batch
+    but its own, however much comes, and tasks of two shapes take turns as they came.
+
     Args:
         limit: how many images of a request's kind to draw at once; asked once a kind.
         claim: makes a task ours, or says that another process draws it.
         in_order: gather only tasks that follow each other.
+        company: seconds that a task waits for others to share its batch.
+        arrived: when a task came.
 
     Attributes:
         elsewhere: tasks that another process had when it was their turn.
+        due: when the next batch that ``pop`` found not to be ready will be; None where there is none.
     """
 
     def __init__(
-        self, limit: Callable[[Request], int], claim: Callable[[Task], bool], in_order: bool
+        self,
+        limit: Callable[[Request], int],
+        claim: Callable[[Task], bool],
+        in_order: bool,
+        company: float = 0.0,
+        arrived: Callable[[Task], float] = lambda task: float("-inf"),
     ) -> None:
         self._limit, self._claim, self._in_order = limit, claim, in_order
+        self._company, self._arrived = company, arrived
+        self.due: float | None = None
         self._sizes: dict[Kind, int] = {}
         self._waiting: list[Pair] = []
         self._there: set[int] = set()
@@ -75,15 +90,28 @@ class Packer:
         self._sizes[kind(request)] = max(1, self.size(request) // 2)
         return self._sizes[kind(request)]
 
-    def pop(self) -> list[Pair]:
+    def remove(self, unwanted: Callable[[Task], bool]) -> list[Pair]:
+        """Tasks that are not to be drawn after all; those that are claimed still are."""
+        removed = []
+        for places in (self._alone, self._waiting, self.elsewhere):
+            gone = [pair for pair in places if id(pair) not in self._there and unwanted(pair[0])]
+            for pair in gone:
+                places.remove(pair)
+            removed += gone
+        return removed
+
+    def pop(self, now: float | None = None) -> list[Pair]:
         """The next batch, all of it claimed: the task that has waited longest and what goes with it.
 
-        Empty where nothing waits but tasks of other processes.
+        Empty where nothing waits but tasks of other processes, and batches that are not ready.
+
+        Args:
+            now: the time; None where nothing more can come, and no company is waited for.
         """
+        self.due = None
         if self._alone:
             return [self._alone.popleft()]
-        while self._waiting:
-            first = self._waiting[0][1]
+        while (first := self._first_ready(now)) is not None:
             size = self.size(first.request)
             batch: list[Pair] = []
             gone, free = set(), size
@@ -103,6 +131,22 @@ class Packer:
             if batch:
                 return batch
         return []
+
+    def _first_ready(self, now: float | None) -> Job | None:
+        """The first task of the batch that is to be drawn now."""
+        if now is None or self._company <= 0:
+            return self._waiting[0][1] if self._waiting else None
+        seen = set()
+        for task, job in self._waiting:
+            if job.shape in seen:
+                continue
+            seen.add(job.shape)
+            due, alike = self._arrived(task) + self._company, self._alike(job)
+            cut_off = self._in_order and len(alike) < len(self._waiting)  # Another shape follows.
+            if now >= due or cut_off or len(alike) >= self.size(job.request):
+                return job
+            self.due = due if self.due is None else min(due, self.due)
+        return None
 
     def _alike(self, first: Job) -> list[Pair]:
         """Tasks that could share a batch with the first, the best suited first."""

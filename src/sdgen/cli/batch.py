@@ -14,11 +14,13 @@ import click
 from sdgen import models
 from sdgen.batch import batch_size
 from sdgen.batch.batch_folder import DEFAULT_NAME, BatchFolder
+from sdgen.batch.feeds import Feed, Stream
 from sdgen.batch.outcomes import Outcome
-from sdgen.batch.renderer import Policy
+from sdgen.batch.policy import Policy
 from sdgen.batch.report import Report
-from sdgen.batch.stores import Store
-from sdgen.batch.tasks import Feed, Rejected, Stream, Task
+from sdgen.batch.request_queue import RequestQueue
+from sdgen.batch.store import Store
+from sdgen.batch.tasks import Rejected, Task
 from sdgen.cli import batch_options, batch_plan, edge, plan
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
@@ -134,10 +136,10 @@ class BatchRun(Run):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._failures: list[str] = []
-        self._feed: Feed | None = None
+        self._feed: RequestQueue | None = None
         self._told = self._untold = 0
 
-    def __call__(self, feed: Feed, store: Store) -> int:
+    def __call__(self, feed: RequestQueue, store: Store) -> int:
         """As ``Run``; from here on, what is rejected comes from a stream or from the model."""
         self._feed = feed
         return super().__call__(feed, store)

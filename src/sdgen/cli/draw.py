@@ -10,9 +10,10 @@ import click
 from click.core import ParameterSource
 
 from sdgen import models
-from sdgen.batch.renderer import Policy
-from sdgen.batch.stores import Sink
-from sdgen.batch.tasks import Feed, Task
+from sdgen.batch.feeds import Feed
+from sdgen.batch.policy import Policy
+from sdgen.batch.store import Sink
+from sdgen.batch.tasks import Task
 from sdgen.cli import edge, plan
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sdgen import models
 from sdgen.backend import program_cache
 from sdgen.batch.outcomes import KEPT, Note, Outcome, Planned
-from sdgen.batch.renderer import Policy, Renderer
-from sdgen.batch.stores import Store
-from sdgen.batch.tasks import Feed, Rejected
+from sdgen.batch.policy import Policy
+from sdgen.batch.renderer import Renderer
+from sdgen.batch.request_queue import RequestQueue
+from sdgen.batch.store import Store
+from sdgen.batch.tasks import Rejected, Task
 from sdgen.cli import edge, variables
 from sdgen.cli.session import Session
 from sdgen.cli.terminal import streams
@@ -54,7 +56,7 @@ class Run(Session):
         self.values, self.policy, self.sheet = values, policy, sheet
         self._said: set[str] = set()
 
-    def __call__(self, feed: Feed, store: Store) -> int:
+    def __call__(self, feed: RequestQueue, store: Store) -> int:
         """Draw what the feed has; the exit status."""
         for sentence in variables.warnings():
             self.display.warn(sentence)
@@ -93,7 +95,7 @@ class Run(Session):
         if self.report.planned > 1 or self.report.stopped or self.report.drawn:
             self.display.say(self.report.summary(self.seconds()))
 
-    def _draw(self, feed: Feed, store: Store) -> None:
+    def _draw(self, feed: RequestQueue, store: Store) -> None:
         renderer = Renderer(lambda model: self._load(model, feed), store, self.policy, self.stopping)
         for event in renderer.run(feed):
             if isinstance(event, Rejected):
@@ -109,13 +111,13 @@ class Run(Session):
                 self.interrupts.nothing_to_keep = False
                 self.display.advance(event.step, event.steps, event.images)
 
-    def _load(self, model: str, feed: Feed) -> Engine:
+    def _load(self, model: str, feed: RequestQueue) -> Engine:
         import sdgen
         from sdgen.prompts import prompt_loras
 
         values = self.values
         known = feed.tasks if feed.tasks is not None else [feed.head(wait=False)]
-        requests = [task.request for task in known if task and not isinstance(task, Rejected)]
+        requests = [task.request for task in known if isinstance(task, Task)]
         named = prompt_loras.named(request for request in requests if request.model == model)
         self.display.loading(model)
         # No backend is not "auto": KERAS_BACKEND then has a say.
