@@ -46,6 +46,7 @@ def test_exit_code(drawn: int, failed: int, state: dict[str, object], expected: 
         (report(1_000, 0, planned=1_200), "1,000 of 1,200 images drawn, 200 not drawn, in 2.0 s"),
         (report(3, 1), "3 of 4 images drawn, 1 failed, in 2.0 s"),
         (report(1, 1, ended=ExitCode.NONE_DRAWN), "1 of 4 images drawn, 1 failed, 2 not drawn, in 2.0 s"),
+        (report(3, 0, cancelled=1), "3 of 4 images drawn, 1 cancelled, in 2.0 s"),
         (report(1, 0, stopped=signal.SIGINT), "1 of 4 images drawn, stopped with 3 to go, in 2.0 s"),
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import pickle
+from typing import TYPE_CHECKING, Any
 
 from sdgen.batch.tasks import Task
+from sdgen.errors import SdgenError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ class Outcome:
     error: Exception | None = None
     warnings: tuple[str, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: all of it, but a library's error that cannot go there by its text."""
+        return {**vars(self), "error": _sendable(self.error)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -50,3 +56,12 @@ class Note:
     """Something about the run that the user should know."""
 
     text: str
+
+
+def _sendable(error: Exception | None) -> Exception | None:
+    """An error as another process can read it; one with arguments of its own may come out as no error."""
+    try:
+        pickle.loads(pickle.dumps(error))  # nosec B301 # its own
+    except Exception:
+        return SdgenError(f"{type(error).__name__}: {error}")
+    return error

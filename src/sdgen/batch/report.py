@@ -16,6 +16,7 @@ class Report:
         drawn: images that are stored.
         kept: images that were there already.
         failed: images that are not, each with a reason that was shown.
+        cancelled: images that nobody wants any more.
         invalid: entries of the input that could not be read.
         stopped: the signal that ended the run early, or None.
         ended: the status of the error that ended the run early, or None.
@@ -26,6 +27,7 @@ class Report:
         self.drawn = 0
         self.kept = 0
         self.failed = 0
+        self.cancelled = 0
         self.invalid = 0
         self.stopped: signal.Signals | None = None
         self.ended: ExitCode | None = None
@@ -58,9 +60,11 @@ class Report:
             parts.append(f"{self.kept:,} there already")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
+        if self.cancelled:
+            parts.append(f"{self.cancelled:,} cancelled")
         if self.invalid:
             parts.append(f"{self.invalid:,} invalid")
-        left = self.planned - self.drawn - self.kept - self.failed - self.invalid
+        left = self.planned - self.drawn - self.kept - self.failed - self.cancelled - self.invalid
         if left:
             parts.append(f"{left:,} not drawn" if self.stopped is None else f"stopped with {left:,} to go")
         return f"{', '.join(parts)}, in {seconds:.1f} s"
