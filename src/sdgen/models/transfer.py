@@ -30,7 +30,7 @@ _SPARE = 10**9
 class NotFetched(ModelUnavailable):
     """No address gave the file. ``lasting`` tells whether another try is useless."""
 
-    def __init__(self, message: str, lasting: bool) -> None:
+    def __init__(self, message: str, lasting: bool = False) -> None:
         super().__init__(message)
         self.lasting = lasting
 
