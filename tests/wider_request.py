@@ -27,7 +27,7 @@ class Wider(request.Request):
         section="Sampling",
         metavar="SHARE",
         help="How weird the picture is to be, 0 to 1.",
-        aliases=("weird",),
+        aliases=("weird", "oddity"),
         title="Weirdness",
     )
 
@@ -71,6 +71,7 @@ def find() -> dict[str, Any]:
         "drawn": drawn("draw", "a fox", "--weirdness", "0.25", "--seed", "7", "-o", "here/fox.png"),
         "batch": drawn("batch", "a.csv", "b.jsonl", "c.txt"),
         "sweep": drawn("batch", "c.txt", "--sweep", "weirdness=0.125,0.25", "-o", "swept/"),
+        "guess": run("draw", "a fox", "--oddity", "1")["stderr"],
         "wrong": run("batch", "d.jsonl", "--model", "mini"),
         "show": run("show", "here/fox.png")["stdout"],
         "replay": run("replay", "here/fox.png", "--weirdness", "0.5", "-o", "again.png"),

@@ -11,20 +11,22 @@ import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
+from sdgen.request import FIELDS
+
 _OPTIONS: Mapping[str, str] = {
-    "guidance": "cfg cfg-scale scale guidance-scale true-cfg-scale unconditional-guidance-scale",
+    "guidance": "scale true-cfg-scale unconditional-guidance-scale",
     "guidance-rescale": "cfg-rescale cfg-rescale-multiplier rescale-cfg rescale",
-    "negative": "negative-prompt neg neg-prompt no uc unconditional-prompt",
+    "negative": "neg neg-prompt no uc unconditional-prompt",
     "count": "num num-images n-images images images-per-prompt num-images-per-prompt n-iter iterations "
     "n-samples num-samples samples batch-count num-outputs repeat auto-seeds",
-    "steps": "ddim-steps num-inference-steps inference-steps num-steps n-steps sampling-steps sample-steps",
-    "sampler": "sampling-method sample-method sampler-name method plms",
-    "schedule": "schedule-type noise-schedule scheduler-type sigmas",
+    "steps": "ddim-steps inference-steps num-steps n-steps sampling-steps sample-steps",
+    "sampler": "sampling-method sample-method method plms",
+    "schedule": "noise-schedule scheduler-type sigmas",
     "seed": "seeds random-seed manual-seed noise-seed global-seed",
     "size": "resolution res dimensions image-size ar aspect aspect-ratio",
     "width": "w",
     "height": "h",
-    "model": "ckpt ckpt-path checkpoint sd-model model-path model-id base-model diffusion-model repo "
+    "model": "ckpt ckpt-path checkpoint model-path model-id base-model diffusion-model repo "
     "pretrained-model-name-or-path",
     "vae": "vae-path",
     "lora": "loras lora-path lora-paths lora-dir lora-model-dir lora-scale lora-scales lora-weight "
@@ -54,9 +56,20 @@ _OPTIONS: Mapping[str, str] = {
     "verbose": "debug",
     "config": "config-file settings",
 }
-"""Our options, each with what it is called elsewhere."""
+"""Our options, each with what it is called elsewhere, beside what prompts files may call it."""
 
-_MEANT = {name: option for option, names in _OPTIONS.items() for name in names.split()}
+_IN_FILES = {
+    name.replace("_", "-"): field.parameter.replace("_", "-")
+    for field in FIELDS.values()
+    for name in (field.name, *field.aliases)
+    if field.option
+}
+"""What prompts files may call a field, with its option."""
+
+_MEANT = {
+    **{name: option for name, option in _IN_FILES.items() if name != option},
+    **{name: option for option, names in _OPTIONS.items() for name in names.split()},
+}
 
 _ADVICE: Mapping[str, str] = {
     "prompt text p": 'the prompt needs no option: sdgen "a red fox"',

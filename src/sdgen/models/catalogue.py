@@ -18,7 +18,7 @@ from sdgen.diffusion.terms import PREDICTION_TYPES
 from sdgen.errors import InputError
 from sdgen.files import folders, toml_text
 from sdgen.models import file_names
-from sdgen.request import MAX_SIZE, MAX_STEPS
+from sdgen.request import MAX_GUIDANCE, MAX_SIZE, MAX_STEPS
 
 DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
@@ -291,7 +291,7 @@ _ROW_KEYS: Mapping[str, Callable[[Any], str | None]] = {
     "sampler": _one_of(*SAMPLERS),
     "schedule": _one_of(*SCHEDULES),
     "steps": _number(int, 1, MAX_STEPS, f"a whole number from 1 to {MAX_STEPS}"),
-    "guidance": _number(float, 1, 100, "a number from 1 to 100"),
+    "guidance": _number(float, 1, MAX_GUIDANCE, f"a number from 1 to {MAX_GUIDANCE}"),
     "licence": _text,
     "licence_url": _matching(r"https://\S+", "an https:// address"),
     "path": _text,

@@ -29,6 +29,7 @@ RANDOM_SEED = -1
 """What people write for a seed that is to be drawn by chance. A request holds the one that was drawn."""
 MAX_STEPS = 1000
 MAX_SIZE = 4096
+MAX_GUIDANCE = 100
 MAX_PROMPT = MAX_TEXT
 """Longest prompt, in characters."""
 
@@ -92,13 +93,13 @@ class Request:
     )
     guidance: float | None = entry(
         None,
-        Real(1, 100, off=0),
+        Real(1, MAX_GUIDANCE, off=0),
         about="Classifier-free guidance scale; 1 and 0 are off.",
         filled=True,
         option=("--guidance",),
         section="Sampling",
         metavar="SCALE",
-        help="How closely to follow the prompt, 1 to 100; 1 and 0 are off. Default: the model's.",
+        help=f"How closely to follow the prompt, 1 to {MAX_GUIDANCE}; 1 and 0 are off. Default: the model's.",
         aliases=("cfg", "cfg_scale", "guidance_scale"),
         elsewhere=("scale",),
         title="CFG scale",
