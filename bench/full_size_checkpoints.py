@@ -109,7 +109,7 @@ def check_folders_and_single_file(work: Path, model: str) -> None:
 
     from sdgen.checkpoints import open_checkpoint
     from sdgen.checkpoints.convert import write_folder, write_single_file
-    from sdgen.checkpoints.diffusers_folder import WEIGHTS_NAMES, choose_weights, read_component
+    from sdgen.checkpoints.diffusers_folder import choose_weights, read_component
 
     checkpoint = open_checkpoint(work / model)
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
@@ -131,8 +131,9 @@ def check_folders_and_single_file(work: Path, model: str) -> None:
             compare(
                 f"{folder.name}/{part}", getattr(open_checkpoint(folder), part).tensors, network.state_dict()
             )
-            _, weights = choose_weights(sharded, WEIGHTS_NAMES[part], None)
-            read = read_component(sharded, part, weights)
+            kind = checkpoint.family.networks[part]
+            _, weights = choose_weights(sharded, kind.weights_name, None)
+            read = read_component(sharded, kind, weights)
             compare(f"{folder.name}/{part} in {len(read.files)} shards", read.tensors, network.state_dict())
             shutil.rmtree(sharded)
             del network

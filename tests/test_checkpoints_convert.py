@@ -99,7 +99,7 @@ def with_tensors(checkpoint: Checkpoint, part: str, arrays: dict[str, np.ndarray
     component = getattr(checkpoint, part)
     entries = {name: from_array(array) for name, array in arrays.items()}
     changed = dataclasses.replace(component, tensors=component.tensors.replaced(entries))
-    return dataclasses.replace(checkpoint, **{part: changed})
+    return checkpoint.with_components({part: changed})
 
 
 def test_a_tensor_without_a_place_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     broken = mini.vae.tensors.replaced(
         {"decoder.conv_in.weight": type(entry)(entry.shape, entry.dtype, fail)}
     )
-    checkpoint = dataclasses.replace(mini, vae=dataclasses.replace(mini.vae, tensors=broken))
+    checkpoint = mini.with_components({"vae": dataclasses.replace(mini.vae, tensors=broken)})
     with pytest.raises(CheckpointError, match="unreadable"):
         write_folder(checkpoint, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

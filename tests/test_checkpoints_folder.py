@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from sdgen.checkpoints import check_shapes, open_checkpoint
 from sdgen.checkpoints.diffusers_folder import read_component
+from sdgen.checkpoints.families.networks import VAE
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
 
 UNET = "diffusion_pytorch_model"
@@ -85,7 +86,7 @@ def test_attention_names_of_old_vae_files_are_read_as_diffusers_does(tmp_path: P
     golden = files.golden()["old_vae"]
     (tmp_path / "config.json").write_text("{}")
     path = files.write_stored(tmp_path / f"{UNET}.safetensors", golden["stored"])
-    assert files.digests(read_component(tmp_path, "vae", path).tensors) == golden["expected"]
+    assert files.digests(read_component(tmp_path, VAE, path).tensors) == golden["expected"]
 
 
 def test_shards_are_joined(model: Path) -> None:

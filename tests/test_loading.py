@@ -238,7 +238,7 @@ def test_the_size_of_pictures_is_that_of_diffusers(mini, changes, size):
     vae = mini.checkpoint.vae
     factor = 1 << len(vae.config["block_out_channels"]) - 1
     unet = dataclasses.replace(mini.checkpoint.unet, config={**mini.checkpoint.unet.config, **changes})
-    pipeline.checkpoint = dataclasses.replace(mini.checkpoint, unet=unet)
+    pipeline.checkpoint = mini.checkpoint.with_components({"unet": unet})
     resolved = pipeline.resolve(Request(prompt="a fox"))
     assert (resolved.height * 8 // factor, resolved.width * 8 // factor) == size
 

@@ -155,7 +155,7 @@ def test_what_overflows_in_half_precision_is_drawn_in_float32(tmp_path: Path) ->
         for name, factor in factors.items()
     }
     unet = dataclasses.replace(unet, tensors=unet.tensors.replaced(entries))
-    checkpoint = dataclasses.replace(mini.checkpoint, unet=unet)
+    checkpoint = mini.checkpoint.with_components({"unet": unet})
     pipeline = sdgen.Pipeline(checkpoint, mini.entry, "float16", "cpu:0")
     (outcome,) = render(pipeline, [SMALL], tmp_path)
     assert len(pixels([outcome])) == 1

@@ -111,13 +111,13 @@ def _output(name, family, shapes, state, inputs):
     from diffusers.models.activations import GEGLU
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from sdgen.checkpoints import families
+    from sdgen.checkpoints.families import shape_config
 
     def nchw(x):
         return x.permute(0, 3, 1, 2)
 
     if name.startswith("DiffusionModel"):
-        config = families.unet_config(family, shapes)
+        config = shape_config.unet_config(family, shapes)
         unet = UNet2DConditionModel.from_config(config).eval()
         unet.load_state_dict(state)
         latent, time, context = inputs
@@ -128,7 +128,7 @@ def _output(name, family, shapes, state, inputs):
         _set_group_norm_eps(unet)
         return unet(nchw(latent), 0, context).sample.permute(0, 2, 3, 1).numpy()
     if name.startswith("TextEncoder"):
-        config = families.text_encoder_config(family, shapes)
+        config = shape_config.text_encoder_config(family, shapes)
         act = "gelu_pytorch_tanh" if config["hidden_act"] == "gelu" else config["hidden_act"]
         model = CLIPTextModel(CLIPTextConfig(**{**config, "hidden_act": act})).eval()
         model.load_state_dict(state)

@@ -81,14 +81,14 @@ def make_single_files() -> dict:
         (families.X4_UPSCALER, 48, UPSCALER),
     ):
         unet_config = {
-            **family.unet,
+            **family.config("unet"),
             "block_out_channels": [32, 64, 128, 128],
             "cross_attention_dim": cross,
             "use_linear_projection": family is not families.SD1,
             **own,
         }
         text_config = {
-            **family.text_encoder,
+            **family.config("text_encoder"),
             "hidden_size": cross,
             "intermediate_size": 4 * cross,
             "num_attention_heads": 1,
@@ -100,7 +100,7 @@ def make_single_files() -> dict:
         if family is families.X4_UPSCALER:
             levels = ("block_out_channels", "down_block_types", "up_block_types")
             own |= {key: own[key][:3] for key in levels}
-        vae = AutoencoderKL.from_config({**family.vae, **own})
+        vae = AutoencoderKL.from_config({**family.config("vae"), **own})
         text = CLIPTextModel(CLIPTextConfig(**text_config))
         tensors = {
             key: Tensors.from_arrays(

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
+from sdgen.checkpoints.families import REGISTRY, Registry
 from sdgen.diffusion.terms import PREDICTION_TYPES
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
 from sdgen.files.foreign_files import PICKLES
@@ -26,6 +27,7 @@ def open_checkpoint(
     *,
     prediction_type: str | None = None,
     own_vae: bool = True,
+    families: Registry = REGISTRY,
 ) -> Checkpoint:
     """A checkpoint on this machine, its weights unread.
 
@@ -36,6 +38,7 @@ def open_checkpoint(
         prediction_type: one of ``PREDICTION_TYPES``, in place of what the checkpoint says or suggests.
         own_vae: whether it must have a VAE. Without one its VAE has a configuration and no tensors, for
             ``with_vae`` to replace.
+        families: those that it may be of.
 
     Raises:
         InputError: ``prediction_type`` is unknown.
@@ -58,15 +61,15 @@ def open_checkpoint(
     folder = path.is_dir()
     keras_cv = folder and not (path / "model_index.json").exists() and any(path.glob("*.h5"))
     if folder and not keras_cv:
-        checkpoint = open_folder(path, variant, own_vae)
+        checkpoint = open_folder(path, variant, own_vae, families)
         scheduler = {**checkpoint.scheduler, "prediction_type": prediction_type}
         return checkpoint if prediction_type is None else dataclasses.replace(checkpoint, scheduler=scheduler)
     if variant is not None:
         raise CheckpointError(f"{path} has no weights of variant {variant!r}; leave the variant out")
     if suffix == ".h5" or keras_cv:
-        return open_h5(path, prediction_type, own_vae)
+        return open_h5(path, prediction_type, own_vae, families)
     if suffix in (".safetensors", *PICKLES):
-        return open_single_file(path, prediction_type, own_vae)
+        return open_single_file(path, prediction_type, own_vae, families)
     raise CheckpointError(
         f"{path} is of no known kind; a diffusers folder, a .safetensors file or keras_cv's .h5 is needed"
     )

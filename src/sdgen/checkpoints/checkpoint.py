@@ -1,4 +1,4 @@
-"""What every checkpoint format is read into: three networks' tensors under diffusers names."""
+"""What every checkpoint format is read into: the tensors of a model's networks under diffusers names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdgen.checkpoints.families.family import Family
 from sdgen.checkpoints.tensors import Shape, Tensors
 from sdgen.errors import CheckpointError
 from sdgen.files.user_files import open_regular
@@ -45,14 +46,15 @@ class Component:
         return dataclasses.replace(self, tensors=tensors)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A text-to-image model, ready to be put into networks.
+    """A model, ready to be put into networks.
 
     Attributes:
         name: short name, for sidecars.
-        unet, text_encoder, vae: the networks.
-        tokenizer: text to token numbers.
+        family: what its components are, what it is for and how it takes text.
+        components: the networks, by the names that the family has for them; some may be missing.
+        tokenizers: text to token numbers, by name; empty where there are none.
         scheduler: diffusers' scheduler_config.json.
         source: the folder or file that it was read from.
         changes: what was done to the weights after reading, as text (LoRAs, another VAE).
@@ -61,21 +63,69 @@ class Checkpoint:
     """
 
     name: str
-    unet: Component
-    text_encoder: Component
-    vae: Component
-    tokenizer: ClipTokenizer
+    family: Family
+    components: Mapping[str, Component]
+    tokenizers: Mapping[str, ClipTokenizer] = dataclasses.field(default_factory=dict)
     scheduler: Mapping[str, Any]
     source: str
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     extra_files: tuple[Path, ...] = ()
 
+    def component(self, name: str) -> Component:
+        """One network.
+
+        Raises:
+            CheckpointError: the checkpoint lacks it.
+        """
+        if name not in self.components:
+            raise self.lacking(name)
+        return self.components[name]
+
+    @property
+    def unet(self) -> Component:
+        """As ``component``."""
+        return self.component("unet")
+
+    @property
+    def text_encoder(self) -> Component:
+        """As ``component``."""
+        return self.component("text_encoder")
+
+    @property
+    def vae(self) -> Component:
+        """As ``component``."""
+        return self.component("vae")
+
+    @property
+    def tokenizer(self) -> ClipTokenizer:
+        """The tokenizer.
+
+        Raises:
+            CheckpointError: the checkpoint lacks it.
+        """
+        if "tokenizer" not in self.tokenizers:
+            raise self.lacking("tokenizer")
+        return self.tokenizers["tokenizer"]
+
+    def with_components(self, components: Mapping[str, Component]) -> Checkpoint:
+        """The same checkpoint with components added or put in place of those of the same name."""
+        return dataclasses.replace(self, components={**self.components, **components})
+
+    def lacking(self, *names: str) -> CheckpointError:
+        """The error that says which components or tokenizers a checkpoint lacks."""
+        missing = " and no ".join(self.family.label(name) for name in names)
+        return CheckpointError(
+            f"{self.source} has no {missing}; copy the whole model again, or take one that has it"
+        )
+
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that holds weights, each once, in a fixed order."""
-        parts = (self.unet, self.text_encoder, self.vae)
-        return tuple(dict.fromkeys([*(f for part in parts for f in part.files), *self.extra_files]))
+        order = [name for name in self.family.networks if name in self.components]
+        order += [name for name in self.components if name not in order]
+        of_components = (file for name in order for file in self.components[name].files)
+        return tuple(dict.fromkeys([*of_components, *self.extra_files]))
 
     def sha256(self, hash_file: Callable[[Path], str] | None = None) -> str:
         """The weights' identity, 64 hexadecimal digits.

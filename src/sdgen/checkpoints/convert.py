@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from sdgen.checkpoints import families, names
+from sdgen.checkpoints import names
 from sdgen.checkpoints.checkpoint import Checkpoint
-from sdgen.checkpoints.diffusers_folder import CLASSES, WEIGHTS_NAMES
+from sdgen.checkpoints.families import REGISTRY, Family
+from sdgen.checkpoints.families.shape_config import (
+    shown_of_unet,
+    text_encoder_config,
+    unet_config,
+    vae_config,
+)
 from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
 from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
@@ -23,9 +29,6 @@ from sdgen.text.tokenizer_files import clip_vocabulary
 DTYPES = ("float32", "float16", "bfloat16")
 
 CLIP_TOKENS = 49408
-
-OPEN_CLIP_LAYERS = 23
-"""Layers of OpenCLIP's text encoder that readers of SD 2's single files take, of 24."""
 
 
 def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None = None) -> None:
@@ -54,23 +57,16 @@ def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None =
             "_diffusers_version": "0.37.0",
             "requires_safety_checker": False,
         }
-        components = {
-            "unet": checkpoint.unet,
-            "vae": checkpoint.vae,
-            "text_encoder": checkpoint.text_encoder,
-        }
-        for name, component in components.items():
-            library = "transformers" if name == "text_encoder" else "diffusers"
-            index[name] = [library, CLASSES[name][0]]
+        for name, network in checkpoint.family.networks.items():
+            index[name] = [network.library, network.class_name]
             (part / name).mkdir()
+            component = checkpoint.component(name)
             _write_json(part / name / "config.json", component.config)
-            tensors = component.tensors
-            if name == "text_encoder":
-                # transformers 5 reads both; earlier versions know the names with this prefix alone.
-                tensors = tensors.renamed(lambda tensor: f"text_model.{tensor}")
-            _write_tensors(part / name / f"{WEIGHTS_NAMES[name]}.safetensors", tensors, dtype, {})
-        _write_tokenizer(checkpoint, part / "tokenizer")
-        index["tokenizer"] = ["transformers", "CLIPTokenizer"]
+            tensors = component.tensors.renamed((network.written_prefix + "{}").format)
+            _write_tensors(part / name / f"{network.weights_name}.safetensors", tensors, dtype, {})
+        for text in checkpoint.family.text:
+            _write_tokenizer(checkpoint, text.tokenizer, part / text.tokenizer)
+            index[text.tokenizer] = ["transformers", text.tokenizer_class_name]
         (part / "scheduler").mkdir()
         _write_json(part / "scheduler" / "scheduler_config.json", checkpoint.scheduler)
         index["scheduler"] = ["diffusers", checkpoint.scheduler.get("_class_name", "PNDMScheduler")]
@@ -103,9 +99,10 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
     parts = [
         _to_ldm(unet, names.unet_modules(names.unet_layout(unet)), UNET),
         _to_ldm(vae, names.vae_modules(vae), VAE),
-        _clip(checkpoint.text_encoder.tensors)
-        if family is families.SD1
-        else _open_clip(checkpoint.text_encoder.tensors),
+        *(
+            _ORIGINAL_TEXT[text.original](checkpoint.component(text.component).tensors)
+            for text in family.text
+        ),
     ]
     prediction = str(checkpoint.scheduler.get("prediction_type", "epsilon"))
     metadata = {"modelspec.prediction_type": "v" if prediction == "v_prediction" else prediction}
@@ -158,12 +155,19 @@ def _open_clip(tensors: Tensors) -> Tensors:
     return Tensors(entries)
 
 
+_ORIGINAL_TEXT = {"clip": _clip, "open_clip": _open_clip}
+"""By the naming that a family's single files have."""
+
+
 def _misplaced(name: str) -> CheckpointError:
     return CheckpointError(f"the tensor {name} has no place in a single file of Stable Diffusion 1 or 2")
 
 
 def _check_whole(checkpoint: Checkpoint) -> None:
-    if "encoder.conv_in.weight" not in checkpoint.vae.tensors:
+    for name in (*checkpoint.family.networks, *(text.tokenizer for text in checkpoint.family.text)):
+        if name not in checkpoint.components and name not in checkpoint.tokenizers:
+            raise checkpoint.lacking(name)
+    if "vae" in checkpoint.components and "encoder.conv_in.weight" not in checkpoint.vae.tensors:
         raise CheckpointError(
             f"{checkpoint.name} has a VAE decoder alone; put keras_cv's image encoder (vae_encoder.h5) "
             "beside it"
@@ -178,54 +182,55 @@ _DECIDING = {
 """What a reader of a single file takes from the family, as no shape shows it."""
 
 
-def _check_expressible(checkpoint: Checkpoint) -> families.Family:
-    shapes = checkpoint.unet.tensors.shapes()
-    family = families.family_of_unet(shapes)
+def _check_expressible(checkpoint: Checkpoint) -> Family:
+    """The family for which readers of a single file will take it."""
+    name, components = checkpoint.name, checkpoint.components
+    if set(_DECIDING) != components.keys():
+        raise CheckpointError(
+            f"{name} cannot be one file, which is for Stable Diffusion 1 and 2; write a diffusers folder"
+        )
+    shapes = {part: component.tensors.shapes() for part, component in components.items()}
+    family = REGISTRY.of_networks(checkpoint.source, {"unet": shown_of_unet(shapes["unet"])})
     expected = {
-        "unet": families.unet_config(family, shapes),
-        "text_encoder": families.text_encoder_config(family, checkpoint.text_encoder.tensors.shapes()),
-        "vae": families.vae_config(family, checkpoint.vae.tensors.shapes()),
+        "unet": unet_config(family, shapes["unet"]),
+        "text_encoder": text_encoder_config(family, shapes["text_encoder"]),
+        "vae": vae_config(family, shapes["vae"]),
     }
-    for name, component in (
-        ("unet", checkpoint.unet),
-        ("text_encoder", checkpoint.text_encoder),
-        ("vae", checkpoint.vae),
-    ):
-        for key in _DECIDING[name]:
-            wanted, found = expected[name][key], component.config.get(key, expected[name][key])
+    for part, keys in _DECIDING.items():
+        for key in keys:
+            wanted = expected[part][key]
+            found = components[part].config.get(key, wanted)
             if wanted != found:
                 raise CheckpointError(
-                    f"{checkpoint.name} cannot be one file: its {name} has {key} {found}, and readers of "
-                    f"such files take {wanted} for granted; write a diffusers folder"
+                    f"{name} cannot be one file: its {part} has {key} {found}, and readers of such files "
+                    f"take {wanted} for granted; write a diffusers folder"
                 )
-    if family is not families.SD1 and expected["text_encoder"]["num_hidden_layers"] > OPEN_CLIP_LAYERS:
+    for text in family.text:
+        if text.layers is not None and expected[text.component]["num_hidden_layers"] > text.layers:
+            raise CheckpointError(
+                f"{name} cannot be one file: readers of such files leave out its text encoder's layer "
+                f"{text.layers + 1}; write a diffusers folder"
+            )
+    if any(len(tokenizer.vocab) != CLIP_TOKENS for tokenizer in checkpoint.tokenizers.values()):
         raise CheckpointError(
-            f"{checkpoint.name} cannot be one file: readers of such files leave out its text encoder's layer "
-            f"{OPEN_CLIP_LAYERS + 1}; write a diffusers folder"
-        )
-    if len(checkpoint.tokenizer.vocab) != CLIP_TOKENS:
-        raise CheckpointError(
-            f"{checkpoint.name} cannot be one file: its tokenizer is not CLIP's; write a diffusers folder"
+            f"{name} cannot be one file: its tokenizer is not CLIP's; write a diffusers folder"
         )
     return family
 
 
 def _pipeline_class(checkpoint: Checkpoint) -> str:
-    latents = checkpoint.vae.config.get("latent_channels", 4)
-    channels = checkpoint.unet.config.get("in_channels", 4)
-    # Inpainting models take a mask and the latents of what it leaves, too.
-    classes = {latents: "StableDiffusionPipeline", 2 * latents + 1: "StableDiffusionInpaintPipeline"}
-    if channels not in classes:
+    family = checkpoint.family
+    if family.pipeline is None:
         raise CheckpointError(
-            f"{checkpoint.name} takes {channels} input channels; only text-to-image and inpainting models, "
-            f"which take {latents} and {2 * latents + 1}, can be written as a diffusers folder"
+            f"{checkpoint.name} is for {' and '.join(family.tasks)} ({family.name}), and sdgen does not "
+            "write all that diffusers' folder of such a model holds; keep it as it is"
         )
-    return classes[channels]
+    return family.pipeline
 
 
-def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
-    """The tokenizer's files: copied where the checkpoint is a diffusers folder, else CLIP's own."""
-    source = Path(checkpoint.source) / "tokenizer"
+def _write_tokenizer(checkpoint: Checkpoint, name: str, folder: Path) -> None:
+    """A tokenizer's files: copied where the checkpoint is a diffusers folder, else CLIP's own."""
+    source, tokenizer = Path(checkpoint.source) / name, checkpoint.tokenizers[name]
     if source.is_dir():
         shutil.copytree(source, folder)
         return
@@ -236,10 +241,10 @@ def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     spelling = {number: token for token, number in vocab.items()}
     special = {
-        "bos_token": spelling[checkpoint.tokenizer.bos],
-        "eos_token": spelling[checkpoint.tokenizer.eos],
-        "pad_token": spelling[checkpoint.tokenizer.pad],
-        "unk_token": spelling[checkpoint.tokenizer.eos],
+        "bos_token": spelling[tokenizer.bos],
+        "eos_token": spelling[tokenizer.eos],
+        "pad_token": spelling[tokenizer.pad],
+        "unk_token": spelling[tokenizer.eos],
     }
     _write_json(
         folder / "tokenizer_config.json",

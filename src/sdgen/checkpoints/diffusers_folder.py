@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from sdgen.checkpoints import families
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.families import REGISTRY, Family, Network, Registry
+from sdgen.checkpoints.families.registry import has_part
 from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name
 from sdgen.errors import CheckpointError
 from sdgen.files.json_files import read_json
 from sdgen.text.tokenizer import ClipTokenizer
 
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL",),
-    "text_encoder": ("CLIPTextModel",),
-}
-"""The networks of Stable Diffusion 1 and 2, as model_index.json names them."""
 
-WEIGHTS_NAMES: Mapping[str, str] = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
-
-
-def open_folder(folder: Path, variant: str | None = None, own_vae: bool = True) -> Checkpoint:
+def open_folder(
+    folder: Path, variant: str | None = None, own_vae: bool = True, families: Registry = REGISTRY
+) -> Checkpoint:
     """A diffusers folder, its weights unread.
 
     Args:
@@ -40,6 +30,7 @@ def open_folder(folder: Path, variant: str | None = None, own_vae: bool = True) 
             (``diffusion_pytorch_model.fp16.safetensors``). None takes the plain file, or the only
             variant there is.
         own_vae: whether it must have a VAE; see ``open_checkpoint``.
+        families: those that it may be of.
 
     Raises:
         CheckpointError: a file is missing, damaged or of a kind that is not read, or no network has the
@@ -47,36 +38,76 @@ def open_folder(folder: Path, variant: str | None = None, own_vae: bool = True) 
     """
     index_file = folder / "model_index.json"
     index = read_json(index_file)
-    parts = [name for name in WEIGHTS_NAMES if name != "vae" or own_vae or _has_weights(folder, index, name)]
-    _check_classes(index_file, index, parts)
-    stems = {name: choose_weights(folder / name, WEIGHTS_NAMES[name], variant) for name in parts}
+    candidates = families.of_classes(str(index_file), index)
+    networks = {
+        name: network
+        for name, network in candidates[0].networks.items()
+        if _is_read(folder, index, name, network, own_vae)
+    }
+    stems = {
+        name: choose_weights(folder / name, network.weights_name, variant)
+        for name, network in networks.items()
+    }
     if variant is not None and all(found != variant for found, _ in stems.values()):
         raise CheckpointError(f"{folder} has no weights of variant {variant!r}; leave the variant out")
-    components = {name: read_component(folder / name, name, weights) for name, (_, weights) in stems.items()}
+    components = {
+        name: read_component(folder / name, network, stems[name][1]) for name, network in networks.items()
+    }
+    configs = {name: component.config for name, component in components.items()}
+    family = families.of_networks(str(folder), configs, candidates)
+    missing = {
+        name: Component.missing(family.config(name), f"{folder / name}")
+        for name, network in family.networks.items()
+        if network.replaceable and name not in components and not own_vae
+    }
     return Checkpoint(
         name=folder.resolve().name,
-        unet=components["unet"],
-        text_encoder=components["text_encoder"],
-        vae=components.get("vae") or Component.missing(families.SD1.vae, f"{folder / 'vae'}"),
-        tokenizer=ClipTokenizer.from_files(folder / "tokenizer"),
+        family=family,
+        components={**components, **missing},
+        tokenizers=_read_tokenizers(folder, index, family),
         scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
         source=str(folder),
     )
 
 
-def read_component(folder: Path, name: str, weights: Path) -> Component:
+def _is_read(folder: Path, index: Mapping[str, Any], name: str, network: Network, own_vae: bool) -> bool:
+    """Whether a network of the family is there to be read.
+
+    Raises:
+        CheckpointError: there is none, and there must be one.
+    """
+    if not network.replaceable:
+        return has_part(index, name)
+    there = has_part(index, name) and (folder / name).is_dir()
+    if own_vae and not there:
+        raise CheckpointError(
+            f"{folder} has no {network.label}; copy the whole folder again, or give one with --vae"
+        )
+    return there and (own_vae or any(".safetensors" in entry.name for entry in (folder / name).iterdir()))
+
+
+def _read_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) -> dict[str, ClipTokenizer]:
+    """The family's tokenizers; without those that the folder neither has nor names."""
+    return {
+        text.tokenizer: text.tokenizer_class.from_files(folder / text.tokenizer)
+        for text in family.text
+        if has_part(index, text.tokenizer) or (folder / text.tokenizer).is_dir()
+    }
+
+
+def read_component(folder: Path, network: Network, weights: Path) -> Component:
     """One network of a diffusers folder.
 
     Args:
         folder: holds config.json.
-        name: "unet", "vae" or "text_encoder".
+        network: of what kind it is.
         weights: a ``.safetensors`` file or the index of a sharded one, as ``choose_weights`` gives it.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
     tensors, files = _read_weights(weights)
-    return Component(read_json(folder / "config.json"), tensors.renamed(RENAMES[name]), files, str(folder))
+    return Component(read_json(folder / "config.json"), tensors.renamed(network.rename), files, str(folder))
 
 
 def choose_weights(folder: Path, stem: str, variant: str | None) -> tuple[str, Path]:
@@ -139,71 +170,6 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
     return merge(contents.values()), tuple(shards.values())
 
 
-def _has(folder: Path, index: Mapping[str, Any], name: str) -> bool:
-    """Whether a folder has a network, as far as its index and its folders say."""
-    return index.get(name) not in (None, [None, None]) and (folder / name).is_dir()
-
-
-def _has_weights(folder: Path, index: Mapping[str, Any], name: str) -> bool:
-    """Whether there are weights of a network that can be read."""
-    return _has(folder, index, name) and any(
-        ".safetensors" in entry.name for entry in (folder / name).iterdir()
-    )
-
-
-def _check_classes(path: Path, index: Mapping[str, Any], parts: Iterable[str]) -> None:
-    for name in parts:
-        classes, entry = CLASSES[name], index.get(name)
-        if name == "vae" and not _has(path.parent, index, name):
-            raise CheckpointError(
-                f"{path.parent} has no VAE; copy the whole folder again, or give one with --vae"
-            )
-        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-        if found not in classes:
-            kind = _shown(index.get("_class_name", "model"))
-            raise CheckpointError(
-                f"{path} describes a {kind} whose {name} is {_shown(found or 'absent')}; only Stable "
-                f"Diffusion 1 and 2 are read, where it is {classes[0]}"
-            )
-    if index.get("text_encoder_2", [None, None]) != [None, None]:
-        raise CheckpointError(
-            f"{path} describes a model with two text encoders (SDXL); only SD 1 and 2 are read"
-        )
-
-
 def _shown(value: Any) -> str:
     """A name that a file gives, as short text."""
     return value if isinstance(value, str) and len(value) < 80 else short(value)
-
-
-_OLD_ATTENTION: Mapping[str, str] = {
-    "query": "to_q",
-    "key": "to_k",
-    "value": "to_v",
-    "proj_attn": "to_out.0",
-}
-"""Names of the VAE's attention before diffusers 0.15 -> today's."""
-
-
-def _unet_name(name: str) -> str:
-    return name
-
-
-def _vae_name(name: str) -> str:
-    head, _, layer = name.partition(".attentions.0.")
-    old, _, kind = layer.rpartition(".")
-    return f"{head}.attentions.0.{_OLD_ATTENTION[old]}.{kind}" if old in _OLD_ATTENTION else name
-
-
-def _text_encoder_name(name: str) -> str | None:
-    name = name.removeprefix("text_model.")
-    # Position numbers of older files; the projection of CLIP's own task, which Stable Diffusion does without.
-    return None if name in ("embeddings.position_ids", "text_projection.weight") else name
-
-
-RENAMES: Mapping[str, Callable[[str], str | None]] = {
-    "unet": _unet_name,
-    "vae": _vae_name,
-    "text_encoder": _text_encoder_name,
-}
-"""Stored name -> name in use, by network; None for what no network needs."""

@@ -12,18 +12,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdgen.checkpoints import families, names
+from sdgen.checkpoints import names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.families import REGISTRY, Family, Registry
+from sdgen.checkpoints.families.shape_config import (
+    shown_of_unet,
+    text_encoder_config,
+    unet_config,
+    vae_config,
+)
 from sdgen.checkpoints.keras_hdf5 import Layers, read_files, read_layers
 from sdgen.checkpoints.tensors import LazyTensor, Tensors, merge
 from sdgen.errors import CheckpointError
-from sdgen.text.tokenizer import ClipTokenizer
 
 UNET, TEXT_ENCODER, DECODER, ENCODER = "diffusion model", "text encoder", "decoder", "image encoder"
 """keras_cv's four networks."""
 
 
-def open_h5(path: Path, prediction_type: str | None = None, own_vae: bool = True) -> Checkpoint:
+def open_h5(
+    path: Path, prediction_type: str | None = None, own_vae: bool = True, families: Registry = REGISTRY
+) -> Checkpoint:
     """keras_cv's files as a checkpoint, their weights unread.
 
     Args:
@@ -32,6 +40,7 @@ def open_h5(path: Path, prediction_type: str | None = None, own_vae: bool = True
             missing; the VAE then has its decoder alone.
         prediction_type: "epsilon" (the default), "v_prediction" or "sample".
         own_vae: whether there must be a decoder; see ``open_checkpoint``.
+        families: those that it may be of.
 
     Raises:
         CheckpointError: a file is missing, damaged, or not one that keras_cv wrote under Keras 2.
@@ -51,15 +60,18 @@ def open_h5(path: Path, prediction_type: str | None = None, own_vae: bool = True
     context = unet.width("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
     readers = [file for file in files if file.width("embeddings.token_embedding.weight") == context]
     text_encoder = _only(path, TEXT_ENCODER, readers, fault)
-    family = families.family_of_unet(unet.tensors.shapes())
+    family = families.of_networks(str(path), {"unet": shown_of_unet(unet.tensors.shapes())})
     return Checkpoint(
         name=unet.path.stem,
-        unet=unet.component(families.unet_config(family, unet.tensors.shapes())),
-        text_encoder=text_encoder.component(
-            families.text_encoder_config(family, text_encoder.tensors.shapes())
-        ),
-        vae=_vae(path, family, files, fault, own_vae),
-        tokenizer=ClipTokenizer.clip(family.pad_token),
+        family=family,
+        components={
+            "unet": unet.component(unet_config(family, unet.tensors.shapes())),
+            "text_encoder": text_encoder.component(
+                text_encoder_config(family, text_encoder.tensors.shapes())
+            ),
+            "vae": _vae(path, family, files, fault, own_vae),
+        },
+        tokenizers=family.packaged_tokenizers(),
         scheduler={**family.scheduler, "prediction_type": prediction_type or "epsilon"},
         source=str(path),
     )
@@ -67,19 +79,19 @@ def open_h5(path: Path, prediction_type: str | None = None, own_vae: bool = True
 
 def _vae(
     path: Path,
-    family: families.Family,
+    family: Family,
     files: Sequence[H5File],
     fault: CheckpointError | None,
     own_vae: bool,
 ) -> Component:
     if not own_vae and all(file.network != DECODER for file in files):
-        return Component.missing(family.vae, f"{path} (VAE)")
+        return Component.missing(family.config("vae"), f"{path} (VAE)")
     halves = [_only(path, DECODER, files, fault)]
     if any(file.network == ENCODER for file in files):
         halves.append(_only(path, ENCODER, files, fault))
     tensors = merge(half.tensors for half in halves)
     return Component(
-        families.vae_config(family, tensors.shapes()),
+        vae_config(family, tensors.shapes()),
         tensors,
         tuple(half.path for half in halves),
         " and ".join(str(half.path) for half in halves),

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.lora_changes import SCALARS
-from sdgen.checkpoints.lora_keys import PEFT, Change, find_changes
+from sdgen.checkpoints.lora_keys import PEFT, Change, adapted, find_changes
 from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
 from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors
 from sdgen.errors import CheckpointError, ModelUnavailable
@@ -31,15 +31,15 @@ from sdgen.files.json_files import read_json
 def apply_loras(
     checkpoint: Checkpoint, loras: Sequence[tuple[str | Path, float | tuple[float, float]]]
 ) -> Checkpoint:
-    """The checkpoint with LoRAs merged into its UNet and text encoder, one after the other.
+    """The checkpoint with LoRAs merged into its networks, one after the other.
 
     A changed weight is computed when it is read, in float32, and stays float32: rounding the sum back to a
     stored float16 would lose part of a small change before the network chooses its own precision.
 
     Args:
         checkpoint: any checkpoint.
-        loras: files (``.safetensors``) with their scales, one number or one for the text encoder and one
-            for the UNet; 0 leaves the weights as they are. PEFT's own files have their alpha in the
+        loras: files (``.safetensors``) with their scales, one number or one for text encoders and one for
+            the rest; 0 leaves the weights as they are. PEFT's own files have their alpha in the
             ``adapter_config.json`` beside them.
 
     Returns:
@@ -52,7 +52,7 @@ def apply_loras(
     """
     for path, scale in loras:
         scales = scale if isinstance(scale, tuple) else (scale, scale)
-        checkpoint = _apply(checkpoint, Path(path), dict(zip(("text_encoder", "unet"), scales, strict=True)))
+        checkpoint = _apply(checkpoint, Path(path), *scales)
     return checkpoint
 
 
@@ -62,25 +62,26 @@ def scale_text(scale: float | tuple[float, float]) -> str:
     return f"{unet:g}" if text_encoder == unet else f"{text_encoder:g} and {unet:g}"
 
 
-def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> Checkpoint:
+def _apply(checkpoint: Checkpoint, path: Path, text_scale: float, scale: float) -> Checkpoint:
     if not os.path.exists(path):
         raise ModelUnavailable(f"there is no LoRA at {path}")
     stored = read_safetensors(path)
-    components = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoder}
-    changes, unknown = find_changes(path, stored, components)
+    encoders = {text.component for text in checkpoint.family.text}
+    components = adapted(checkpoint)
+    changes, unknown = find_changes(path, stored, components, checkpoint.family)
     if not changes:
         raise CheckpointError(
             f"{path} changes nothing in {checkpoint.name} (its first key is "
             f"{next(iter(stored), 'absent')!r}); take a LoRA made for this kind of model"
         )
-    settings = _PeftSettings(path, stored)
-    merged: dict[str, dict[str, LazyTensor]] = {"unet": {}, "text_encoder": {}}
+    settings = _PeftSettings(path, stored, components)
+    merged: dict[str, dict[str, LazyTensor]] = {part: {} for part in components}
     for change in changes:
         tensor = components[change.part].tensors.lazy(change.tensor)
         _check_shape(path, change, tensor.shape)
-        if scale := scales[change.part]:
-            scale *= _alpha_over_rank(settings, change, tensor.shape)
-            merged[change.part][change.tensor] = _merged(path, change, tensor, scale)
+        if asked := text_scale if change.part in encoders else scale:
+            factor = asked * _alpha_over_rank(settings, change, tensor.shape)
+            merged[change.part][change.tensor] = _merged(path, change, tensor, factor)
     warnings = checkpoint.warnings
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
@@ -93,10 +94,8 @@ def _apply(checkpoint: Checkpoint, path: Path, scales: Mapping[str, float]) -> C
         for part, component in components.items()
     }
     return dataclasses.replace(
-        checkpoint,
-        unet=changed["unet"],
-        text_encoder=changed["text_encoder"],
-        changes=(*checkpoint.changes, f"lora scales {scales['text_encoder']:g} and {scales['unet']:g}"),
+        checkpoint.with_components(changed),
+        changes=(*checkpoint.changes, f"lora scales {text_scale:g} and {scale:g}"),
         warnings=warnings,
         extra_files=tuple(dict.fromkeys([*checkpoint.extra_files, path, settings.file])),
     )
@@ -109,10 +108,10 @@ class _PeftSettings:
         file: where it is said. diffusers has it in the weights' header, PEFT itself in a file beside them.
     """
 
-    def __init__(self, path: Path, stored: Tensors) -> None:
-        self.file = path
+    def __init__(self, path: Path, stored: Tensors, parts: Iterable[str]) -> None:
+        self.file, self._parts = path, tuple(parts)
         self._settings = self._read(path, stored)
-        self._alphas = {part: self._patterns(part) for part in ("unet", "text_encoder")}
+        self._alphas = {part: self._patterns(part) for part in self._parts}
 
     def _read(self, path: Path, stored: Tensors) -> Mapping[str, Any]:
         """Settings by ``<component>.<name>``."""
@@ -122,7 +121,7 @@ class _PeftSettings:
             if not any(key.startswith(PEFT) for key in stored) or not beside.exists():
                 return {}
             self.file, settings = beside, read_json(beside)
-            return {f"{part}.{key}": settings[key] for part in ("unet", "text_encoder") for key in settings}
+            return {f"{part}.{key}": settings[key] for part in self._parts for key in settings}
         try:
             return dict(json.loads(metadata["lora_adapter_metadata"]))
         except (ValueError, TypeError, RecursionError):

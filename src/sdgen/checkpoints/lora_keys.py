@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdgen.checkpoints import names
-from sdgen.checkpoints.checkpoint import Component
+from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.families import Family
 from sdgen.checkpoints.lora_changes import KINDS, Kind, Parts
 from sdgen.checkpoints.tensors import Tensors
 from sdgen.errors import CheckpointError
@@ -21,7 +22,7 @@ class Change(NamedTuple):
     """One kind of change of one tensor.
 
     Attributes:
-        part: "unet" or "text_encoder".
+        part: the component.
         module: its diffusers name; the tensor is the module's ``kind.of``.
         kind: what is done.
         parts: what it is done with.
@@ -58,15 +59,31 @@ _NAMES = {"A": "down", "B": "up", "weight": "factors"}
 _REFUSED = {".dora_scale": "DoRA", ".lora_magnitude_vector": "DoRA", ".lokr_": "LoKr"}
 
 
+def adapted(checkpoint: Checkpoint) -> dict[str, Component]:
+    """The components of a checkpoint that LoRAs change."""
+    networks = checkpoint.family.networks
+    return {
+        name: component
+        for name, component in checkpoint.components.items()
+        if name in networks and networks[name].lora_prefixes
+    }
+
+
 def find_changes(
-    path: Path, stored: Tensors, components: Mapping[str, Component]
+    path: Path, stored: Tensors, components: Mapping[str, Component], family: Family
 ) -> tuple[list[Change], list[str]]:
     """What a file changes, and its keys that fit nothing.
+
+    Args:
+        path: what error messages call the file.
+        stored: its tensors.
+        components: what it may change, by name.
+        family: of which they are.
 
     Raises:
         CheckpointError: it is of a kind that is not read.
     """
-    finder = _Finder(components)
+    finder = _Finder(components, family)
     modules: dict[tuple[str, str], dict[str, str]] = {}
     unknown = []
     for key in stored:
@@ -110,19 +127,10 @@ def _changes(
     return list(found.values()), [key for role, key in roles.items() if role not in used]
 
 
-_PREFIXES = {
-    "lora_unet_": "unet",
-    "oft_unet_": "unet",  # kohya's OFT
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "diffusion_model.": "unet",  # ComfyUI, over LDM's names with their dots
-}
-
-
 class _Finder:
     """Finds the module of a LoRA key among the modules of the networks."""
 
-    def __init__(self, components: Mapping[str, Component]) -> None:
+    def __init__(self, components: Mapping[str, Component], family: Family) -> None:
         self._modules = {
             part: {name.rpartition(".")[0] for name in component.tensors if name.endswith(".weight")}
             for part, component in components.items()
@@ -132,22 +140,32 @@ class _Finder:
             part: {module.replace(".", "_"): module for module in modules}
             for part, modules in self._modules.items()
         }
-        layout = names.unet_layout(components["unet"].tensors)
-        for ldm, module in names.ldm_to_diffusers(names.unet_modules(layout)).items():
-            self._flat["unet"].setdefault(ldm.replace(".", "_"), module)
+        self._prefixes = [
+            (prefix, part) for part in components for prefix in family.networks[part].lora_prefixes
+        ]
+        encoders = [text.component for text in family.text if text.component in components]
+        self._encoder = encoders[0] if encoders else None
+        if "unet" in components:
+            layout = names.unet_layout(components["unet"].tensors)
+            for ldm, module in names.ldm_to_diffusers(names.unet_modules(layout)).items():
+                self._flat["unet"].setdefault(ldm.replace(".", "_"), module)
 
     def find(self, name: str) -> tuple[str, str] | None:
         """The component and diffusers module that a key's module name means, or None."""
-        for prefix, part in _PREFIXES.items():
+        for prefix, part in self._prefixes:
             if name.startswith(prefix):
                 flat = name.removeprefix(prefix).removeprefix("text_model_").replace(".", "_")
                 module = self._flat[part].get(flat)
                 return (part, module) if module in self._modules[part] else None
         name = name.removeprefix(PEFT)
-        if name.startswith(("text_encoder.", "text_model.", "encoder.")):
-            part, module = "text_encoder", name.removeprefix("text_encoder.").removeprefix("text_model.")
-            module = re.sub(r"self_attn\.to_(q|k|v|out)$", r"self_attn.\1_proj", module)
+        part, _, module = name.partition(".")
+        if part not in self._modules:
+            # Without the component's name, text encoders begin with one of these.
+            bare = name.startswith(("text_model.", "encoder."))
+            part, module = (self._encoder or "") if bare else "unet", name
+        module = module.removeprefix("text_model.")
+        if part == "unet":
+            module = re.sub(r"\.to_out$", ".to_out.0", module.replace(".processor.", "."))
         else:
-            part, module = "unet", name.removeprefix("unet.").replace(".processor.", ".")
-            module = re.sub(r"\.to_out$", ".to_out.0", module)
-        return (part, module) if module in self._modules[part] else None
+            module = re.sub(r"self_attn\.to_(q|k|v|out)$", r"self_attn.\1_proj", module)
+        return (part, module) if module in self._modules.get(part, ()) else None

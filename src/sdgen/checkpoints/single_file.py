@@ -12,31 +12,35 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from sdgen.checkpoints import families, names
+from sdgen.checkpoints import names
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
+from sdgen.checkpoints.families import REGISTRY, Family, Registry, TextEncoding
+from sdgen.checkpoints.families.shape_config import (
+    shown_of_unet,
+    text_encoder_config,
+    unet_config,
+    vae_config,
+)
 from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
-from sdgen.checkpoints.tensors import Array, LazyTensor, Tensors
+from sdgen.checkpoints.tensors import LazyTensor, Tensors
 from sdgen.errors import CheckpointError
-from sdgen.text.tokenizer import ClipTokenizer
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."
 OPEN_CLIP = "cond_stage_model.model."
 
-UNUSED_LAYER = "transformer.resblocks.23."
-"""SD 2 conditions on the last but one of OpenCLIP's 24 layers."""
 
-
-def open_single_file(path: Path, prediction_type: str | None = None, own_vae: bool = True) -> Checkpoint:
+def open_single_file(
+    path: Path, prediction_type: str | None = None, own_vae: bool = True, families: Registry = REGISTRY
+) -> Checkpoint:
     """A single-file checkpoint, its weights unread.
 
     Args:
         path: a ``.safetensors`` file.
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the file suggests.
         own_vae: whether it must have a VAE; see ``open_checkpoint``.
+        families: those that it may be of.
 
     Raises:
         CheckpointError: the file is damaged, or is not a whole Stable Diffusion 1 or 2 model.
@@ -44,40 +48,42 @@ def open_single_file(path: Path, prediction_type: str | None = None, own_vae: bo
     stored = read_safetensors(path)
     _check_kind(path, stored, own_vae)
     unet = unet_tensors(_part(stored, UNET))
-    family = families.family_of_unet(unet.shapes())
-    text_encoder = (
-        open_clip_tensors(_part(stored, OPEN_CLIP))
-        if family is not families.SD1
-        else clip_tensors(_part(stored, CLIP))
-    )
-    vae = _vae(path, family, _part(stored, VAE))
-    configs = {
-        "unet": families.unet_config(family, unet.shapes()),
-        "text_encoder": families.text_encoder_config(family, text_encoder.shapes()),
-    }
+    family = families.of_networks(str(path), {"unet": shown_of_unet(unet.shapes())})
     if prediction_type is None:
-        inpaints = configs["unet"]["in_channels"] != 4
-        prediction_type = _prediction_type(stored, read_metadata(path), unet, family, inpaints)
+        prediction_type = _prediction_type(stored, read_metadata(path), unet, family)
     scheduler = {**family.scheduler, "prediction_type": prediction_type}
     if "ztsnr" in stored:
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    components = {
+        "unet": Component(unet_config(family, unet.shapes()), unet, (path,), f"{path} (UNet)"),
+        **{text.component: _text_encoder(path, family, text, stored) for text in family.text},
+        "vae": _vae(path, family, _part(stored, VAE)),
+    }
     return Checkpoint(
         name=path.stem,
-        unet=Component(configs["unet"], unet, (path,), f"{path} (UNet)"),
-        text_encoder=Component(configs["text_encoder"], text_encoder, (path,), f"{path} (text encoder)"),
-        vae=vae,
-        tokenizer=ClipTokenizer.clip(family.pad_token),
+        family=family,
+        components=components,
+        tokenizers=family.packaged_tokenizers(),
         scheduler=scheduler,
         source=str(path),
     )
 
 
-def _vae(path: Path, family: families.Family, stored: Tensors) -> Component:
+def _text_encoder(path: Path, family: Family, text: TextEncoding, stored: Tensors) -> Component:
+    if text.original == "clip":
+        tensors = clip_tensors(_part(stored, CLIP))
+    else:
+        tensors = open_clip_tensors(_part(stored, OPEN_CLIP), text.layers)
+    config = text_encoder_config(family, tensors.shapes())
+    return Component(config, tensors, (path,), f"{path} (text encoder)")
+
+
+def _vae(path: Path, family: Family, stored: Tensors) -> Component:
     source = f"{path} (VAE)"
     if not stored:
-        return Component.missing(family.vae, source)
+        return Component.missing(family.config("vae"), source)
     tensors = vae_tensors(stored)
-    return Component(families.vae_config(family, tensors.shapes()), tensors, (path,), source)
+    return Component(vae_config(family, tensors.shapes()), tensors, (path,), source)
 
 
 def unet_tensors(stored: Tensors) -> Tensors:
@@ -134,11 +140,15 @@ def clip_tensors(stored: Tensors) -> Tensors:
 CLIP_PARTS = ("embeddings.token", "embeddings.position_embedding", "encoder.layers.", "final_layer_norm.")
 
 
-def open_clip_tensors(stored: Tensors) -> Tensors:
+def open_clip_tensors(stored: Tensors, layers: int | None) -> Tensors:
     """An OpenCLIP text encoder's tensors, without prefix, under transformers 5's names.
 
-    OpenCLIP keeps queries', keys' and values' projections in one tensor, in this order. Its last layer
-    and its projection into the space shared with images are left out.
+    OpenCLIP keeps queries', keys' and values' projections in one tensor, in this order. Its projection into
+    the space shared with images is left out.
+
+    Args:
+        stored: the tensors.
+        layers: how many layers are run; the next one is left out.
     """
     entries: dict[str, LazyTensor] = {
         name: stored.lazy(original) for name, original in names.TEXT_ENDS.items() if original in stored
@@ -146,7 +156,7 @@ def open_clip_tensors(stored: Tensors) -> Tensors:
     layer_names = {original: name for name, original in names.TEXT_LAYER.items()}
     for original, entry in stored.items_lazy():
         match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", original)
-        if not match or original.startswith(UNUSED_LAYER):
+        if not match or original.startswith(f"transformer.resblocks.{layers}."):
             continue
         number, layer, kind = match.groups()
         block = f"encoder.layers.{number}"
@@ -201,14 +211,8 @@ def _check_kind(path: Path, stored: Tensors, own_vae: bool) -> None:
     )
 
 
-def _prediction_type(
-    stored: Tensors, metadata: Mapping[str, str], unet: Tensors, family: families.Family, inpaints: bool
-) -> str:
-    """What the network predicts: as the file says, else by a rule for SD 2, else the family's own.
-
-    The rule is ComfyUI's (comfy/supported_models.py, SD20.model_type): in models trained on v, one bias
-    spreads wider. Inpainting models all predict epsilon.
-    """
+def _prediction_type(stored: Tensors, metadata: Mapping[str, str], unet: Tensors, family: Family) -> str:
+    """What the network predicts: as the file says, else as its weights tell, else as the family does."""
     said = metadata.get("modelspec.prediction_type", "").lower()
     if said.startswith("v"):
         return "v_prediction"
@@ -217,18 +221,6 @@ def _prediction_type(
     marked = metadata.get("ss_v_parameterization", "").lower()
     if "v_pred" in stored or marked == "true" or metadata.get("modelspec.architecture", "").endswith("768-v"):
         return "v_prediction"
-    bias = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
-    if (
-        family is families.SD2
-        and marked != "false"
-        and not inpaints
-        and bias in unet
-        and _spread(unet[bias]) > 0.09
-    ):
+    if marked != "false" and family.predicts_v is not None and family.predicts_v(unet):
         return "v_prediction"
     return str(family.scheduler["prediction_type"])
-
-
-def _spread(values: Array) -> float:
-    with np.errstate(all="ignore"):  # Damaged files hold anything.
-        return float(np.std(values.astype(np.float64)))

@@ -6,9 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from sdgen.checkpoints import families
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
-from sdgen.checkpoints.diffusers_folder import RENAMES, WEIGHTS_NAMES, choose_weights, read_component
+from sdgen.checkpoints.diffusers_folder import choose_weights, read_component
+from sdgen.checkpoints.families.networks import VAE as AUTOENCODER
+from sdgen.checkpoints.families.shape_config import vae_config
 from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.single_file import VAE, vae_tensors
 from sdgen.errors import CheckpointError, ModelUnavailable
@@ -39,14 +40,16 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
             f"the VAE {path} has {channels} latent channels and {checkpoint.name} has {wanted}; take one "
             "that belongs to Stable Diffusion 1 or 2"
         )
-    return dataclasses.replace(checkpoint, vae=vae, changes=(*checkpoint.changes, "vae replaced"))
+    return dataclasses.replace(
+        checkpoint.with_components({"vae": vae}), changes=(*checkpoint.changes, "vae replaced")
+    )
 
 
 def _read_folder(folder: Path, variant: str | None) -> Component:
     if not (folder / "config.json").exists():
         folder = folder / "vae"
-    _, weights = choose_weights(folder, WEIGHTS_NAMES["vae"], variant)
-    return read_component(folder, "vae", weights)
+    _, weights = choose_weights(folder, AUTOENCODER.weights_name, variant)
+    return read_component(folder, AUTOENCODER, weights)
 
 
 def _read_file(path: Path, checkpoint: Checkpoint) -> Component:
@@ -56,7 +59,7 @@ def _read_file(path: Path, checkpoint: Checkpoint) -> Component:
     if "decoder.up.0.block.0.conv1.weight" in stored:
         tensors = vae_tensors(stored)
     elif "decoder.up_blocks.0.resnets.0.conv1.weight" in stored:
-        tensors = stored.renamed(RENAMES["vae"])
+        tensors = stored.renamed(AUTOENCODER.rename)
     else:
         raise CheckpointError(f"{path} holds no VAE; a file with first_stage_model.* or decoder.* is needed")
     scale = {
@@ -64,5 +67,5 @@ def _read_file(path: Path, checkpoint: Checkpoint) -> Component:
         for key in ("scaling_factor", "norm_num_groups", "force_upcast")
         if key in checkpoint.vae.config
     }
-    config = families.vae_config(families.SD1, tensors.shapes()) | scale
+    config = vae_config(checkpoint.family, tensors.shapes()) | scale
     return Component(config, tensors, (path,), str(path))

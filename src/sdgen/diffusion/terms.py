@@ -1,4 +1,4 @@
-"""What has a fixed set of names: prediction types, timestep spacings, noise generators."""
+"""What has a fixed set of names: prediction types, timestep spacings, noise generators, tasks."""
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """What a network puts out: the noise, v (Salimans and Ho 2022, section 4) or the image."""
@@ -8,3 +8,9 @@ SPACINGS = ("leading", "linspace", "trailing")
 
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
+
+TASKS = ("text-to-image", "inpainting", "upscaling", "depth-to-image", "instructed-editing")
+"""What models are trained for."""
+
+DRAWN_TASKS = ("text-to-image",)
+"""Those of ``TASKS`` that sdgen carries out."""

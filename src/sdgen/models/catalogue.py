@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
-from sdgen.diffusion.terms import PREDICTION_TYPES
+from sdgen.diffusion.terms import DRAWN_TASKS, PREDICTION_TYPES, TASKS
 from sdgen.errors import InputError
 from sdgen.files import folders, toml_text
 from sdgen.models import file_names
@@ -23,11 +23,17 @@ from sdgen.request import MAX_GUIDANCE, MAX_SIZE, MAX_STEPS
 DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
 
-TASKS = ("text-to-image", "inpainting", "upscaling")
-DONE = ("text-to-image",)
-"""Those of ``TASKS`` that sdgen carries out."""
-
-FAMILIES = ("sd1", "sd2", "ldm-sr")
+FAMILIES = (
+    "sd1",
+    "sd1-inpainting",
+    "instruct-pix2pix",
+    "x4-upscaler",
+    "sd2",
+    "sd2-inpainting",
+    "sd2-depth",
+    "ldm-sr",
+)
+"""Those of ``sdgen.checkpoints.families.REGISTRY``, which takes NumPy to import."""
 
 PACKAGED = Path(__file__).parent / "catalog.toml"
 """The catalogue that comes with sdgen."""
@@ -118,7 +124,7 @@ class Entry:
     @property
     def usable(self) -> bool:
         """Whether sdgen can do anything with the model, as far as the catalogue tells."""
-        return self.task is None or self.task in DONE
+        return self.task is None or self.task in DRAWN_TASKS
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the preferred one.

@@ -16,9 +16,10 @@ from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
+from sdgen.diffusion.terms import DRAWN_TASKS
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
 from sdgen.files.foreign_files import refuse_foreign
-from sdgen.networks.config import TextEncoderConfig, UNetConfig
+from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.pipeline.weight_shapes import check_weights
@@ -53,35 +54,64 @@ def read_checkpoint(
 
 
 def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
-    """The text encoder's configuration, once it is sure that all parts are sound and go together.
+    """The text encoder's configuration, once it is sure that all parts for drawing from text go together.
 
     Raises:
-        CheckpointError: a configuration asks for what there is not, the weights do not fit it, or the model
-            is put together of parts of several.
+        CheckpointError: a part is missing, a configuration asks for what there is not, the weights do not
+            fit it, or the model is put together of parts of several.
+        InputError: it is for what sdgen does not do yet.
     """
-    config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
-    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
-    width = checkpoint.unet.config.get("cross_attention_dim", config.hidden_size)
-    fault = None
-    if length > positions:
-        fault = f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
-    elif checkpoint.tokenizer.largest >= config.vocab_size:
-        fault = (
-            f"its tokenizer gives numbers up to {checkpoint.tokenizer.largest} and its text encoder has "
-            f"{config.vocab_size} tokens"
+    _check_task(checkpoint)
+    needed = ("unet", "text_encoder", "tokenizer", "vae")
+    missing = [name for name in needed if name not in {**checkpoint.components, **checkpoint.tokenizers}]
+    if missing:
+        labels = " and no ".join(checkpoint.family.label(name) for name in missing)
+        raise CheckpointError(
+            f"{checkpoint.source} has no {labels}, without which nothing is drawn from text; copy the whole "
+            "model again, or take another"
         )
-    elif width != config.hidden_size:
-        fault = f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes {width}"
-    if fault:
+    config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+    unet = UNetConfig.from_config(checkpoint.unet.config)
+    if fault := _misfit(checkpoint, config, unet):
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
     check_weights(checkpoint)
-    unet = UNetConfig.from_config(checkpoint.unet.config)
     if unet.labels or unet.added_inputs:
         raise CheckpointError(
             f"the UNet of {checkpoint.source} takes class labels, or sizes and pooled vectors, which sdgen "
             "does not give yet; take another model"
         )
     return config
+
+
+def _check_task(checkpoint: Checkpoint) -> None:
+    family = checkpoint.family
+    if not set(family.tasks) & set(DRAWN_TASKS):
+        raise InputError(
+            f"{checkpoint.name} is for {' and '.join(family.tasks)} ({family.name}): it changes a "
+            "picture that it is given, and sdgen draws from text alone; take another model",
+            "model",
+        )
+
+
+def _misfit(checkpoint: Checkpoint, config: TextEncoderConfig, unet: UNetConfig) -> str | None:
+    """Which parts cannot be of one model, as a clause; None where all go together."""
+    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
+    latents = VAEConfig.from_config(checkpoint.vae.config).latent_channels
+    if length > positions:
+        return f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
+    if checkpoint.tokenizer.largest >= config.vocab_size:
+        return (
+            f"its tokenizer gives numbers up to {checkpoint.tokenizer.largest} and its text encoder has "
+            f"{config.vocab_size} tokens"
+        )
+    if unet.cross_attention_dim != config.hidden_size:
+        return (
+            f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes "
+            f"{unet.cross_attention_dim}"
+        )
+    if unet.out_channels != latents:
+        return f"its UNet gives latents of {unet.out_channels} channels and its VAE takes {latents}"
+    return None
 
 
 def check_files(
@@ -99,6 +129,7 @@ def check_files(
 
     Raises:
         CheckpointError: a file cannot be used.
+        InputError: the model does not draw from text alone.
         ModelUnavailable: a VAE, LoRA or embedding is not there.
     """
     for file in embeddings:
@@ -164,16 +195,6 @@ def _changes(
     return changes
 
 
-def _refuse_picture_inputs(checkpoint: Checkpoint) -> None:
-    """An InputError for a UNet that takes more than noisy latents: the model edits a picture."""
-    if checkpoint.unet.config.get("in_channels") != checkpoint.vae.config.get("latent_channels", 4):
-        raise InputError(
-            f"{checkpoint.name} changes a picture that it is given, and sdgen draws from text alone; "
-            "take another model",
-            "model",
-        )
-
-
 def _check_keras_cv(engine: str, low_memory: bool, embeddings: bool) -> None:
     """An error where the engine is not "keras-cv", or is asked for what its networks do not have."""
     if engine != "keras-cv":
@@ -231,7 +252,6 @@ def load(
     checkpoint = read_checkpoint(
         model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type
     )
-    _refuse_picture_inputs(checkpoint)
     vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint).hidden_size)
     device, dtype = activate(backend, device, dtype, low_memory)
     changes = _changes(vae, loras, embeddings, variant, prediction_type)

@@ -17,7 +17,6 @@ from sdgen.checkpoints import Checkpoint, Component
 from sdgen.checkpoints.families import SD1, SD2
 from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors
 from sdgen.models import Entry
-from sdgen.text.tokenizer import ClipTokenizer
 
 if TYPE_CHECKING:
     from sdgen.networks.layers import Layer
@@ -68,7 +67,12 @@ _ARCHITECTURES = {
 def configurations(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The config.json of the UNet, the text encoder and the VAE."""
     family, unet, text_encoder, vae = _ARCHITECTURES[name]
-    return dict(family.unet) | unet, dict(family.text_encoder) | text_encoder, dict(family.vae) | vae
+    reference = family.configs
+    return (
+        {**reference["unet"], **unet},
+        {**reference["text_encoder"], **text_encoder},
+        {**reference["vae"], **vae},
+    )
 
 
 def open_random(name: str) -> Checkpoint:
@@ -87,20 +91,19 @@ def open_random(name: str) -> Checkpoint:
     numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
     unet, text_encoder, vae = configurations(name)
     family, vae_config = _ARCHITECTURES[name][0], VAEConfig.from_config(vae)
-    networks: tuple[tuple[dict[str, Any], list[Layer]], ...] = (
-        (unet, [UNet(UNetConfig.from_config(unet), numerics)]),
-        (text_encoder, [TextEncoder(TextEncoderConfig.from_config(text_encoder), numerics)]),
-        (vae, [Encoder(vae_config, numerics), Decoder(vae_config, numerics)]),
-    )
-    unet_part, text_part, vae_part = (
-        Component(config, _tensors(layers), (), f"{name}'s random weights") for config, layers in networks
-    )
+    networks: dict[str, tuple[dict[str, Any], list[Layer]]] = {
+        "unet": (unet, [UNet(UNetConfig.from_config(unet), numerics)]),
+        "text_encoder": (text_encoder, [TextEncoder(TextEncoderConfig.from_config(text_encoder), numerics)]),
+        "vae": (vae, [Encoder(vae_config, numerics), Decoder(vae_config, numerics)]),
+    }
     return Checkpoint(
-        name,
-        unet_part,
-        text_part,
-        vae_part,
-        tokenizer=ClipTokenizer.clip(family.pad_token),
+        name=name,
+        family=family,
+        components={
+            part: Component(config, _tensors(layers), (), f"{name}'s random weights")
+            for part, (config, layers) in networks.items()
+        },
+        tokenizers=family.packaged_tokenizers(),
         scheduler=family.scheduler,
         source=name,
         changes=(f"random weights of {name}",),

@@ -1,0 +1,25 @@
+"""Latent diffusion's super-resolution (Rombach et al. 2022, section 4.4): no text, latents of a VQ-VAE.
+
+Source: model_index.json and the config.json files of CompVis/ldm-super-resolution-4x-openimages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sdgen.checkpoints.families.family import Config, Family, extra_channels
+from sdgen.checkpoints.families.networks import UNCONDITIONAL_UNET, VQ_VAE
+
+
+def _upscales(configs: Mapping[str, Config]) -> bool:
+    """The UNet takes a picture's three channels beside the three of the latents."""
+    return extra_channels(configs["unet"]) == 3
+
+
+LDM_SUPER_RESOLUTION = Family(
+    name="ldm-sr",
+    tasks=("upscaling",),
+    networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
+    recognises=_upscales,
+    scheduler={"prediction_type": "epsilon"},
+)
