@@ -13,7 +13,6 @@ was to have neither (--no-metadata) is known by its name, its size and --force.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -32,7 +31,7 @@ from sdgen.images import naming, pairs, pictures
 from sdgen.images.metadata import FORMATS, encode
 from sdgen.images.output import FOLDER, Output, sidecar_text
 from sdgen.images.pairs import Saved, is_whole, place_pair
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
@@ -42,8 +41,8 @@ FAILED = ".failed"
 """Ending of the file that says why a task has no image."""
 
 _LOCK = ".lock"
-_OF_THE_MODEL = {"steps", "sampler", "guidance", "width", "height"}
-"""Template fields that the model may have to fill in."""
+_OF_THE_MODEL = {name for name, field in FIELDS.items() if field.filled} - {"model"}
+"""Fields that the model may have to fill in; the model itself is known."""
 
 
 class BatchFolder(Output):
@@ -116,9 +115,9 @@ class BatchFolder(Output):
         if known is task:
             return found
         asked = {
-            field.name: getattr(task.request, field.name)
-            for field in dataclasses.fields(Request)
-            if getattr(task.request, field.name) != field.default
+            name: getattr(task.request, name)
+            for name, field in FIELDS.items()
+            if getattr(task.request, name) != field.default
         }
         text = json.dumps([asked, self._changes], sort_keys=True, separators=(",", ":"))
         found = hashlib.sha256(text.encode()).hexdigest()
