@@ -53,6 +53,10 @@ def test_a_new_field_is_an_option_with_help_and_range(found: dict[str, Any]) -> 
     assert "weirdness must be 0 to 1, not 2" in found["refused"]["stderr"]
 
 
+def test_importing_requests_imports_nothing_large(found: dict[str, Any]) -> None:
+    assert found["heavy"] == []
+
+
 def test_what_a_prompts_file_calls_a_new_field_is_understood_as_its_option(found: dict[str, Any]) -> None:
     assert "there is no option --oddity; did you mean --weirdness?" in found["guess"]
 

@@ -16,6 +16,9 @@ from sdgen import request
 from sdgen.request.fields import entry, table
 from sdgen.request.kinds import Real
 
+HEAVY = sorted({"numpy", "click", "PIL"} & sys.modules.keys())
+"""What importing requests brought with it, in a process that imported nothing else."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wider(request.Request):
@@ -65,6 +68,7 @@ def find() -> dict[str, Any]:
     Path("c.txt").write_text('--prompt "a dog" --weird 0.875\n')
     Path("d.jsonl").write_text('{"prompt": "a cat", "weirdness": "much"}\n')
     found: dict[str, Any] = {
+        "heavy": HEAVY,
         "help": run("draw", "--help")["stdout"],
         "man": run("man")["stdout"],
         "refused": run("draw", "a fox", "--weirdness", "2", "--model", "mini"),
