@@ -14,6 +14,10 @@ LOG = logging.getLogger("sdgen")
 """Shown on stderr with --verbose, tracebacks included."""
 
 
+_LONGEST = 2000
+"""Characters of a sentence: one that quotes a field of a damaged file may have a million."""
+
+
 def explain(error: Exception) -> tuple[str, ExitCode]:
     """What went wrong, in one line, and the exit status for it. An unforeseen error's traceback is logged."""
     if isinstance(error, SdgenError):
@@ -46,4 +50,6 @@ class _Echo(logging.Handler):
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """One line, in which the middle of a long text is left out."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
