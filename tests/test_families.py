@@ -11,12 +11,15 @@ from typing import Any
 import checkpoint_files as files
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from sdgen.checkpoints import open_checkpoint
+from sdgen.checkpoints.description import describe
 from sdgen.checkpoints.families import REGISTRY, Family
 from sdgen.checkpoints.families.networks import UNET
 from sdgen.checkpoints.lora import apply_loras
+from sdgen.cli.models import command
 from sdgen.diffusion.terms import TASKS
 from sdgen.errors import CheckpointError, InputError
 from sdgen.models import catalogue
@@ -251,3 +254,42 @@ def test_the_catalogue_knows_the_families_of_the_registry() -> None:
     assert REGISTRY.names == catalogue.FAMILIES
     for entry in catalogue.load().values():
         assert entry.family is None or entry.task in REGISTRY[entry.family].tasks
+
+
+def test_a_model_without_text_is_described(made_up_folder: Path) -> None:
+    checkpoint = open_checkpoint(made_up_folder, families=REGISTRY.with_family(MADE_UP))
+    assert describe(checkpoint) == {
+        "family": "made-up",
+        "task": "text-to-image",
+        "usable": True,
+        "prediction": "v_prediction",
+        "parameters": {"unet": 8 * 4 * 3 * 3},
+        "lacks": [],
+    }
+
+
+def shown(*arguments: str) -> str:
+    return CliRunner().invoke(command, ["show", *arguments], catch_exceptions=False).stdout
+
+
+def test_show_tells_what_a_folder_is_and_what_it_lacks(mini: Path) -> None:
+    without(mini, "text_encoder")
+    facts = json.loads(shown(str(mini), "--json"))
+    assert (facts["family"], facts["task"], facts["usable"]) == ("sd2", "text-to-image", False)
+    assert facts["lacks"] == ["text encoder"]
+    assert list(facts["parameters"]) == ["unet", "vae"]
+    assert "lacks        text encoder\n" in shown(str(mini))
+
+
+def test_show_tells_that_nothing_is_drawn_with_a_folder_for_another_task(mini: Path) -> None:
+    edit(mini / "unet" / "config.json", in_channels=17)
+    text = shown(str(mini))
+    assert "family       sd2-inpainting\n" in text
+    assert f"usable       {mini} is for inpainting, which sdgen cannot do yet\n" in text
+
+
+def test_show_tells_why_a_folder_cannot_be_read(mini: Path) -> None:
+    (mini / "unet" / "config.json").write_text("{")
+    text = shown(str(mini))
+    assert f"unreadable   {mini / 'unet' / 'config.json'}" in text
+    assert json.loads(shown(str(mini), "--json"))["usable"] is False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,10 @@ from sdgen.cli.downloads import DownloadBar, locate, say_licence
 from sdgen.cli.terminal import streams
 from sdgen.cli.types import Existing, Lora, Model
 from sdgen.diffusion.terms import PREDICTION_TYPES
-from sdgen.errors import InputError, ModelUnavailable
+from sdgen.errors import InputError, ModelUnavailable, SdgenError
 from sdgen.models import catalogue, store
 from sdgen.models.catalogue import Entry, Source
+from sdgen.text.printable import printable
 
 EXAMPLES = """\
 sdgen models list                          what there is, and what is here
@@ -108,7 +109,10 @@ def list_models(as_json: bool) -> None:
 @_model_argument
 @_json_option
 def show_model(model: str, as_json: bool) -> None:
-    """Show all that is known of a model: settings, licence, files, where it is."""
+    """Show all that is known of a model: settings, licence, files, where it is.
+
+    Of a folder, a file or a repository that is here, its own files say family, task and parts.
+    """
     entry = models.find(model)
     place = next(store.found(entry), None)
     facts = {
@@ -116,14 +120,15 @@ def show_model(model: str, as_json: bool) -> None:
         "state": store.state(entry),
         **_facts(entry),
         "path": str(place.path) if place else None,
+        **(_read_facts(place.path) if place and entry.catalogue is None else {}),
         "sources": [_source_facts(source) for source in entry.sources],
     }
     if as_json:
         streams.show(json.dumps(facts, indent=1))
         return
-    for key, value in {**facts, "usable": None if entry.usable else models.unusable(entry)}.items():
-        if key != "sources" and value is not None:
-            streams.show(f"{key:<12} {value}")
+    for key, value in {**facts, "usable": _why_unusable(entry, facts)}.items():
+        if key != "sources" and value not in (None, "", []):
+            streams.show(f"{key:<12} {_fact_text(value)}")
     for source in entry.sources:
         streams.show(f"{'source':<12} {source.name}: {_origin(source)}, {_download(source)}")
         for file in source.files:
@@ -208,6 +213,30 @@ def _purpose(entry: Entry) -> str:
 def _facts(entry: Entry) -> dict[str, Any]:
     names = ("summary", "task", "family", "size", "prediction", "sampler", "schedule", "steps", "guidance")
     return {name: getattr(entry, name) for name in (*names, "licence", "licence_url", "usable")}
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    """What the files of a model say of it, or why they cannot be read."""
+    from sdgen.checkpoints import open_checkpoint
+    from sdgen.checkpoints.description import describe
+
+    try:
+        return describe(open_checkpoint(path, own_vae=False))
+    except SdgenError as error:
+        return {"usable": False, "unreadable": str(error)}
+
+
+def _why_unusable(entry: Entry, facts: Mapping[str, Any]) -> str | None:
+    """Why sdgen cannot draw with a model, where that is not said by another of its facts."""
+    if facts["usable"] or facts.get("lacks") or "unreadable" in facts:
+        return None
+    return models.unusable(dataclasses.replace(entry, task=facts["task"]))
+
+
+def _fact_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:,}" for name, number in value.items())
+    return ", ".join(value) if isinstance(value, list) else printable(str(value))
 
 
 def _source_facts(source: Source) -> dict[str, Any]:
