@@ -148,8 +148,8 @@ def test_a_single_file_is_of_the_family_that_its_shapes_say(tmp_path: Path, stor
 @pytest.mark.parametrize("config", [{"in_channels": 6}, {"in_channels": 1}])
 def test_a_unet_of_no_family_is_refused_with_its_channels(model: Path, config: dict) -> None:
     edit(model / "unet" / "config.json", **config)
-    beside = config["in_channels"] - 4
-    with pytest.raises(CheckpointError, match=f"is of no family .* takes {beside} channels beside"):
+    sentence = f"is of no family .* takes {config['in_channels']} channels and gives 4; take"
+    with pytest.raises(CheckpointError, match=sentence):
         open_checkpoint(model)
 
 
@@ -293,3 +293,37 @@ def test_show_tells_why_a_folder_cannot_be_read(mini: Path) -> None:
     text = shown(str(mini))
     assert f"unreadable   {mini / 'unet' / 'config.json'}" in text
     assert json.loads(shown(str(mini), "--json"))["usable"] is False
+
+
+def test_a_single_file_of_a_conditional_unet_is_not_taken_for_super_resolution(tmp_path: Path) -> None:
+    """Both take three channels more; what embeds no noise level is neither."""
+    stored = files.golden()["single_file"]["x4-upscaler"]["stored"]
+    tensors = [(name, shape) for name, shape in stored if "label_emb" not in name]
+    assert len(tensors) == len(stored) - 1
+    path = files.write_stored(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(CheckpointError, match=r"is of no family .* takes 7 channels and gives 4"):
+        open_checkpoint(path)
+
+
+def test_a_family_of_two_text_encoders_may_be_added(model: Path) -> None:
+    edit(model / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"])
+    sd1 = REGISTRY["sd1"]
+    both = {**sd1.networks, "text_encoder_2": sd1.networks["text_encoder"]}
+    two = dataclasses.replace(sd1, name="two", networks=both)
+    shutil.copytree(model / "text_encoder", model / "text_encoder_2")
+    checkpoint = open_checkpoint(model, families=REGISTRY.with_family(two))
+    assert checkpoint.family is two
+    assert list(checkpoint.components) == ["unet", "text_encoder", "vae", "text_encoder_2"]
+    with pytest.raises(CheckpointError, match="two text encoders"):
+        open_checkpoint(model)
+
+
+def test_a_model_without_a_unet_is_told_so_whatever_else_it_has(model: Path) -> None:
+    edit(
+        model / "model_index.json",
+        _class_name="FluxPipeline",
+        unet=[None, None],
+        text_encoder_2=["transformers", "T5EncoderModel"],
+    )
+    with pytest.raises(CheckpointError, match="a FluxPipeline whose unet is absent"):
+        open_checkpoint(model)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from reprlib import repr as short
 from typing import Any
 
-from sdgen.checkpoints.families.family import Config, Family, extra_channels
+from sdgen.checkpoints.families.family import Config, Family
 from sdgen.checkpoints.families.ldm_super_resolution import LDM_SUPER_RESOLUTION
 from sdgen.checkpoints.families.stable_diffusion_1 import INSTRUCT_PIX2PIX, SD1, SD1_INPAINTING
 from sdgen.checkpoints.families.stable_diffusion_2 import SD2, SD2_DEPTH, SD2_INPAINTING
@@ -15,6 +15,10 @@ from sdgen.errors import CheckpointError
 
 _ABSENT: tuple[Any, ...] = (None, [None, None])
 """What model_index.json has for a part that a model does without."""
+
+
+_SECOND = "text_encoder_2"
+"""A part without which a model that has it is another one."""
 
 
 class Registry:
@@ -48,18 +52,19 @@ class Registry:
         Args:
             source: what error messages call the checkpoint.
             configs: by component, each a config.json or as much of it as shapes show.
-            among: the families that come into question; by default all that have these components.
+            among: the families that come into question; by default all that have networks of these classes.
 
         Raises:
             CheckpointError: none has such networks.
         """
-        for family in among or [family for family in self if configs.keys() <= family.networks.keys()]:
+        for family in among or [family for family in self if _has_classes(family, configs)]:
             if family.recognises(configs):
                 return family
         unet = configs.get("unet", {})
         raise CheckpointError(
             f"{source} is of no family that sdgen reads ({', '.join(self.names)}): its UNet takes "
-            f"{extra_channels(unet)} channels beside those of its latents; take a model of one of these"
+            f"{short(unet.get('in_channels', 4))} channels and gives {short(unet.get('out_channels', 4))}; "
+            "take a model of one of these"
         )
 
     def of_classes(self, path: str, index: Mapping[str, Any]) -> list[Family]:
@@ -74,15 +79,17 @@ class Registry:
         Raises:
             CheckpointError: there are none.
         """
-        if index.get("text_encoder_2") not in _ABSENT:
+        fitting = [family for family in self if not _fault(family, index)]
+        if not fitting:
+            raise CheckpointError(self._refusal(path, index))
+        if has_part(index, _SECOND):
+            fitting = [family for family in fitting if _SECOND in family.networks]
+        if not fitting:
             raise CheckpointError(
                 f"{path} describes a model with two text encoders (SDXL); only SD 1 and 2 are read"
             )
-        fitting = {family.name: _fit(family, index) for family in self if not _fault(family, index)}
-        best = max(fitting.values(), default=None)
-        if best is None:
-            raise CheckpointError(self._refusal(path, index))
-        return [self[name] for name, fit in fitting.items() if fit == best]
+        best = max(_fit(family, index) for family in fitting)
+        return [family for family in fitting if _fit(family, index) == best]
 
     def _refusal(self, path: str, index: Mapping[str, Any]) -> str:
         nearest = next(iter(self))
@@ -97,6 +104,14 @@ class Registry:
 def has_part(index: Mapping[str, Any], component: str) -> bool:
     """Whether a model has a part, as far as its model_index.json says."""
     return index.get(component) not in _ABSENT
+
+
+def _has_classes(family: Family, configs: Mapping[str, Config]) -> bool:
+    """Whether a family has these components, of the classes that their configurations name."""
+    return all(
+        name in family.networks and config.get("_class_name") == family.networks[name].class_name
+        for name, config in configs.items()
+    )
 
 
 def _fit(family: Family, index: Mapping[str, Any]) -> tuple[int, int]:

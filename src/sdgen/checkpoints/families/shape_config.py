@@ -45,6 +45,7 @@ def shown_of_unet(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         for n, attends in enumerate(attention)
     ]
     return {
+        "_class_name": "UNet2DConditionModel",
         "in_channels": _shape(shapes, "conv_in.weight")[1],
         "out_channels": _shape(shapes, "conv_out.weight")[0],
         "block_out_channels": channels,
