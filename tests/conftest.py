@@ -1,7 +1,9 @@
 """Fixtures of several modules, and SDGEN_TEST_ISA."""
 
 import os
+from collections.abc import Iterator
 
+import limits
 import pytest
 
 AS_ON = {
@@ -28,6 +30,13 @@ def _environment_of_the_start() -> None:
     """
     for name in os.environ.keys() - AT_START.keys() - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """For tests of what once waited for ever: they fail after a minute."""
+    with limits.bound(60):
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -48,6 +48,7 @@ def test_what_stands_in_a_files_place_is_named(tmp_path: Path, kind: str, name: 
 
 @pytest.mark.parametrize("read", [read_safetensors, read_metadata, read_layers, read_json, refuse_foreign])
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+@pytest.mark.usefixtures("bounded")
 def test_a_named_pipe_is_refused_at_once(tmp_path: Path, read, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
     os.mkfifo(path)
@@ -56,6 +57,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path, read, suffix: str) -> N
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.h5", "x.ckpt"])
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_in_a_models_place_is_refused_at_once(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(CheckpointError, match="is a named pipe, where a file is needed"):
@@ -82,6 +84,7 @@ def test_a_pipe_in_a_models_place_is_refused_at_once(tmp_path: Path, name: str) 
         "tokenizer/tokenizer_config.json",
     ],
 )
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_in_a_models_folder_is_refused_at_once(tmp_path: Path, name: str) -> None:
     model = Path(shutil.copytree(files.MINI, tmp_path / "model"))
     (model / name).unlink()
@@ -90,6 +93,7 @@ def test_a_pipe_in_a_models_folder_is_refused_at_once(tmp_path: Path, name: str)
         open_checkpoint(model)
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_beside_the_files_of_keras_cv_does_not_hold_them_up(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"x")
     os.mkfifo(tmp_path / "b.h5")

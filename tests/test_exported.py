@@ -110,6 +110,7 @@ def test_what_is_no_program_is_written_again(folder, data):
     assert record(folder)["shape"] == [2, 3]
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_in_a_programs_place_is_replaced(folder):
     expected = run(program([]))
     stored(folder).unlink()

@@ -114,6 +114,7 @@ def test_a_user_without_a_home_writes_none_called_tilde(
 
 
 @pytest.mark.parametrize("name", ["config.toml", "catalog.toml"])
+@pytest.mark.usefixtures("bounded")
 def test_a_settings_file_that_is_there_and_cannot_be_read_is_an_error(name: str, sdgen: Command) -> None:
     os.mkfifo(sdgen.config / name)
     result = sdgen.run("a fox", "--model", "mini")

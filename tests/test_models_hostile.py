@@ -388,6 +388,7 @@ def test_a_deep_model_index_in_the_hubs_cache_is_no_model(places: Places) -> Non
         models.locate(f"{REPO}@{COMMIT}")
 
 
+@pytest.mark.usefixtures("bounded")
 def test_named_pipes_in_place_of_files_are_fetched_again(published: HubServer, places: Places) -> None:
     folder = models.pull(REPO)
     for name in (CONFIG, "manifest.json"):

@@ -208,6 +208,7 @@ def test_added_tokens_are_bounded(folder, tokens):
 
 
 @pytest.mark.parametrize("name", ["merges.txt", "vocab.json"])
+@pytest.mark.usefixtures("bounded")
 def test_a_pointer_or_a_pipe_in_a_files_place_is_named(folder, name):
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(CheckpointError, match=f"{name} is a Git LFS pointer"):

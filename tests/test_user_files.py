@@ -25,6 +25,7 @@ def _socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "kind"), [(_pipe, "a named pipe"), (Path.mkdir, "a folder"), (_socket, "a socket")]
 )
+@pytest.mark.usefixtures("bounded")
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, make, kind):
     monkeypatch.chdir(tmp_path)  # Names of sockets are short.
     path = Path("it")
@@ -34,6 +35,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, make,
             opened(path, error=CheckpointError)
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_device_is_refused():
     with pytest.raises(InputError, match="/dev/zero is a device"):
         read_regular(Path("/dev/zero"), 10)

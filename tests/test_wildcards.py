@@ -99,6 +99,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     assert texts(tmp_path, "__*__") == ["x"]
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.txt")
     with pytest.raises(InputError, match="is a named pipe"):
