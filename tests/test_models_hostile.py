@@ -136,7 +136,7 @@ def test_a_listing_that_comes_byte_by_byte_has_a_deadline(
     monkeypatch.setenv("SDGEN_DOWNLOAD_TIMEOUT", "0.3")
     published.always(LISTING, fault)
     assert "cannot be listed" in refused(places)
-    assert len(published.asked(LISTING)) <= 3
+    assert len(published.asked(LISTING)) <= Policy.attempts
 
 
 class Clock:

@@ -80,7 +80,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize(
-    "value", VALUES, ids=["text", "list", "map", "small", "nan", "inf", "billion", "huge"]
+    "value", VALUES.values(), ids=["text", "list", "map", "small", "nan", "inf", "billion", "huge"]
 )
 @pytest.mark.parametrize(("part", "field"), FIELDS)
 def test_a_field_of_another_type_or_size_is_named(part: str, field: str, value: Any) -> None:
