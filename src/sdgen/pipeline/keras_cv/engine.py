@@ -13,7 +13,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,7 @@ class KerasCvEngine(Engine):
     def _stock_model(self, height: int, width: int) -> Any:
         """keras_cv's model for a size, its networks holding the checkpoint's weights."""
         if self._drawn_size != (height, width):
+            self._stock = self._drawn_size = None  # Two at once would take twice the memory.
             with contextlib.redirect_stdout(io.StringIO()):  # Its licence notice.
                 self._stock = _stock_model(self.checkpoint, height, width, self.dtype)
             self._drawn_size = (height, width)
@@ -188,23 +189,19 @@ def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) ->
 
     second = checkpoint.unet.config["cross_attention_dim"] == 1024
     kind = keras_cv.models.StableDiffusionV2 if second else keras_cv.models.StableDiffusion
+    unet_class = DiffusionModelV2 if second else DiffusionModel
+    text_encoder_class = TextEncoderV2 if second else TextEncoder
     model = kind(height, width, jit_compile=True)
     keras.config.set_dtype_policy(dtype)
     length = checkpoint.tokenizer.max_length
-    networks = {
-        "_diffusion_model": (
-            UNET,
-            (DiffusionModelV2 if second else DiffusionModel)(height, width, length, download_weights=False),
-            checkpoint.unet,
-        ),
-        "_text_encoder": (
-            TEXT_ENCODER,
-            (TextEncoderV2 if second else TextEncoder)(length, download_weights=False),
-            checkpoint.text_encoder,
-        ),
-        "_decoder": (DECODER, Decoder(height, width, download_weights=False), checkpoint.vae),
+    parts = {
+        "_diffusion_model": (UNET, partial(unet_class, height, width, length), checkpoint.unet),
+        "_text_encoder": (TEXT_ENCODER, partial(text_encoder_class, length), checkpoint.text_encoder),
+        "_decoder": (DECODER, partial(Decoder, height, width), checkpoint.vae),
     }
-    for attribute, (name, network, component) in networks.items():
+    for attribute, (name, build, component) in parts.items():
+        with _zeros_for_random_numbers():
+            network = build(download_weights=False)
         layers = [layer for layer in network.layers if layer.weights]
         for layer, values in zip(layers, keras_cv_weights(name, component.tensors), strict=True):
             layer.set_weights([np.asarray(value.read(), np.float32) for value in values])
@@ -212,6 +209,23 @@ def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) ->
         setattr(model, attribute, network)
     model._tokenizer = _StockTokenizer(checkpoint.tokenizer)
     return model
+
+
+@contextlib.contextmanager
+def _zeros_for_random_numbers() -> Iterator[None]:
+    """Layers that are built within begin at 0: drawing what the checkpoint replaces takes seconds."""
+    import keras
+
+    add_weight = keras.Layer.add_weight
+
+    def add_zeros(layer: Any, *arguments: Any, **options: Any) -> Any:
+        return add_weight(layer, *arguments, **{**options, "initializer": "zeros"})
+
+    keras.Layer.add_weight = add_zeros
+    try:
+        yield
+    finally:
+        keras.Layer.add_weight = add_weight
 
 
 class _StockTokenizer:
