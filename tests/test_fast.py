@@ -30,8 +30,13 @@ def test_a_long_run_reuses_more_and_a_short_one_nothing():
 
 @pytest.mark.slow
 def test_a_fast_picture_is_close_to_the_full_one(mini):
+    """39.3 dB. With shortcuts broken on purpose:
+
+    features never refreshed 12.7, kept as zeros 19.0, those of the other half of the guidance 33.6, never
+    reused 41.9; guidance off from the first row 8.6, never ended 40.6.
+    """
     full, fast = draw(mini, FAST.replace(fast=False), FAST)
-    assert 20 < psnr(full, fast) < 60
+    assert 37 < psnr(full, fast) < 40.2
 
 
 @pytest.mark.slow
@@ -54,8 +59,9 @@ def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(mini):
 
 @pytest.mark.slow
 def test_without_guidance_features_are_reused_too(mini):
+    """34.7 dB; with features never refreshed 17.3, kept as zeros 27.5, never reused infinite."""
     full, fast = draw(mini, FAST.replace(fast=False, guidance=1.0), FAST.replace(guidance=1.0))
-    assert 20 < psnr(full, fast) < 60
+    assert 33 < psnr(full, fast) < 37
 
 
 @pytest.mark.parametrize(("field", "option"), [("fast", "--fast"), ("zero_snr", "--zero-snr")])
