@@ -1,0 +1,37 @@
+"""How the package is built: how long its functions are, and how many rooms it has."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import sdgen
+
+PACKAGE = Path(sdgen.__file__).parent
+MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+MOST_LINES_OF_A_FUNCTION = 60
+MOST_ENTRIES = 14
+BESIDE = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
+
+
+def functions(path: Path) -> dict[str, int]:
+    """The functions of a module, each with its lines: signature, docstring and body."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return {f"{node.name}, line {node.lineno}": (node.end_lineno or 0) - node.lineno + 1 for node in found}
+
+
+def test_what_is_counted_is_the_package() -> None:
+    assert {"errors.py", "networks/unet.py", "cli/root.py"} <= MODULES.keys()
+    assert "load" in {name.split(",")[0] for name in functions(MODULES["pipeline/loading.py"])}
+
+
+def test_a_function_is_seen_at_a_glance() -> None:
+    counts = {(name, which): n for name, path in MODULES.items() for which, n in functions(path).items()}
+    assert not {function: n for function, n in counts.items() if n > MOST_LINES_OF_A_FUNCTION}
+
+
+def test_the_package_has_few_rooms() -> None:
+    assert len({path.name for path in PACKAGE.iterdir()} - BESIDE) <= MOST_ENTRIES
