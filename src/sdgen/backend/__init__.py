@@ -16,6 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -101,12 +102,22 @@ def activate(name: str | None = None) -> str:
     if chosen == "tensorflow":
         _cache_tensorflow_programs()
     try:
-        _import(chosen)
+        _import_apart(chosen)
     except ImportError as error:
         raise BackendError(f"{chosen} is installed but cannot be imported: {error}") from None
     if chosen == "jax":
         _configure_jax()
     return chosen
+
+
+def _import_apart(framework: str) -> None:
+    """Imports in a thread of its own.
+
+    An import leaves frames in cycles, which ``gc.freeze`` keeps for ever, and a frame keeps the locals of all
+    its callers: with the first model's loader among them, that model would never leave the memory.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="sdgen-import") as executor:
+        executor.submit(_import, framework).result()
 
 
 def _import(framework: str) -> None:
