@@ -62,6 +62,12 @@ def test_prompt_field_stays_a_plain_name(prompt: str) -> None:
     assert name not in ("", ".", "..")
 
 
+def test_a_prompt_field_leaves_out_what_the_locale_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert stem("{prompt}", "a fox 狐 é") == "a fox"
+    assert stem("{prompt}", "富士山") == "image"
+
+
 @pytest.mark.parametrize("prompt", ["word " * 4000, "富" * 20_000, "é" * 300])
 def test_names_are_never_too_long(prompt: str) -> None:
     name = stem("a{prompt}b{prompt}c{slug}d{model}{seed}{n}", prompt, model="m" * 300, seed=2**63 - 1)

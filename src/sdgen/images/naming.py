@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import string
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -179,6 +180,12 @@ class Template:
         return InputError(f"--name {self.text[:LONGEST]!r}: {why}", "name")
 
 
+def _storable(text: str) -> str:
+    """Without the letters that file names cannot hold in this locale, such as "é" in one of ASCII."""
+    encoding = sys.getfilesystemencoding()
+    return text.encode(encoding, "ignore").decode(encoding)
+
+
 def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
     """The template fields that a finished request gives; ``n``, ``date`` and ``time`` are the caller's.
 
@@ -186,7 +193,7 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         request: with what the model fills in.
         digest: in place of the request's.
     """
-    shown = _FORBIDDEN.sub(" ", request.prompt)
+    shown = _FORBIDDEN.sub(" ", _storable(request.prompt))
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {
         "prompt": " ".join(shown.split()),
