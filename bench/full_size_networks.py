@@ -39,6 +39,7 @@ from sdgen.backend.program import Program  # noqa: E402
 from sdgen.checkpoints.checkpoint import Component  # noqa: E402
 from sdgen.checkpoints.keras_cv_h5 import DECODER, TEXT_ENCODER, UNET, keras_cv_weights  # noqa: E402
 from sdgen.checkpoints.tensors import Tensors  # noqa: E402
+from sdgen.networks.chunked_attention import chunked  # noqa: E402
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig  # noqa: E402
 from sdgen.networks.layers import Numerics  # noqa: E402
 from sdgen.networks.text_encoder import TextEncoder  # noqa: E402
@@ -50,7 +51,7 @@ from sdgen.pipeline.keras_models import DecoderModel, TextEncoderModel, UNetMode
 SECOND = args.family == "sd2"
 WIDTH = 1024 if SECOND else 768
 SIDE = args.size // 8
-NUMERICS = Numerics("float32", "float32", "winograd", backend.attention("cpu:0", "float32"))
+NUMERICS = Numerics("float32", "float32", "winograd", chunked)
 
 
 def component(

@@ -11,7 +11,6 @@ import pytest
 from hlo import uses_in_loops
 
 import sdgen
-from sdgen import backend
 from sdgen.networks.layers import Linear
 
 pytestmark = pytest.mark.slow
@@ -40,11 +39,12 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     """The loop as XLA is handed it, and which of the entry's parameters are matrices or filters."""
     import tensorflow as tf
 
+    from sdgen.backend.tensorflow_operations import xla
     from sdgen.diffusion.table import SLOTS
     from sdgen.pipeline.denoiser import WINDOW
     from sdgen.pipeline.evaluation import WholeEvaluation
 
-    weights = denoiser._advance[False, True]._weights
+    weights = denoiser._advance[False, True]._compiled._weights
     unet = denoiser.unet
     shape = (16, 16, unet.config.in_channels)
     context = np.zeros((2, 77, unet.config.cross_attention_dim), np.float32)
@@ -56,7 +56,7 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
 
     def run(*arguments):
-        with backend.xla():
+        with xla():
             return denoiser._rows_by(WholeEvaluation(unet))(*arguments)
 
     program = tf.function(run, jit_compile=True, autograph=False)

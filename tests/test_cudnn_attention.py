@@ -6,9 +6,10 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from sdgen.networks.cudnn_attention import stablehlo, supports
+from sdgen.backend.cudnn_attention import stablehlo, supports
 
 SHAPE = {"batch": 2, "heads": 5, "queries": 64, "keys": 77, "head_size": 64, "dtype": "bfloat16"}
 
@@ -66,12 +67,33 @@ def test_it_is_taken_on_gpus_that_have_it(
     """JAX says the capability of NVIDIA's GPUs and the name of AMD's."""
     jax = pytest.importorskip("jax")
     from sdgen import backend
-    from sdgen.networks.chunked_attention import chunked
+    from sdgen.backend import device_names, jax_operations, operations
 
-    monkeypatch.setattr(backend, "active", lambda: "jax")
+    for module in (device_names, operations):
+        monkeypatch.setattr(module, "framework", lambda: jax_operations)
     monkeypatch.setattr(jax, "devices", lambda kind: [SimpleNamespace(compute_capability=capability)])
     assert backend.default_dtype("gpu:0") == dtype
-    assert (backend.attention("gpu:0", dtype) is not chunked) is fused
+    assert (backend.fused_attention("gpu:0", dtype, 64) is not None) is fused
+
+
+def test_where_no_kernel_is_for_a_head_size_attention_is_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The VAE's single head is 512 wide."""
+    from sdgen import backend
+    from sdgen.networks import attention_choice
+
+    monkeypatch.setattr(
+        backend, "fused_attention", lambda device, dtype, size: None if size > 128 else lambda *_: "fused"
+    )
+    monkeypatch.setattr(attention_choice, "chunked", lambda *_: "chunked")
+    attend = attention_choice.fastest_attention("gpu:0", "bfloat16")
+    narrow, wide = (np.zeros((1, 2, 3, size), np.float32) for size in (64, 512))
+    assert (attend(narrow, narrow, narrow), attend(wide, wide, wide)) == ("fused", "chunked")
+
+
+def test_a_device_without_a_kernel_has_none() -> None:
+    from sdgen import backend
+
+    assert backend.fused_attention("cpu:0", "bfloat16", 64) is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 from sdgen import backend
 from sdgen.backend import program_cache
-from sdgen.backend.exported import Export
 from sdgen.backend.program import Program
 
 
@@ -113,17 +112,20 @@ def test_what_is_no_program_is_written_again(folder, data):
 @pytest.mark.usefixtures("bounded")
 def test_a_pipe_in_a_programs_place_is_replaced(folder):
     expected = run(program([]))
-    stored(folder).unlink()
-    os.mkfifo(Export("a", {}).path)
+    path = stored(folder)
+    path.unlink()
+    os.mkfifo(path)
     assert np.array_equal(run(program([])), expected)
     assert record(folder)["shape"] == [2, 3]
 
 
 def test_a_program_that_tensorflow_refuses_is_traced(folder):
     expected = run(program([]))
-    Export("refused", {}).path.write_bytes(packed(record(folder) | {"module": "module {}"}))
     traces = []
-    assert np.array_equal(run(program(traces), label="refused"), expected)
+    made = program(traces)
+    path = made._compiled._export("refused").path
+    path.write_bytes(packed(record(folder) | {"module": "module {}"}))
+    assert np.array_equal(run(made, label="refused"), expected)
     assert traces
 
 

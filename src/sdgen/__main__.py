@@ -12,11 +12,13 @@ from sdgen.errors import ExitCode
 def main() -> None:
     """Run the command on ``sys.argv`` and exit with its status."""
     try:
+        from sdgen.backend import take_shortcuts
         from sdgen.cli.root import root
         from sdgen.cli.terminal.streams import open_closed_descriptors
     except KeyboardInterrupt:  # From here on, root.main and Session see to signals.
         sys.exit(ExitCode.INTERRUPTED)
     open_closed_descriptors()
+    take_shortcuts()
     try:
         root.main(prog_name="sdgen")
     except SystemExit as end:

@@ -16,12 +16,15 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+from tensorflow.python.eager import context
+
 from sdgen.backend import program_cache
+from sdgen.backend.source_key import source_key
+from sdgen.backend.tensorflow_operations import call_module
 from sdgen.errors import OutputError, SdgenError
 from sdgen.files import whole_files
 from sdgen.files.user_files import open_regular
@@ -42,20 +45,20 @@ _DIGEST = 64
 _MAX_BYTES = 256 << 20
 """Of a stored program; that of Stable Diffusion's loop has a few million."""
 
-_VERSION = 9
-"""Of the XlaCallModule operation: what TensorFlow 2.19 and newer read."""
-
 
 class Export:
     """One program for arguments of one set of shapes.
 
     Args:
-        label: what the function and its arguments' shapes depend on beside this package's code, as text.
+        function: what the program computes.
+        label: what the function and its arguments' shapes depend on beside its source, as text.
         weights: variables by name, which the program takes after its arguments.
     """
 
-    def __init__(self, label: str, weights: Mapping[str, Any]) -> None:
-        self._name = "sdgen_" + hashlib.sha256(f"{_code()} {label}".encode()).hexdigest()[:32]
+    def __init__(self, function: Callable[..., Any], label: str, weights: Mapping[str, Any]) -> None:
+        versions = f"{metadata.version('tensorflow')} {metadata.version('keras')}"
+        key = f"{versions} {source_key(function)} {label}"
+        self._name = "sdgen_" + hashlib.sha256(key.encode()).hexdigest()[:32]
         self._weights = weights
         self.path = program_cache.folder("tensorflow") / f"{self._name}.json.gz"
 
@@ -78,8 +81,6 @@ class Export:
             function: a ``tf.function`` with ``jit_compile`` that gives one tensor and reads ``weights``.
             arguments: of a call.
         """
-        import tensorflow as tf
-
         concrete = function.get_concrete_function(*arguments)
         names = {id(variable.handle): name for name, variable in self._weights.items()}
         read = [names.get(id(captured)) for captured in concrete.captured_inputs]
@@ -110,16 +111,10 @@ class Export:
             whole_files.write(self.path, gzip.compress(_digest(text) + text, 1), replace=True)
 
     def _callable(self, stored: Mapping[str, Any]) -> Callable[..., Any]:
-        import tensorflow as tf
-        from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_call_module
-        from tensorflow.python.eager import context
-
         module, shape, dtype = stored["module"].encode(), stored["shape"], stored["dtype"]
 
         def call(*tensors: Any) -> Any:
-            return xla_call_module(
-                list(tensors), version=_VERSION, module=module, Sout=[shape], Tout=[dtype], platforms=["CPU"]
-            )[0]
+            return call_module(list(tensors), module, shape, dtype, "CPU")
 
         weights = [tf.convert_to_tensor(self._weights[name]) for name in stored["weights"]]
 
@@ -140,14 +135,3 @@ class Export:
 
 def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest().encode()
-
-
-@cache
-def _code() -> str:
-    """What the programs are traced by: this package's source and the frameworks' versions."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted((*package.glob("*.py"), *package.glob("networks/*.py"))):
-        if path.parent != package or path.stem in ("backend", "denoiser", "exported", "program"):
-            digest.update(path.read_bytes())
-    return f"{metadata.version('tensorflow')} {metadata.version('keras')} {digest.hexdigest()}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.errors import ImageError
 from sdgen.images.image import Pixels
@@ -93,7 +94,5 @@ def _advice(dtype: str) -> str:
 
 def _rounded(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 of -1 to 1, rounded as diffusers' VaeImageProcessor does, and whether all values are finite."""
-    from keras import ops
-
     rounded = ops.round(ops.clip(pixels / 2 + 0.5, 0.0, 1.0) * 255)
     return ops.cast(rounded, "uint8"), ops.all(ops.isfinite(pixels))

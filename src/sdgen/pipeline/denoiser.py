@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.diffusion.shortcuts import Shortcuts
 from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X

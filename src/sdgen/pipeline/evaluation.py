@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from keras import ops
-
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.unet import KeysValues, UNet
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.backend.program import Arriving
 from sdgen.checkpoints import Component, check_shapes
 from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Weights

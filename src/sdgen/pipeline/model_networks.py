@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sdgen import backend
 from sdgen.checkpoints import Checkpoint
+from sdgen.networks.attention_choice import fastest_attention
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
 from sdgen.networks.text_encoder import TextEncoder
@@ -62,7 +63,7 @@ class Networks:
             small_maps: as the UNet's are beside the VAE's.
         """
         device = device or self.device
-        attention = backend.attention(device, dtype)
+        attention = fastest_attention(device, dtype)
         if not device.startswith("cpu"):
             return Numerics(dtype, dtype, "direct", attention)
         # A CPU multiplies in half precision, if it does; the rest costs no more in float32.

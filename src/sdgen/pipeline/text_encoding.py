@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.errors import InputError
 from sdgen.networks.layers import Tensor, Weights

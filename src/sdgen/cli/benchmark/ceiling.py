@@ -6,9 +6,9 @@ import math
 import time
 
 import numpy as np
-from keras import ops
 
 from sdgen import backend
+from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.networks.layers import Tensor
 
