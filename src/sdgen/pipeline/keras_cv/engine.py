@@ -181,7 +181,6 @@ def _check_architecture(checkpoint: Checkpoint) -> None:
 
 def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) -> Any:
     backends.leave_gpu_to_jax()
-    import keras
     import keras_cv
     from keras_cv.src.models.stable_diffusion.decoder import Decoder
     from keras_cv.src.models.stable_diffusion.diffusion_model import DiffusionModel, DiffusionModelV2
@@ -192,7 +191,6 @@ def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) ->
     unet_class = DiffusionModelV2 if second else DiffusionModel
     text_encoder_class = TextEncoderV2 if second else TextEncoder
     model = kind(height, width, jit_compile=True)
-    keras.config.set_dtype_policy(dtype)
     length = checkpoint.tokenizer.max_length
     parts = {
         "_diffusion_model": (UNET, partial(unet_class, height, width, length), checkpoint.unet),
@@ -200,7 +198,7 @@ def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) ->
         "_decoder": (DECODER, partial(Decoder, height, width), checkpoint.vae),
     }
     for attribute, (name, build, component) in parts.items():
-        with _zeros_for_random_numbers():
+        with _dtype_policy(dtype), _zeros_for_random_numbers():
             network = build(download_weights=False)
         layers = [layer for layer in network.layers if layer.weights]
         for layer, values in zip(layers, keras_cv_weights(name, component.tensors), strict=True):
@@ -209,6 +207,19 @@ def _stock_model(checkpoint: Checkpoint, height: int, width: int, dtype: str) ->
         setattr(model, attribute, network)
     model._tokenizer = _StockTokenizer(checkpoint.tokenizer)
     return model
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype: str) -> Iterator[None]:
+    """Layers that are built within compute in ``dtype``; then Keras' policy is the host's again."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @contextlib.contextmanager
