@@ -25,7 +25,7 @@ from sdgen.batch.outcomes import Outcome
 from sdgen.batch.policy import Policy
 from sdgen.batch.renderer import Renderer
 from sdgen.batch.tasks import Task
-from sdgen.images.output import Output
+from sdgen.images.image_files import Output
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.request import Request
 

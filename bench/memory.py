@@ -63,7 +63,7 @@ def decode(args: argparse.Namespace, way: str) -> str:
 def plan(args: argparse.Namespace) -> str:
     """Sizes without drawing; JAX alone says them."""
     pipeline = load(args, low_memory=True)
-    from sdgen.pipeline.denoiser import WINDOW
+    from sdgen.pipeline.sampling_loop import WINDOW
 
     networks, denoiser = pipeline.networks, pipeline._denoiser
     side = 64

@@ -14,7 +14,7 @@ from batch_command import files, images, records, run, summary
 from command import Command
 from safetensors.numpy import save_file
 
-from sdgen.cli import entries
+from sdgen.cli import batch_tasks
 from sdgen.errors import ExitCode
 from sdgen.models import catalogue
 
@@ -94,7 +94,7 @@ def test_a_stream_that_stays_open_does_not_hold_up_the_end(sdgen: Command) -> No
 
 
 def test_more_images_than_fit_the_memory_are_refused(sdgen: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "MOST_TASKS", 10)
+    monkeypatch.setattr(batch_tasks, "MOST_TASKS", 10)
     assert run(sdgen, "--seeds", "1-5", "--dry-run").exit_code == ExitCode.OK
     result = run(sdgen, "--seeds", "1-6", "--dry-run")
     assert result.exit_code == ExitCode.USAGE
@@ -134,7 +134,7 @@ def test_wrong_entries_of_a_stream_are_told_in_the_same_way(sdgen: Command) -> N
 def test_a_file_of_nothing_but_wrong_entries_is_not_read_to_its_end(
     sdgen: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "MOST_REJECTED", 50)
+    monkeypatch.setattr(batch_tasks, "MOST_REJECTED", 50)
     result = run(sdgen, "--skip-invalid", text="--steps 0 --prompt x\n" * 60)
     assert result.exit_code == ExitCode.USAGE
     assert "p.txt has 50 entries that cannot be drawn, and was not read further" in result.stderr

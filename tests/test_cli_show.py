@@ -14,7 +14,7 @@ from limits import within
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen.cli import edge
+from sdgen.cli import error_messages
 from sdgen.errors import ExitCode
 from sdgen.images import records
 
@@ -95,7 +95,7 @@ def test_an_unforeseen_error_advises_no_option_that_is_not_there(
         raise RuntimeError("this should not happen")
 
     monkeypatch.setattr(records, "read", crash)
-    monkeypatch.setattr(edge.LOG, "handlers", [])
+    monkeypatch.setattr(error_messages.LOG, "handlers", [])
     result = sdgen.run("show", "a.png")
     assert (result.exit_code, result.stderr) == (1, "error: RuntimeError: this should not happen\n")
 

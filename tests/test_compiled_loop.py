@@ -41,8 +41,8 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
 
     from sdgen.backend.tensorflow_operations import xla
     from sdgen.diffusion.table import SLOTS
-    from sdgen.pipeline.denoiser import WINDOW
     from sdgen.pipeline.evaluation import WholeEvaluation
+    from sdgen.pipeline.sampling_loop import WINDOW
 
     weights = denoiser._advance[False, True]._compiled._weights
     unet = denoiser.unet

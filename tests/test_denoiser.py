@@ -25,7 +25,7 @@ def denoiser(name: str = "unet-sd2") -> Any:
     from sdgen.networks.config import UNetConfig
     from sdgen.networks.layers import Numerics
     from sdgen.networks.unet import UNet
-    from sdgen.pipeline.denoiser import Denoiser
+    from sdgen.pipeline.sampling_loop import Denoiser
 
     unet = UNet(
         UNetConfig.from_config(small_networks.UNETS[name]),
@@ -52,7 +52,7 @@ def conditioning(**more: Any) -> Conditioning:
 def run(loop: Any, given: Conditioning, **more: Any) -> list[Any]:
     """The slices, as arrays; by TensorFlow's graph runtime, which is ready soon."""
     slices = loop.run(more.pop("tables", tables()), normal(4, *SHAPE), None, given, jit=False, **more)
-    from sdgen.pipeline.denoiser import Slice
+    from sdgen.pipeline.sampling_loop import Slice
 
     return [Slice(part.rows, *map(np.asarray, (part.latents, part.estimate))) for part in slices]
 

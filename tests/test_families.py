@@ -20,7 +20,7 @@ from sdgen.checkpoints.families import REGISTRY, Family
 from sdgen.checkpoints.families.networks import UNET
 from sdgen.checkpoints.lora import apply_loras
 from sdgen.cli.models import command
-from sdgen.diffusion.terms import TASKS
+from sdgen.diffusion.choices import TASKS
 from sdgen.errors import CheckpointError, InputError
 from sdgen.models import catalogue
 from sdgen.pipeline.loading import check_files, check_parts

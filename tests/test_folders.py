@@ -17,7 +17,7 @@ from sdgen.backend import program_cache
 from sdgen.batch import batch_size
 from sdgen.cli import checks
 from sdgen.errors import ExitCode, InputError
-from sdgen.files import folders, notes
+from sdgen.files import folders, small_json
 
 VARIABLES = (
     "SDGEN_CONFIG_DIR",
@@ -144,12 +144,12 @@ def test_programs_in_a_folder_that_cannot_be_read_take_no_space(
 @pytest.mark.parametrize("text", [b"[" * 200_000, b"[]", b"\xff", b"{", b"", b"7", b'{"a":' * 100_000])
 def test_a_damaged_note_is_an_empty_one(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "note.json").write_bytes(text)
-    assert notes.read(tmp_path / "note.json") == {}
+    assert small_json.read(tmp_path / "note.json") == {}
 
 
 def test_a_note_is_read_as_it_was_written(tmp_path: Path) -> None:
-    notes.write(tmp_path / "new" / "note.json", {"a": [1, "\u00e4"]})
-    assert notes.read(tmp_path / "new" / "note.json") == {"a": [1, "\u00e4"]}
+    small_json.write(tmp_path / "new" / "note.json", {"a": [1, "\u00e4"]})
+    assert small_json.read(tmp_path / "new" / "note.json") == {"a": [1, "\u00e4"]}
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["note.json"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdgen.images import foreign_text, parameters_text, records
+from sdgen.images import a1111_text, foreign_text, records
 from sdgen.request import Request
 
 # modules/meta_parser.py of Fooocus, FooocusMetadataParser; the values are of an image in sd-parsers' tests.
@@ -375,14 +375,14 @@ def test_latin_1_in_a_text_chunk_is_still_read(tmp_path: Path) -> None:
 def test_automatic_is_the_schedule_that_automatic1111_draws_with(
     sampler: str, type: str, schedule: str | None
 ) -> None:
-    found = parameters_text.read(f"x\nSteps: 3, Sampler: {sampler}, Schedule type: {type}, Seed: 1")
+    found = a1111_text.read(f"x\nSteps: 3, Sampler: {sampler}, Schedule type: {type}, Seed: 1")
     assert found is not None
     assert found.settings.get("schedule") == schedule
 
 
 def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
     for sampler, key, eta in (("DDIM", "Eta", 0.5), ("DDIM", "Eta DDIM", 0.5), ("Euler a", "Eta", None)):
-        found = parameters_text.read(f"x\nSteps: 3, Sampler: {sampler}, {key}: 0.5, Seed: 1")
+        found = a1111_text.read(f"x\nSteps: 3, Sampler: {sampler}, {key}: 0.5, Seed: 1")
         assert found is not None
         assert found.settings.get("eta") == eta
 
@@ -400,17 +400,17 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
 )
 def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text: str) -> None:
     request = Request(prompt="x", seed=1, steps=3, **changes)
-    written = parameters_text.write(request)
+    written = a1111_text.write(request)
     assert text in written
-    found = parameters_text.read(written)
+    found = a1111_text.read(written)
     assert found is not None
     assert {name: found.settings[name] for name in changes} == changes
 
 
 def test_guidance_that_is_off_is_no_scale_of_0_there() -> None:
     """AUTOMATIC1111 (modules/sd_samplers_cfg_denoiser.py) draws the negative prompt alone at 0."""
-    assert "CFG scale: 1," in parameters_text.write(Request(prompt="x", guidance=0))
-    found = parameters_text.read("x\nSteps: 3, Sampler: DDIM, CFG scale: 0, Seed: 1")
+    assert "CFG scale: 1," in a1111_text.write(Request(prompt="x", guidance=0))
+    found = a1111_text.read("x\nSteps: 3, Sampler: DDIM, CFG scale: 0, Seed: 1")
     assert found is not None
     assert "guidance" not in found.settings and found.other["CFG scale"] == "0"
 
@@ -427,7 +427,7 @@ def test_guidance_that_is_off_is_no_scale_of_0_there() -> None:
 )
 def test_a_long_line_of_json_takes_no_long_time(text: str) -> None:
     began = time.process_time()
-    parameters_text.read(f"a fox\n{text}")
+    a1111_text.read(f"a fox\n{text}")
     assert time.process_time() - began < 5
 
 

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from stand_in import DETAILS, draw
 
 from sdgen.errors import ExitCode
-from sdgen.images import gallery, output, pictures
+from sdgen.images import gallery, image_files, pictures
 from sdgen.pipeline import pipeline
 from sdgen.request import Request
 
@@ -49,7 +49,7 @@ def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.fixture
 def folder(sdgen: Command) -> Path:
     """Four images of sdgen, one that says nothing and has an odd name, one in a folder below."""
-    target = output.Output(Path("images"), template="{n}-{seed}")
+    target = image_files.Output(Path("images"), template="{n}-{seed}")
     target.prepare(1, 1)
     for request in REQUESTS:
         target.save(

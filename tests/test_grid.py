@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sdgen.errors import ExitCode, InputError
-from sdgen.images import contact_sheet, grid, pictures
+from sdgen.images import contact_sheet, pictures, sheet_layout
 from sdgen.request import Request
 
 COLOURS = ((200, 0, 0), (0, 160, 0), (0, 0, 220), (150, 150, 0), (0, 150, 150), (150, 0, 150))
@@ -35,21 +35,21 @@ def picture(
     return path
 
 
-def sweep(folder: Path) -> list[grid.Entry]:
+def sweep(folder: Path) -> list[sheet_layout.Entry]:
     """Two samplers with three numbers of steps, in an odd order."""
     fields = list(itertools.product((20, 5, 10), ("euler", "ddim")))
     return [
-        grid.entry(picture(folder / f"{i}.png", COLOURS[i], steps=steps, sampler=sampler, seed=7))
+        sheet_layout.entry(picture(folder / f"{i}.png", COLOURS[i], steps=steps, sampler=sampler, seed=7))
         for i, (steps, sampler) in enumerate(fields)
     ]
 
 
-def places(layout: grid.Layout) -> dict[tuple[int, int], str]:
+def places(layout: sheet_layout.Layout) -> dict[tuple[int, int], str]:
     return {place: entry.path.stem for place, entry in layout.cells.items()}
 
 
 def test_a_sweep_has_a_row_and_a_column_for_each_value(tmp_path: Path) -> None:
-    layout = grid.arrange(sweep(tmp_path), "sampler", "steps")
+    layout = sheet_layout.arrange(sweep(tmp_path), "sampler", "steps")
     assert (layout.rows, layout.columns) == (["euler", "ddim"], ["5", "10", "20"])
     assert places(layout) == {(0, 0): "2", (0, 1): "4", (0, 2): "0", (1, 0): "3", (1, 1): "5", (1, 2): "1"}
     assert layout.captions == []
@@ -68,7 +68,7 @@ def test_a_sweep_has_a_row_and_a_column_for_each_value(tmp_path: Path) -> None:
 def test_captions_tell_what_no_label_does(
     tmp_path: Path, rows: str | None, columns: str | int | None, shape: tuple[int, int], captions: list[str]
 ) -> None:
-    layout = grid.arrange(sweep(tmp_path), rows, columns)
+    layout = sheet_layout.arrange(sweep(tmp_path), rows, columns)
     assert (len(layout.rows), len(layout.columns)) == shape
     assert layout.captions == captions
 
@@ -77,27 +77,27 @@ def test_two_images_in_one_place_are_named_with_their_difference(tmp_path: Path)
     entries = sweep(tmp_path)
     more = picture(tmp_path / "more.png", COLOURS[0], steps=20, sampler="ddim", seed=8)
     with pytest.raises(InputError, match=r"1.png and .*more.png both have .*; they differ in seed, file"):
-        grid.arrange([*entries, grid.entry(more)], "sampler", "steps")
+        sheet_layout.arrange([*entries, sheet_layout.entry(more)], "sampler", "steps")
 
 
 def test_missing_combinations_stay_empty(tmp_path: Path) -> None:
-    layout = grid.arrange(sweep(tmp_path)[:-1], "sampler", "steps")
+    layout = sheet_layout.arrange(sweep(tmp_path)[:-1], "sampler", "steps")
     assert (1, 1) not in layout.cells
 
 
 def test_unknown_values_come_last(tmp_path: Path) -> None:
-    entries = [grid.entry(picture(tmp_path / "x.png", COLOURS[0])), *sweep(tmp_path)]
-    assert grid.arrange(entries, None, "steps").columns == ["5", "10", "20", "none"]
+    entries = [sheet_layout.entry(picture(tmp_path / "x.png", COLOURS[0])), *sweep(tmp_path)]
+    assert sheet_layout.arrange(entries, None, "steps").columns == ["5", "10", "20", "none"]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [("colour", None), (None, "width")])
 def test_unknown_fields_are_refused(tmp_path: Path, rows: str | None, columns: str | None) -> None:
     with pytest.raises(InputError, match="there is no field"):
-        grid.arrange(sweep(tmp_path), rows, columns)
+        sheet_layout.arrange(sweep(tmp_path), rows, columns)
 
 
 def test_every_image_is_at_its_place(tmp_path: Path) -> None:
-    pixels = np.asarray(contact_sheet.draw(grid.arrange(sweep(tmp_path), "sampler", "steps")))
+    pixels = np.asarray(contact_sheet.draw(sheet_layout.arrange(sweep(tmp_path), "sampler", "steps")))
     corners = {}
     for colour in COLOURS:
         rows, columns = np.nonzero((pixels == colour).all(-1))
@@ -108,9 +108,9 @@ def test_every_image_is_at_its_place(tmp_path: Path) -> None:
 
 
 def test_larger_images_are_made_smaller_and_keep_their_shape(tmp_path: Path) -> None:
-    wide = grid.entry(picture(tmp_path / "w.png", COLOURS[0], (800, 400)))
-    tall = grid.entry(picture(tmp_path / "t.png", COLOURS[1], (400, 800)))
-    pixels = np.asarray(contact_sheet.draw(grid.arrange([wide, tall]), 200))
+    wide = sheet_layout.entry(picture(tmp_path / "w.png", COLOURS[0], (800, 400)))
+    tall = sheet_layout.entry(picture(tmp_path / "t.png", COLOURS[1], (400, 800)))
+    pixels = np.asarray(contact_sheet.draw(sheet_layout.arrange([wide, tall]), 200))
     for colour, shape in ((COLOURS[0], (100, 200)), (COLOURS[1], (100, 50))):
         rows, columns = np.nonzero((pixels == colour).all(-1))
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == shape
@@ -121,14 +121,14 @@ def test_any_prompt_can_be_written(tmp_path: Path, prompt: str) -> None:
     paths = [picture(tmp_path / f"{i}.png", COLOURS[i], prompt=f"{prompt}{i}"[-20_000:]) for i in range(2)]
     same = [picture(tmp_path / f"s{i}.png", COLOURS[i], prompt=prompt, seed=i) for i in range(2)]
     for files in (paths, same):
-        drawn = contact_sheet.draw(grid.arrange([grid.entry(file) for file in files]))
+        drawn = contact_sheet.draw(sheet_layout.arrange([sheet_layout.entry(file) for file in files]))
         assert drawn.width == 8 + 2 * 136
 
 
 def test_a_sheet_that_would_be_too_large_is_refused(tmp_path: Path) -> None:
-    entry = grid.entry(picture(tmp_path / "x.png", COLOURS[0], (2000, 2000)))
+    entry = sheet_layout.entry(picture(tmp_path / "x.png", COLOURS[0], (2000, 2000)))
     with pytest.raises(InputError, match="take smaller cells than 2000, or fewer images"):
-        contact_sheet.draw(grid.arrange([entry] * 100), 2000)
+        contact_sheet.draw(sheet_layout.arrange([entry] * 100), 2000)
 
 
 @pytest.mark.parametrize(
@@ -148,18 +148,18 @@ def test_the_axes_that_suit_a_run(
     differing: dict[str, tuple[Any, ...]], swept: list[str], expected: tuple[str | None, str | None]
 ) -> None:
     entries = [
-        grid.Entry(Path("x.png"), dict(zip(differing, values, strict=True)))
+        sheet_layout.Entry(Path("x.png"), dict(zip(differing, values, strict=True)))
         for values in itertools.product(*differing.values())
     ]
-    assert grid.axes(entries, swept) == expected
-    assert len(grid.arrange(entries, *expected).cells) == len(entries)
+    assert sheet_layout.axes(entries, swept) == expected
+    assert len(sheet_layout.arrange(entries, *expected).cells) == len(entries)
 
 
 def test_a_large_sheet_has_smaller_images(tmp_path: Path) -> None:
-    entry = grid.entry(picture(tmp_path / "x.png", COLOURS[0], (256, 256)))
+    entry = sheet_layout.entry(picture(tmp_path / "x.png", COLOURS[0], (256, 256)))
     with pytest.raises(contact_sheet.TooLarge):
-        contact_sheet.draw(grid.arrange([entry] * 1600))
-    assert contact_sheet.draw_fitting(grid.arrange([entry] * 1600)).width > 4000
+        contact_sheet.draw(sheet_layout.arrange([entry] * 1600))
+    assert contact_sheet.draw_fitting(sheet_layout.arrange([entry] * 1600)).width > 4000
 
 
 def test_folders_are_searched_for_images_and_not_for_sheets(sdgen: Command) -> None:

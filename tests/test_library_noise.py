@@ -9,21 +9,21 @@ import sys
 import pytest
 from command import start
 
-from sdgen.files import library_noise
+from sdgen.files import library_logs
 
 NOISE = b"I0000 00:00:1795599950.842542     536 port.cc:153] oneDNN custom operations are on.\n"
 FATAL = b"F0000 00:00:1795599950.842542     536 cpu_feature_guard.cc:11] no AVX\n"
 
 
 def test_noise_is_held_back_and_other_lines_pass(capfd: pytest.CaptureFixture[str]) -> None:
-    with library_noise.held_back():
+    with library_logs.held_back():
         os.write(2, NOISE + b"something else\n")
         os.write(2, FATAL)
     assert capfd.readouterr().err.encode() == b"something else\n" + FATAL
 
 
 def test_an_error_passes_and_stderr_is_as_before(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImportError), library_noise.held_back():
+    with pytest.raises(ImportError), library_logs.held_back():
         os.write(2, NOISE + b"why\n")
         raise ImportError
     os.write(2, b"after\n")
@@ -35,7 +35,7 @@ def test_the_log_shows_what_libraries_say(capfd: pytest.CaptureFixture[str]) -> 
     before = log.level
     log.setLevel(logging.DEBUG)
     try:
-        with library_noise.held_back():
+        with library_logs.held_back():
             os.write(2, NOISE)
     finally:
         log.setLevel(before)

@@ -15,7 +15,7 @@ from sd_parsers import ParserManager
 from sd_parsers.data import PromptInfo
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen.images import metadata, parameters_text
+from sdgen.images import a1111_text, metadata
 from sdgen.request import Request
 
 
@@ -104,7 +104,7 @@ def test_sd_parsers_reads_the_settings(format: str, prompt: str, negative: str) 
 
 
 def test_parameters_are_in_the_form_of_automatic1111() -> None:
-    assert parameters_text.write(REQUEST, DETAILS) == (
+    assert a1111_text.write(REQUEST, DETAILS) == (
         "a red fox\n"
         "Negative prompt: blurry\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 7, Size: 64x32, "
@@ -113,7 +113,7 @@ def test_parameters_are_in_the_form_of_automatic1111() -> None:
 
 
 def test_a_model_path_with_a_comma_is_quoted() -> None:
-    assert 'Model: "a, b: c"' in parameters_text.write(REQUEST, {"model": "a, b: c"})
+    assert 'Model: "a, b: c"' in a1111_text.write(REQUEST, {"model": "a, b: c"})
 
 
 @pytest.mark.parametrize("prompt", ["a red fox", "富士山"])

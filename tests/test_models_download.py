@@ -15,7 +15,7 @@ from fault_server import FaultServer, Places
 
 from sdgen import models
 from sdgen.errors import ExitCode, InputError, ModelUnavailable
-from sdgen.models import connection, transfer
+from sdgen.models import connection, fetch_file
 
 pytest_plugins = ("model_fixtures",)
 
@@ -384,9 +384,9 @@ def test_a_file_without_an_end_leaves_the_disk_some_space(
     server.files["/x.h5"] = bytes(300_000)
     server.always("/x.h5", faults.chunked(finished=True))
     places.row("endless", f'{{name = "x.h5", urls = ["{server.url}/x.h5"]}}')
-    monkeypatch.setattr(transfer, "_CHECK_EVERY", 100_000)
-    monkeypatch.setattr(transfer, "_SPARE", 10**18)
+    monkeypatch.setattr(fetch_file, "_CHECK_EVERY", 100_000)
+    monkeypatch.setattr(fetch_file, "_SPARE", 10**18)
     with pytest.raises(ModelUnavailable, match=r"x\.h5, whose size is not known, .* leaves less than"):
         models.pull("endless")
-    monkeypatch.setattr(transfer, "_SPARE", 0)
+    monkeypatch.setattr(fetch_file, "_SPARE", 0)
     assert models.pull("endless").read_bytes() == bytes(300_000)

@@ -22,7 +22,7 @@ from test_models_hub import COMMIT, FILES, REPO, WANTED, tree
 
 from sdgen import models
 from sdgen.errors import InputError, ModelUnavailable
-from sdgen.models import answers, connection, digests, file_names, part, store
+from sdgen.models import connection, digests, file_names, hub_replies, part, store
 from sdgen.models.patience import NextMirror, Patience, Policy, TryAgain
 from sdgen.models.progress import Progress
 
@@ -113,8 +113,8 @@ def test_a_listing_that_describes_nothing_is_refused(
 
 
 def test_a_listing_without_an_end_is_given_up(published: HubServer, places: Places) -> None:
-    published.files[LISTING] = b" " * (answers.MOST_LISTING + 2**20)
-    assert f"sends more than {answers.MOST_LISTING} bytes" in refused(places)
+    published.files[LISTING] = b" " * (hub_replies.MOST_LISTING + 2**20)
+    assert f"sends more than {hub_replies.MOST_LISTING} bytes" in refused(places)
 
 
 def test_a_compressed_listing_is_not_unpacked(published: HubServer, places: Places) -> None:
@@ -450,14 +450,14 @@ def test_a_catalogue_cannot_name_the_files_that_sdgen_keeps(places: Places) -> N
 
 def test_two_names_that_are_one_on_some_disks_are_refused() -> None:
     rows = [{"name": name, "urls": []} for name in ("a.json", "A.json")]
-    with pytest.raises(answers.WrongAnswer, match="differ in case alone"):
-        answers.remote_files(rows)
+    with pytest.raises(hub_replies.WrongAnswer, match="differ in case alone"):
+        hub_replies.remote_files(rows)
 
 
 def test_what_answers_accepts_is_what_the_manifest_notes(published: HubServer, places: Places) -> None:
     folder: Path = models.pull(REPO)
     noted = json.loads((folder / "manifest.json").read_text())["files"]
-    assert [file.name for file in answers.remote_files(noted)] == WANTED
+    assert [file.name for file in hub_replies.remote_files(noted)] == WANTED
 
 
 ODD: list[Any] = [
@@ -504,13 +504,13 @@ def test_mutated_listings_and_manifests_raise_nothing_else(hub: HubServer) -> No
         random = Random(seed)
         said = mutated(mutated(listing, random), random)
         try:
-            commit, siblings = answers.listing(json.dumps(said).encode())
-            files = [answers.sibling(REPO, commit, siblings[name]) for name in siblings]
+            commit, siblings = hub_replies.listing(json.dumps(said).encode())
+            files = [hub_replies.sibling(REPO, commit, siblings[name]) for name in siblings]
             rows = json.loads(json.dumps([dataclasses.asdict(file) for file in files]))
-            assert list(answers.remote_files(rows)) == files
-            answers.remote_files(mutated(rows, random))
+            assert list(hub_replies.remote_files(rows)) == files
+            hub_replies.remote_files(mutated(rows, random))
             taken += 1
-        except answers.WrongAnswer as fault:
+        except hub_replies.WrongAnswer as fault:
             assert len(str(fault)) < 500
             refused_ones += 1
     assert taken > 100

@@ -15,7 +15,7 @@ from command import Command
 from PIL import Image
 from stand_in import DETAILS, REQUEST, draw
 
-from sdgen.images import metadata, origin
+from sdgen.images import ai_mark, metadata
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -116,11 +116,11 @@ def test_exiftool_reads_it(tmp_path: Path, format: str) -> None:
         timeout=60,
     )
     (found,) = json.loads(result.stdout)
-    assert found["DigitalSourceType"] == origin.GENERATED
+    assert found["DigitalSourceType"] == ai_mark.GENERATED
     assert not {"Warning", "Error"} & found.keys()
 
 
 def test_the_packet_is_one_of_the_xmp_specification() -> None:
     """Part 1, 7.3.2: it begins with a processing instruction whose id is this, and ends with another."""
-    assert origin.packet().startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>')
-    assert origin.packet().endswith('<?xpacket end="r"?>')
+    assert ai_mark.packet().startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>')
+    assert ai_mark.packet().endswith('<?xpacket end="r"?>')

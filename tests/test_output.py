@@ -19,8 +19,8 @@ from PIL import Image as Picture
 from stand_in import DETAILS, draw
 
 from sdgen.errors import InputError, OutputError
+from sdgen.images.image_files import Output, is_file_name
 from sdgen.images.metadata import pixels_sha256
-from sdgen.images.output import Output, is_file_name
 from sdgen.pipeline.pipeline import Image
 from sdgen.request import Request
 
@@ -28,7 +28,7 @@ SAVER = """
 import sys
 from pathlib import Path
 import test_output
-from sdgen.images.output import Output
+from sdgen.images.image_files import Output
 folder, template, count = sys.argv[1:]
 output = Output(Path(folder), template)
 output.prepare(1, 1)
@@ -228,7 +228,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_output
 from pathlib import Path
 from sdgen.errors import OutputError
-from sdgen.images.output import Output
+from sdgen.images.image_files import Output
 output = Output(Path({str(tmp_path)!r}))
 {limited}
 try:

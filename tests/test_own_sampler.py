@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sdgen.errors import CheckpointError
-from sdgen.pipeline.own_sampler import own_sampler
+from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.sampler_tables import request_table
 from sdgen.request import Request
 

@@ -23,9 +23,9 @@ from sdgen.batch.batch_folder import BatchFolder
 from sdgen.batch.tasks import Task
 from sdgen.errors import ImageError, OutputError
 from sdgen.files import whole_files
-from sdgen.images import pairs
+from sdgen.images import image_and_sidecar
+from sdgen.images.image_files import Output
 from sdgen.images.metadata import pixels_sha256
-from sdgen.images.output import Output
 from sdgen.pipeline.pipeline import Image
 from sdgen.request import Request
 
@@ -178,7 +178,7 @@ def test_a_pair_that_another_process_completes_is_placed(
     def meanwhile(source: Path, target: Path) -> None:
         if target.suffix == ".json" and source.exists():
             monkeypatch.setattr(os, "replace", replace)
-            pairs.complete(tmp_path)
+            image_and_sidecar.complete(tmp_path)
             assert not source.exists()
         replace(source, target)
 

@@ -20,8 +20,8 @@ from sdgen.batch.policy import Policy
 from sdgen.batch.tasks import Cancelled, Rejected, Task
 from sdgen.errors import ImageError, InputError, SdgenError
 from sdgen.images.image import Image
-from sdgen.images.pairs import Saved
-from sdgen.models.transfer import NotFetched
+from sdgen.images.image_and_sidecar import Saved
+from sdgen.models.fetch_file import NotFetched
 from sdgen.pipeline.results import Denoised, Job, Progress
 
 REQUEST = stand_in.REQUEST

@@ -18,7 +18,7 @@ from stand_in import DETAILS, REQUEST, draw
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.errors import InputError
-from sdgen.images import metadata, output, parameters_text, pictures, records
+from sdgen.images import a1111_text, image_files, metadata, pictures, records
 from sdgen.pipeline import pipeline
 from sdgen.request import Request
 
@@ -30,8 +30,10 @@ Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 4294967296, Size: 512x7
 Model: dreamy_v2, Clip skip: 2, RNG: CPU, Lora hashes: "x: 1234, y: 5", Version: v1.9.4"""
 
 
-def stored(folder: Path, request: Request = REQUEST, format: str = "png", **details: Any) -> output.Saved:
-    target = output.Output(folder, format=format)
+def stored(
+    folder: Path, request: Request = REQUEST, format: str = "png", **details: Any
+) -> image_files.Saved:
+    target = image_files.Output(folder, format=format)
     target.prepare(1, 1)
     return target.save(pipeline.Image(request, draw(request), 0.5, None, (), {**DETAILS, **details}))
 
@@ -93,7 +95,7 @@ def test_a_sidecar_names_no_image_elsewhere(tmp_path: Path, image: object) -> No
 
 
 def test_automatic1111() -> None:
-    found = parameters_text.read(A1111)
+    found = a1111_text.read(A1111)
     assert found is not None
     assert found.tool == "AUTOMATIC1111"
     assert found.settings == {
@@ -115,7 +117,7 @@ def test_automatic1111() -> None:
 
 def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
     text = "x\nSteps: 9999999999999999999999, Sampler: LMS, CFG scale: -1, Seed: -1, Size: 513x512"
-    found = parameters_text.read(text)
+    found = a1111_text.read(text)
     assert found is not None
     assert found.settings == {"prompt": "x", "negative_prompt": "", "height": 512}
     assert set(found.other) == {"Steps", "Sampler", "guidance", "seed", "width"}
@@ -124,7 +126,7 @@ def test_what_a_request_does_not_take_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("text", ["a " * 250_000, f"Steps: 1, {'a' * 500_000}", f"Steps: 1,{' ' * 500_000}"])
 def test_a_long_line_takes_no_long_time(text: str) -> None:
     began = time.process_time()
-    assert parameters_text.read(f"a fox\n{text}") is None
+    assert a1111_text.read(f"a fox\n{text}") is None
     assert time.process_time() - began < 10
 
 
@@ -132,7 +134,7 @@ def test_what_is_written_as_parameters_is_read_back() -> None:
     for sampler in SAMPLERS:
         for schedule in SCHEDULES:
             request = REQUEST.replace(sampler=sampler, schedule=schedule)
-            found = parameters_text.read(parameters_text.write(request, DETAILS))
+            found = a1111_text.read(a1111_text.write(request, DETAILS))
             assert found is not None
             assert found.settings | {"prompt": request.prompt} == {
                 name: value

@@ -59,7 +59,7 @@ def find() -> dict[str, Any]:
     from sdgen.batch.batch_folder import BatchFolder
     from sdgen.batch.tasks import Task
     from sdgen.errors import InputError
-    from sdgen.images import gallery, grid, parameters_text, records, sidecar_schema
+    from sdgen.images import a1111_text, gallery, records, sheet_layout, sidecar_schema
     from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
     Path("a.csv").write_text("prompt;Weirdness\na fox;0,5\n")
@@ -83,14 +83,14 @@ def find() -> dict[str, Any]:
         "sidecar": json.loads(Path("here/fox.json").read_text()),
         "schema": sidecar_schema.current(sidecar_schema.published()),
         "gallery": gallery.item(Path("here/fox.png"), Path("here"))["fields"],
-        "grid": grid.FIELDS,
+        "grid": sheet_layout.FIELDS,
     }
     Path("run.toml").write_text("weirdness = 0.375\n")
     found["settings"] = drawn("draw", "a fox", "--config", "run.toml")
     with Image.open("here/fox.png") as picture:
         text = picture.info["parameters"]
     Path("here/fox.json").rename("gone.json")
-    from_text = parameters_text.read(text)
+    from_text = a1111_text.read(text)
     assert from_text is not None
     found["parameters"] = {"text": text, "read": from_text.settings}
     found["image"] = dict(records.read(Path("here/fox.png")).settings)

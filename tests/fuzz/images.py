@@ -20,7 +20,7 @@ from fuzz.mutations import STRANGE_NUMBERS, STRANGE_TEXT, altered, damaged
 from sdgen.cli import show
 from sdgen.errors import InputError
 from sdgen.files import json_text
-from sdgen.images import contact_sheet, gallery, grid, metadata, pictures, records
+from sdgen.images import contact_sheet, gallery, metadata, pictures, records, sheet_layout
 from sdgen.request import Request
 
 FORMATS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
@@ -102,7 +102,7 @@ def _put_on_a_sheet(path: Path) -> None:
     if path.suffix == ".json":
         return
     assert pictures.is_sheet(path) in (True, False)
-    layout = grid.arrange([grid.entry(path)])
+    layout = sheet_layout.arrange([sheet_layout.entry(path)])
     contact_sheet.encode(contact_sheet.draw(layout, 32), "png", None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fuzz.mutations import STRANGE_NUMBERS, STRANGE_TEXT, altered, damaged
 from sdgen.batch.tasks import Task
-from sdgen.cli.entries import Entries
+from sdgen.cli.batch_tasks import Entries
 from sdgen.errors import InputError
 from sdgen.prompts import (  # noqa: F401
     FORMATS,

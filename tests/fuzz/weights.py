@@ -28,8 +28,8 @@ from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
 from sdgen.errors import SdgenError
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.loading import check_parts
-from sdgen.pipeline.own_sampler import own_sampler
 from sdgen.pipeline.sampler_tables import request_table
 from sdgen.pipeline.weight_shapes import decoder_shapes, encoder_shapes, text_encoder_shapes, unet_shapes
 from sdgen.request import Request

@@ -71,7 +71,7 @@ def make_single_files() -> dict:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from sdgen.checkpoints import convert as sdgen_convert
-    from sdgen.checkpoints import families, names, single_file
+    from sdgen.checkpoints import families, module_lists, single_file
     from sdgen.checkpoints.tensors import Tensors, merge
 
     result = {}
@@ -116,9 +116,13 @@ def make_single_files() -> dict:
         whole = merge(
             [
                 sdgen_convert._to_ldm(
-                    tensors["unet"], names.unet_modules(names.unet_layout(tensors["unet"])), single_file.UNET
+                    tensors["unet"],
+                    module_lists.unet_modules(module_lists.unet_layout(tensors["unet"])),
+                    single_file.UNET,
                 ),
-                sdgen_convert._to_ldm(tensors["vae"], names.vae_modules(tensors["vae"]), single_file.VAE),
+                sdgen_convert._to_ldm(
+                    tensors["vae"], module_lists.vae_modules(tensors["vae"]), single_file.VAE
+                ),
                 text_names(tensors["text_encoder"]),
             ]
         )

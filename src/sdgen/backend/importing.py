@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sdgen.backend import program_cache
 from sdgen.errors import BackendError
-from sdgen.files import library_noise
+from sdgen.files import library_logs
 
 _shortcuts = False
 
@@ -126,7 +126,7 @@ def _import_tensorflow_without_jax() -> None:
 
 def _import_quietly(framework: str) -> None:
     if framework not in sys.modules:
-        with library_noise.held_back():
+        with library_logs.held_back():
             importlib.import_module(framework)
 
 

@@ -44,7 +44,7 @@ def modules_key(module: str, package: Path = PACKAGE) -> str:
     """The digest of a module and of what it comes from, hexadecimal.
 
     Args:
-        module: its full name, for example "sdgen.pipeline.denoiser".
+        module: its full name, for example "sdgen.pipeline.sampling_loop".
         package: the folder of its package.
     """
     digest = hashlib.sha256()

@@ -27,10 +27,10 @@ import filelock
 from sdgen.batch.tasks import Task
 from sdgen.errors import ImageError, InputError, OutputError
 from sdgen.files import json_text, whole_files
-from sdgen.images import naming, pairs, pictures
+from sdgen.images import image_and_sidecar, naming, pictures
+from sdgen.images.image_and_sidecar import Saved, is_whole, place_pair
+from sdgen.images.image_files import FOLDER, Output, sidecar_text
 from sdgen.images.metadata import FORMATS, encode
-from sdgen.images.output import FOLDER, Output, sidecar_text
-from sdgen.images.pairs import Saved, is_whole, place_pair
 from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:
@@ -139,10 +139,10 @@ class BatchFolder(Output):
             return None
         if not self.metadata:
             return Saved(path, None)
-        record = pairs.read(beside)
+        record = image_and_sidecar.read(beside)
         if record.get("job") != job or record.get("image") != path.name:
             return None
-        if self._verify and not pairs.agree(path, record):
+        if self._verify and not image_and_sidecar.agree(path, record):
             return None
         return Saved(path, beside)
 
@@ -154,7 +154,7 @@ class BatchFolder(Output):
         if self._retry or self._force:
             return None
         for name in {path, self._named(self._old, task, request)}:
-            record = pairs.read(name.with_suffix(FAILED))
+            record = image_and_sidecar.read(name.with_suffix(FAILED))
             if record.get("job") == self.identity(task):
                 why = f"{record.get('error')} (in an earlier run; --retry-failed draws it again)"
                 return ImageError(why)
@@ -272,13 +272,13 @@ class BatchFolder(Output):
     def _is_old(self, path: Path, job: str) -> bool:
         """Whether a task's image is under the name that it had when digests were shorter."""
         if self.metadata:
-            return pairs.read(path.with_suffix(".json")).get("job") == job
+            return image_and_sidecar.read(path.with_suffix(".json")).get("job") == job
         # Nothing says whose it is: it is that of the first that asks.
         return is_whole(path) and self._of_old.setdefault(path, job) == job
 
     def _is_note(self, path: Path, job: str) -> bool:
         """Whether a file says why a task has failed, or is one that cannot be read."""
-        return os.path.isfile(path) and pairs.read(path).get("job", job) == job
+        return os.path.isfile(path) and image_and_sidecar.read(path).get("job", job) == job
 
     def _conflict(self, path: Path, task: Task, request: Request) -> str | None:
         """Why a task's image must not be stored under its name: there is a file that is not the task's."""
@@ -287,7 +287,7 @@ class BatchFolder(Output):
         for file in there:
             if not os.path.isfile(file):
                 return f"{file} is in the way, and is no file; move it"
-        record = pairs.read(beside) if beside in there else {}
+        record = image_and_sidecar.read(beside) if beside in there else {}
         if "job" in record:
             if record["job"] == self.identity(task):
                 return None
@@ -308,7 +308,7 @@ class BatchFolder(Output):
             size = (request.width, request.height)
             return self._force and not self.metadata and picture.size == size
         with contextlib.suppress(ValueError):
-            return pairs.request(json_text.parse_object(inside)) == request
+            return image_and_sidecar.request(json_text.parse_object(inside)) == request
         return False
 
 

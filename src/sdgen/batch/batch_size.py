@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen import backend
-from sdgen.files import folders, notes
+from sdgen.files import folders, small_json
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def choose(pipeline: Engine, request: Request) -> int:
         return 1
     free = backend.free_memory(pipeline.device)
     size = pipeline.batch_limit() if free is None else _fitting(free, bytes_per_image(pipeline, request))
-    known = notes.read(_file()).get(_key(pipeline, request))
+    known = small_json.read(_file()).get(_key(pipeline, request))
     # What was too many once counts until there is more memory than there was.
     if isinstance(known, dict) and (free is None or free <= 1.25 * _whole(known.get("free"), 0)):
         size = min(size, _whole(known.get("size"), size))
@@ -45,11 +45,11 @@ def choose(pipeline: Engine, request: Request) -> int:
 
 def learn(pipeline: Engine, request: Request, size: int) -> None:
     """Remember that no more than ``size`` images of this kind fit."""
-    sizes = notes.read(_file())
+    sizes = small_json.read(_file())
     sizes[_key(pipeline, request)] = {"size": size, "free": backend.free_memory(pipeline.device) or 0}
     # A cache folder that cannot be written forgets, and that is all.
     with contextlib.suppress(OSError):
-        notes.write(_file(), sizes, indent=2)
+        small_json.write(_file(), sizes, indent=2)
 
 
 def bytes_per_image(pipeline: Engine, request: Request) -> int:

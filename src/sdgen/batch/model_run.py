@@ -19,11 +19,11 @@ from sdgen.batch.store import Store
 from sdgen.batch.tasks import Cancelled, Rejected, Task
 from sdgen.errors import ImageError, InputError, OutputError, SdgenError
 from sdgen.request import Request
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
     from sdgen.pipeline.engine import Engine
     from sdgen.pipeline.results import Progress
 

@@ -11,7 +11,7 @@ from sdgen.errors import SdgenError
 from sdgen.request import Request
 
 if TYPE_CHECKING:
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
 
 DRAWN, KEPT, FAILED, CANCELLED = "drawn", "kept", "failed", "cancelled"
 """What can become of a task; kept is an image that was there already."""

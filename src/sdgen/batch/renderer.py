@@ -17,7 +17,7 @@ from sdgen.batch.store import Store
 from sdgen.batch.tasks import Rejected, Task
 
 if TYPE_CHECKING:
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
     from sdgen.pipeline.engine import Engine
     from sdgen.pipeline.results import Progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from sdgen.errors import ExitCode
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 
 class Report:

@@ -11,7 +11,7 @@ from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
 
 
 class Store(Protocol):

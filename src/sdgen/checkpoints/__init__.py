@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sdgen.checkpoints.checkpoint import Checkpoint, Component, check_shapes, file_sha256
 from sdgen.checkpoints.families import REGISTRY, Registry
-from sdgen.diffusion.terms import PREDICTION_TYPES
+from sdgen.diffusion.choices import PREDICTION_TYPES
 from sdgen.errors import CheckpointError, InputError, ModelUnavailable
 from sdgen.files.foreign_files import PICKLES
 

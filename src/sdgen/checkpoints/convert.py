@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sdgen.checkpoints import names
+from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.families import REGISTRY, Family
 from sdgen.checkpoints.families.shape_config import (
@@ -97,8 +97,8 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
     family = _check_expressible(checkpoint)
     unet, vae = checkpoint.unet.tensors, checkpoint.vae.tensors
     parts = [
-        _to_ldm(unet, names.unet_modules(names.unet_layout(unet)), UNET),
-        _to_ldm(vae, names.vae_modules(vae), VAE),
+        _to_ldm(unet, module_lists.unet_modules(module_lists.unet_layout(unet)), UNET),
+        _to_ldm(vae, module_lists.vae_modules(vae), VAE),
         *(
             _ORIGINAL_TEXT[text.original](checkpoint.component(text.component).tensors)
             for text in family.text
@@ -112,9 +112,9 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
     _write_whole(Path(path), dtype, lambda part: _write_tensors(part, merge(parts), dtype, metadata))
 
 
-def _to_ldm(tensors: Tensors, modules: Iterable[names.Module], prefix: str) -> Tensors:
+def _to_ldm(tensors: Tensors, modules: Iterable[module_lists.Module], prefix: str) -> Tensors:
     """Tensors under LDM names; where LDM has a 1x1 convolution for a linear layer, as such."""
-    layers = {layer.diffusers: layer for module in modules for layer in names.layers(module)}
+    layers = {layer.diffusers: layer for module in modules for layer in module_lists.layers(module)}
     entries = {}
     for name, entry in tensors.items_lazy():
         module, _, kind = name.rpartition(".")
@@ -137,14 +137,14 @@ def _open_clip(tensors: Tensors) -> Tensors:
     for name, entry in tensors.items_lazy():
         match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
         if not match:
-            if name not in names.TEXT_ENDS:
+            if name not in module_lists.TEXT_ENDS:
                 raise _misplaced(name)
-            entries[OPEN_CLIP + names.TEXT_ENDS[name]] = entry
+            entries[OPEN_CLIP + module_lists.TEXT_ENDS[name]] = entry
             continue
         number, layer, kind = match.groups()
         block = f"{OPEN_CLIP}transformer.resblocks.{number}"
-        if layer in names.TEXT_LAYER:
-            entries[f"{block}.{names.TEXT_LAYER[layer]}.{kind}"] = entry
+        if layer in module_lists.TEXT_LAYER:
+            entries[f"{block}.{module_lists.TEXT_LAYER[layer]}.{kind}"] = entry
         elif layer == "self_attn.q_proj":
             thirds = []
             for third in (name.replace("q_proj", part) for part in ("q_proj", "k_proj", "v_proj")):

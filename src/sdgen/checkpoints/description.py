@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from sdgen.checkpoints.checkpoint import Checkpoint
-from sdgen.diffusion.terms import DRAWN_TASKS
+from sdgen.diffusion.choices import DRAWN_TASKS
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdgen.checkpoints import names
+from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.families import REGISTRY, Family, Registry
 from sdgen.checkpoints.families.shape_config import (
@@ -191,18 +191,18 @@ def _network(layer_names: Sequence[str]) -> str | None:
     return DECODER if kinds.index("attention_block") < len(kinds) / 2 else ENCODER
 
 
-def _modules(network: str, layer_count: int) -> Iterator[names.Module]:
+def _modules(network: str, layer_count: int) -> Iterator[module_lists.Module]:
     if network == UNET:
-        yield from names.unet_modules(names.UNetLayout())
+        yield from module_lists.unet_modules(module_lists.UNetLayout())
     elif network == DECODER:
-        yield from names.vae_decoder_modules()
+        yield from module_lists.vae_decoder_modules()
     elif network == ENCODER:
-        yield from names.vae_encoder_modules()
+        yield from module_lists.vae_encoder_modules()
     else:
-        yield names.Module("embeddings", "", "text embeddings")
+        yield module_lists.Module("embeddings", "", "text embeddings")
         for number in range(layer_count - 2):
-            yield names.Module(f"encoder.layers.{number}", "", "text block")
-        yield names.Module("final_layer_norm", "", "norm")
+            yield module_lists.Module(f"encoder.layers.{number}", "", "text block")
+        yield module_lists.Module("final_layer_norm", "", "norm")
 
 
 _TEXT_SLOTS = {
@@ -227,12 +227,12 @@ _TEXT_SLOTS = {
 }
 
 
-def _slots(module: names.Module) -> Iterator[tuple[str, str]]:
+def _slots(module: module_lists.Module) -> Iterator[tuple[str, str]]:
     """The tensors of a module in Keras' order: diffusers name and layout."""
     if module.kind in _TEXT_SLOTS:
         yield from ((f"{module.diffusers}.{name}", kind) for name, kind in _TEXT_SLOTS[module.kind])
         return
-    for layer in names.layers(module):
+    for layer in module_lists.layers(module):
         yield f"{layer.diffusers}.weight", "vector" if layer.kind == "norm" else layer.kind
         if layer.bias:
             yield f"{layer.diffusers}.bias", "vector"

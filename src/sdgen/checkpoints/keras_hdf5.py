@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdgen.checkpoints.child import in_child
+from sdgen.checkpoints.limited_process import in_child
 from sdgen.checkpoints.tensors import MAX_DIMENSIONS, LazyTensor, Shape, mapped
 from sdgen.errors import CheckpointError
 from sdgen.files.foreign_files import refuse_foreign

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sdgen.checkpoints import names
+from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.families import Family
 from sdgen.checkpoints.lora_changes import KINDS, Kind, Parts
@@ -146,8 +146,8 @@ class _Finder:
         encoders = [text.component for text in family.text if text.component in components]
         self._encoder = encoders[0] if encoders else None
         if "unet" in components:
-            layout = names.unet_layout(components["unet"].tensors)
-            for ldm, module in names.ldm_to_diffusers(names.unet_modules(layout)).items():
+            layout = module_lists.unet_layout(components["unet"].tensors)
+            for ldm, module in module_lists.ldm_to_diffusers(module_lists.unet_modules(layout)).items():
                 self._flat["unet"].setdefault(ldm.replace(".", "_"), module)
 
     def find(self, name: str) -> tuple[str, str] | None:

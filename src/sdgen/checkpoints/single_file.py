@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from sdgen.checkpoints import names
+from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.families import REGISTRY, Family, Registry, TextEncoding
 from sdgen.checkpoints.families.shape_config import (
@@ -88,7 +88,9 @@ def _vae(path: Path, family: Family, stored: Tensors) -> Component:
 
 def unet_tensors(stored: Tensors) -> Tensors:
     """A UNet's tensors, from LDM names without prefix to diffusers names."""
-    return _renamed(stored, names.ldm_to_diffusers(names.unet_modules(names.ldm_unet_layout(stored))))
+    return _renamed(
+        stored, module_lists.ldm_to_diffusers(module_lists.unet_modules(module_lists.ldm_unet_layout(stored)))
+    )
 
 
 def vae_tensors(stored: Tensors) -> Tensors:
@@ -98,7 +100,7 @@ def vae_tensors(stored: Tensors) -> Tensors:
     through other programs' converters may have diffusers' names and shapes there, in the midst of LDM's.
     """
     stored = stored.renamed(lambda name: _ldm_attention(name) if name.startswith(VAE_PARTS) else None)
-    renamed = _renamed(stored, names.ldm_to_diffusers(names.vae_modules(stored)))
+    renamed = _renamed(stored, module_lists.ldm_to_diffusers(module_lists.vae_modules(stored)))
     attention = {
         name: entry.reshape(entry.shape[:2])
         for name, entry in renamed.items_lazy()
@@ -151,9 +153,9 @@ def open_clip_tensors(stored: Tensors, layers: int | None) -> Tensors:
         layers: how many layers are run; the next one is left out.
     """
     entries: dict[str, LazyTensor] = {
-        name: stored.lazy(original) for name, original in names.TEXT_ENDS.items() if original in stored
+        name: stored.lazy(original) for name, original in module_lists.TEXT_ENDS.items() if original in stored
     }
-    layer_names = {original: name for name, original in names.TEXT_LAYER.items()}
+    layer_names = {original: name for name, original in module_lists.TEXT_LAYER.items()}
     for original, entry in stored.items_lazy():
         match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", original)
         if not match or original.startswith(f"transformer.resblocks.{layers}."):

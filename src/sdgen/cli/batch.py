@@ -21,18 +21,18 @@ from sdgen.batch.report import Report
 from sdgen.batch.request_queue import RequestQueue
 from sdgen.batch.store import Store
 from sdgen.batch.tasks import Rejected, Task
-from sdgen.cli import batch_options, batch_plan, edge, plan
+from sdgen.cli import batch_options, batch_plan, drawing_requests, error_messages
+from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
-from sdgen.cli.entries import STDIN, Entries
 from sdgen.cli.options import drawing_options
 from sdgen.cli.run import Run, show_licence, space
 from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.progress import Display, JsonDisplay
 from sdgen.errors import ExitCode, InputError
-from sdgen.images import output
+from sdgen.images import image_files
 from sdgen.prompts.expansion import Expansion, parse_seeds, parse_sweeps
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 if TYPE_CHECKING:
     from sdgen.cli.sheet import Sheet
@@ -80,10 +80,10 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     the options. docs/prompts-files.md describes the files.
     """
     target = ctx.params["output"]
-    if target is not None and (target == plan.STDOUT or output.is_file_name(target)):
+    if target is not None and (target == drawing_requests.STDOUT or image_files.is_file_name(target)):
         raise InputError(f"-o {target}: a batch goes to a folder; give one with -o", "output")
-    values = plan.settle(ctx)
-    edge.set_verbose(values["verbose"])
+    values = drawing_requests.settle(ctx)
+    error_messages.set_verbose(values["verbose"])
     store = _folder(values)
     entries = _entries(values)
     display = (JsonDisplay if values["progress"] == "json" else Display)(quiet=values["quiet"])
@@ -227,7 +227,7 @@ def _folder(values: dict[str, Any]) -> BatchFolder:
     if values["engine"] != "sdgen":
         changes["engine"] = values["engine"]
     return BatchFolder(
-        Path(values["output"]).expanduser() if values["output"] else output.FOLDER,
+        Path(values["output"]).expanduser() if values["output"] else image_files.FOLDER,
         values["name"] or DEFAULT_NAME,
         values["format"] or "png",
         not values["no_metadata"],
@@ -249,7 +249,7 @@ def _entries(values: dict[str, Any]) -> Entries:
         seeds=parse_seeds(values["seeds"]) if values["seeds"] else (),
         count=values["count"],
     )
-    defaults = plan.given(values, values["model"] or models.DEFAULT)
+    defaults = drawing_requests.given(values, values["model"] or models.DEFAULT)
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])
 
 

@@ -16,7 +16,7 @@ from sdgen.batch.tasks import Task
 from sdgen.cli.terminal import streams
 from sdgen.errors import InputError
 from sdgen.request import Request
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 if TYPE_CHECKING:
     from sdgen.text.tokenizer import ClipTokenizer

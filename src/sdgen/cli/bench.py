@@ -14,7 +14,7 @@ from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
 from sdgen.cli.terminal import streams
 from sdgen.cli.types import Field, Model, Name, Size, Whole, Wholes
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 EXAMPLES = """\
 sdgen bench                       the bundled model

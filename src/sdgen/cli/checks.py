@@ -24,7 +24,7 @@ from sdgen.cli.options import CONFIG, DRAWING
 from sdgen.errors import SdgenError
 from sdgen.files import folders
 from sdgen.images import metadata
-from sdgen.images.output import FOLDER
+from sdgen.images.image_files import FOLDER
 
 PACKAGES = ("keras", "keras-cv", "tensorflow", "jax", "numpy", "pillow", "click", "safetensors", "h5py")
 SECONDS_FOR_A_BACKEND = 120

@@ -14,7 +14,7 @@ from sdgen.batch.feeds import Feed
 from sdgen.batch.policy import Policy
 from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
-from sdgen.cli import edge, plan
+from sdgen.cli import drawing_requests, error_messages
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
@@ -24,13 +24,13 @@ from sdgen.cli.terminal.progress import Display
 from sdgen.cli.viewer import OPTION as OPENING
 from sdgen.cli.viewer import Viewer
 from sdgen.errors import ExitCode, InputError, OutputError
+from sdgen.images.image_files import is_file_name
 from sdgen.images.metadata import encode
-from sdgen.images.output import is_file_name
 from sdgen.request import RANDOM_SEED, Request
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
 
 EXAMPLES = """\
 sdgen "a red heart" --model mini
@@ -71,12 +71,12 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     The prompt - is read from stdin, the whole text being one prompt. -- ends the options, so that a
     prompt may begin with a dash.
     """
-    values = plan.settle(ctx)
-    edge.set_verbose(values["verbose"])
+    values = drawing_requests.settle(ctx)
+    error_messages.set_verbose(values["verbose"])
     model = values["model"] or models.DEFAULT
-    requests = plan.requests(values, model)
+    requests = drawing_requests.requests(values, model)
     _check_overwrite(ctx, values)
-    output = plan.destination(values)
+    output = drawing_requests.destination(values)
     viewer = _viewer(values, len(requests))
     locate(model, quiet=values["quiet"], no_input=values["no_input"])
     if output is not None:
@@ -131,7 +131,7 @@ command.params += [OVERWRITE, OPENING]
 def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
     """Refuse ``--overwrite`` where nothing could be in the way; a variable may be set for other commands."""
     target = values["output"]
-    to_file = target not in (None, plan.STDOUT) and is_file_name(target)
+    to_file = target not in (None, drawing_requests.STDOUT) and is_file_name(target)
     if ctx.get_parameter_source("overwrite") is ParameterSource.COMMANDLINE and not (
         to_file or values["grid"]
     ):
@@ -155,7 +155,7 @@ def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:
     """What opens the pictures in the end; None without ``--open``."""
     if not values["open"]:
         return None
-    if values["output"] == plan.STDOUT:
+    if values["output"] == drawing_requests.STDOUT:
         raise InputError("-o - stores no image, and --open opens stored ones; give one of them", "open")
     return Viewer(1 if values["grid"] else images)
 

@@ -16,7 +16,7 @@ from sdgen.cli.command import Command
 from sdgen.cli.terminal import streams
 from sdgen.errors import InputError, OutputError
 from sdgen.files import whole_files
-from sdgen.images import grid, output, pictures
+from sdgen.images import image_files, pictures, sheet_layout
 
 EXAMPLES = """\
 sdgen grid outputs/ -o sheet.png
@@ -30,8 +30,8 @@ class _FieldOrCount(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
         if not str(value).isdecimal():
             return str(value)
-        if not 1 <= int(value) <= grid.MOST_IMAGES:
-            self.fail(f"{value} is not 1 to {grid.MOST_IMAGES}", param, ctx)
+        if not 1 <= int(value) <= sheet_layout.MOST_IMAGES:
+            self.fail(f"{value} is not 1 to {sheet_layout.MOST_IMAGES}", param, ctx)
         return int(value)
 
 
@@ -77,14 +77,14 @@ def command(
     from sdgen.images import contact_sheet
 
     path = Path(target).expanduser()
-    if not output.is_file_name(str(path)):
+    if not image_files.is_file_name(str(path)):
         raise InputError(f"-o {target} is a folder; name an image file, such as sheet.png", "output")
     if os.path.exists(path):
         raise OutputError(f"{path} is already there and is not overwritten; give another name with -o")
-    files = itertools.islice(pictures.find(paths), grid.MOST_IMAGES + 1)
-    entries = [grid.entry(file) for file in files]
-    sheet = contact_sheet.draw(grid.arrange(entries, rows, columns), cell)
-    source_type = None if no_metadata else grid.source_type(entries)
-    whole_files.write(path, contact_sheet.encode(sheet, output.format_of(path.name), source_type))
+    files = itertools.islice(pictures.find(paths), sheet_layout.MOST_IMAGES + 1)
+    entries = [sheet_layout.entry(file) for file in files]
+    sheet = contact_sheet.draw(sheet_layout.arrange(entries, rows, columns), cell)
+    source_type = None if no_metadata else sheet_layout.source_type(entries)
+    whole_files.write(path, contact_sheet.encode(sheet, image_files.format_of(path.name), source_type))
     with streams.results() as results:
         results.line(path)

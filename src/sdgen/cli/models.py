@@ -16,7 +16,7 @@ from sdgen.cli.command import WIDTH, Command
 from sdgen.cli.downloads import DownloadBar, locate, say_licence
 from sdgen.cli.terminal import streams
 from sdgen.cli.types import Existing, Lora, Model
-from sdgen.diffusion.terms import PREDICTION_TYPES
+from sdgen.diffusion.choices import PREDICTION_TYPES
 from sdgen.errors import InputError, ModelUnavailable, SdgenError
 from sdgen.models import catalogue, store
 from sdgen.models.catalogue import Entry, Source

@@ -16,7 +16,7 @@ from sdgen.cli import settings
 from sdgen.cli.command import Option
 from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole
 from sdgen.cli.types import Field as FieldType
-from sdgen.diffusion.terms import PREDICTION_TYPES
+from sdgen.diffusion.choices import PREDICTION_TYPES
 from sdgen.request import FIELDS
 from sdgen.request.fields import Field
 from sdgen.request.kinds import OneOf, YesNo

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from sdgen import backend
-from sdgen.cli import edge, plan, redraw, variables
+from sdgen.cli import drawing_requests, error_messages, redraw, variables
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import CONFIG, DRAWING
@@ -34,7 +34,7 @@ from sdgen.text.printable import printable
 if TYPE_CHECKING:
     from sdgen.images.comparison import Comparison
     from sdgen.images.image import Image
-    from sdgen.images.output import Output
+    from sdgen.images.image_files import Output
     from sdgen.pipeline.engine import Engine
     from sdgen.request import Request
 
@@ -100,10 +100,10 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     it was recorded. Nothing is stored without -o or --save, and no file is ever overwritten.
     """
     files: tuple[Path, ...] = ctx.params["files"]
-    # What plan.settle needs to know of draw's own parameters.
+    # What drawing_requests.settle needs to know of draw's own parameters.
     ctx.params |= {"count": 1, "prompts": (), "grid": None}
-    values = plan.settle(ctx)
-    edge.set_verbose(values["verbose"])
+    values = drawing_requests.settle(ctx)
+    error_messages.set_verbose(values["verbose"])
     given = {
         name: value
         for name, value in values.items()
@@ -125,9 +125,9 @@ def _output(values: dict[str, Any], given: dict[str, Any], files: int) -> Output
         return None
     if "output" not in given:
         values = {**values, "output": None}
-    elif values["output"] == plan.STDOUT:
+    elif values["output"] == drawing_requests.STDOUT:
         raise click.UsageError("replay writes its verdicts to stdout; give a file or folder with -o")
-    output = plan.destination(values)
+    output = drawing_requests.destination(values)
     if output is not None and output.file_name is not None and files > 1:
         raise click.UsageError("-o names one file, and there are several to replay; give a folder with -o")
     return output
@@ -231,7 +231,7 @@ class Replay(Session):
                 if surprises > UNFORESEEN:
                     raise
                 if size == 1:
-                    self._fail(left.popleft()[0].record.file, ImageError(edge.explain(error)[0]))
+                    self._fail(left.popleft()[0].record.file, ImageError(error_messages.explain(error)[0]))
                 elif memory:
                     self.display.say(f"out of memory with {size} images at once; going on with {size // 2}")
                 size = max(1, size // 2) if memory else 1

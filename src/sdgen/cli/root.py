@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sdgen.cli import edge, guesses
+from sdgen.cli import error_messages, guesses
 from sdgen.cli.command import CONTEXT, HELP, write_notes, write_options
 from sdgen.cli.terminal import streams
 from sdgen.errors import ExitCode
@@ -108,7 +108,7 @@ class Root(click.Group):
         except streams.ClosedPipe:
             status = streams.CLOSED_PIPE
         except Exception as error:
-            sentence, status = edge.explain(error)
+            sentence, status = error_messages.explain(error)
             streams.tell(f"error: {sentence}")
         sys.exit(int(status or ExitCode.OK))
 

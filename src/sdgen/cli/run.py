@@ -15,12 +15,12 @@ from sdgen.batch.renderer import Renderer
 from sdgen.batch.request_queue import RequestQueue
 from sdgen.batch.store import Store
 from sdgen.batch.tasks import Rejected, Task
-from sdgen.cli import edge, variables
+from sdgen.cli import error_messages, variables
 from sdgen.cli.session import Session
 from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.progress import Display
 from sdgen.errors import ExitCode, InputError, OutputError, SdgenError
-from sdgen.images.output import Output
+from sdgen.images.image_files import Output
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Run(Session):
                 self.display.say(f"contact sheet: {self.sheet.path}")
         except SdgenError as error:
             self.report.ended = self.report.ended or ExitCode.SOME_FAILED
-            self.display.error(f"no contact sheet: {edge.explain(error)[0]}")
+            self.display.error(f"no contact sheet: {error_messages.explain(error)[0]}")
 
     def rejected(self, rejected: Rejected) -> None:
         """React to something in the input that cannot be drawn."""
@@ -139,7 +139,7 @@ class Run(Session):
         """Count what became of an image, and say where it is."""
         sentence = None
         if outcome.error is not None:
-            sentence = edge.explain(outcome.error)[0]
+            sentence = error_messages.explain(outcome.error)[0]
         if outcome.status == KEPT:
             self.display.skip_image(outcome.request.steps or 0)
         else:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from sdgen.batch.report import Report
-from sdgen.cli import edge
+from sdgen.cli import error_messages
 from sdgen.cli.terminal import interrupts, streams
 from sdgen.cli.terminal.progress import Display
 from sdgen.errors import OutputError
-from sdgen.images.output import Output
+from sdgen.images.image_files import Output
 
 
 class Session:
@@ -63,7 +63,7 @@ class Session:
             except streams.ClosedPipe:
                 return streams.CLOSED_PIPE
             except Exception as error:
-                sentence, self.report.ended = edge.explain(error)
+                sentence, self.report.ended = error_messages.explain(error)
                 self.display.stop()
                 self.display.error(sentence)
             finally:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sdgen.diffusion.terms import RNGS
+from sdgen.diffusion.choices import RNGS
 from sdgen.diffusion.torch_random import TorchGenerator
 from sdgen.errors import InputError
 

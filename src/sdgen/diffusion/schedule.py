@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdgen.diffusion.terms import PREDICTION_TYPES, SPACINGS
+from sdgen.diffusion.choices import PREDICTION_TYPES, SPACINGS
 from sdgen.errors import CheckpointError
 
 Array = NDArray[np.float64]

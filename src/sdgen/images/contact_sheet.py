@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
-from sdgen.images import exif, origin, pictures
-from sdgen.images.grid import Entry, Layout, text_of, value_of
+from sdgen.images import ai_mark, exif, pictures
+from sdgen.images.sheet_layout import Entry, Layout, text_of, value_of
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -123,7 +123,7 @@ def encode(sheet: Image.Image, format: str, source_type: str | None) -> bytes:
     fields[exif.SOFTWARE] = pictures.SHEET
     options = {**_FORMATS[format], "exif": fields}
     if source_type is not None:
-        origin.mark(format, options, source_type)
+        ai_mark.mark(format, options, source_type)
     stream = io.BytesIO()
     sheet.save(stream, format.upper(), **options)
     return stream.getvalue()

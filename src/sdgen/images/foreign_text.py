@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdgen.files import json_text
-from sdgen.images import parameters_text
+from sdgen.images import a1111_text
 from sdgen.images.foreign_settings import Found, collect, whole
 
 
@@ -106,7 +106,7 @@ def _comfyui(texts: Mapping[str, str]) -> Found | None:
 
 
 def _automatic1111(texts: Mapping[str, str]) -> Found | None:
-    return parameters_text.read(texts.get("parameters", ""))
+    return a1111_text.read(texts.get("parameters", ""))
 
 
 def _without_negative(prompt: str) -> dict[str, str]:

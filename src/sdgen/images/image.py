@@ -14,7 +14,7 @@ from sdgen.request import Request
 if TYPE_CHECKING:
     import PIL.Image
 
-    from sdgen.images.pairs import Saved
+    from sdgen.images.image_and_sidecar import Saved
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 """Of one image: uint8 (height, width, 3)."""

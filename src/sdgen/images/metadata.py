@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sdgen.files.version import VERSION
-from sdgen.images import exif, origin, parameters_text
+from sdgen.images import a1111_text, ai_mark, exif
 from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def encode(
         pixels: uint8 (height, width, 3).
         format: a name of ``FORMATS``.
         request: what was drawn; None writes neither text nor mark.
-        details: as for ``parameters_text.write``.
+        details: as for ``a1111_text.write``.
     """
     from PIL import Image
 
@@ -151,7 +151,7 @@ def encode(
             options["pnginfo"] = _chunks(request, details)
         elif len(fields := _exif(request, details)) <= _EXIF_MOST or format != "jpeg":
             options["exif"] = fields
-        origin.mark(format, options)
+        ai_mark.mark(format, options)
     if format != "png":
         options["quality"] = QUALITY
     if format == "jpeg":
@@ -169,7 +169,7 @@ def _chunks(request: Request, details: Mapping[str, Any] | None) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    for name, text in (("parameters", parameters_text.write(request, details)), ("sdgen", request.to_json())):
+    for name, text in (("parameters", a1111_text.write(request, details)), ("sdgen", request.to_json())):
         # tEXt is Latin-1 and has no NUL; whatever is not ASCII goes into an iTXt chunk, which is UTF-8.
         if text.isascii():
             info.add_text(name, text)
@@ -185,7 +185,7 @@ def _exif(request: Request, details: Mapping[str, Any] | None) -> bytes:
     fields[exif.SOFTWARE] = f"sdgen {sdgen_version()}"
     fields.get_ifd(exif.FOLDER).update(
         {
-            exif.USER_COMMENT: b"UNICODE\0" + parameters_text.write(request, details).encode("utf-16-be"),
+            exif.USER_COMMENT: b"UNICODE\0" + a1111_text.write(request, details).encode("utf-16-be"),
             exif.MAKER_NOTE: request.to_json().encode(),
         }
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdgen.errors import OutputError
-from sdgen.images import output
-from sdgen.images.pairs import Saved
+from sdgen.images import image_files
+from sdgen.images.image_and_sidecar import Saved
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
@@ -19,17 +19,17 @@ _BESIDE_PIXELS = 65_536
 def save(image: Image, target: str, metadata: bool, overwrite: bool) -> Saved:
     """What ``sdgen.Image.save`` documents, of an image that has pixels."""
     assert image.pixels is not None
-    if output.is_file_name(target, "path"):
+    if image_files.is_file_name(target, "path"):
         path = Path(target)
-        place = output.Output(
+        place = image_files.Output(
             path.parent,
-            format=output.format_of(path.name),
+            format=image_files.format_of(path.name),
             metadata=metadata,
             file_name=path.name,
             overwrite=overwrite,
         )
     else:
-        place = output.Output(Path(target), metadata=metadata)
+        place = image_files.Output(Path(target), metadata=metadata)
     try:
         place.prepare(1, image.pixels.nbytes + _BESIDE_PIXELS)
         return place.save(image)

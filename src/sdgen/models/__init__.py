@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.files import folders
-from sdgen.models import catalogue, fetch, store
+from sdgen.models import catalogue, fetch_model, store
 from sdgen.models.catalogue import DEFAULT, Entry, RemoteFile, Source
 from sdgen.models.digests import file_sha256, weights_sha256
 from sdgen.models.licences import licence_notice
@@ -147,7 +147,7 @@ def pull(
     entry = find(spec)
     if not anyway:
         require_usable(entry)
-    return fetch.fetch_model(entry, source, offline or offline_asked(), progress or Progress())
+    return fetch_model.fetch_model(entry, source, offline or offline_asked(), progress or Progress())
 
 
 def require_usable(entry: Entry) -> None:
@@ -177,7 +177,7 @@ def download_text(entry: Entry) -> str:
 
 def host(entry: Entry) -> str:
     """The host from which ``pull`` begins to fetch a model."""
-    return fetch.host(entry.source())
+    return fetch_model.host(entry.source())
 
 
 def verify(spec: str | os.PathLike[str]) -> list[tuple[Path, str | None]]:
@@ -212,7 +212,7 @@ def remove(spec: str | os.PathLike[str], progress: Progress | None = None) -> in
         if folder.is_symlink():
             progress.note(f"{folder} is a link; {os.path.realpath(folder)} stays as it is")
         try:
-            with fetch.locked(entry, progress):
+            with fetch_model.locked(entry, progress):
                 return store.remove(entry)
         except OSError as error:
             what = error.filename or folder

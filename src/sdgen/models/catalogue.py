@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sdgen.diffusion.choices import DRAWN_TASKS, PREDICTION_TYPES, TASKS
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
-from sdgen.diffusion.terms import DRAWN_TASKS, PREDICTION_TYPES, TASKS
 from sdgen.errors import InputError
 from sdgen.files import folders, toml_text
 from sdgen.models import file_names

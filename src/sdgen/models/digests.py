@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from sdgen.errors import CheckpointError
-from sdgen.files import folders, notes
+from sdgen.files import folders, small_json
 
 WEIGHTS = (".safetensors", ".h5")
 """Endings of the files that hold weights."""
@@ -75,7 +75,7 @@ def git_blob(path: Path) -> str:
 def recall(path: Path) -> str | None:
     """The remembered digest of a file that has not changed since, or None."""
     real = Path(os.path.realpath(path))
-    note = notes.read(_note(real))
+    note = small_json.read(_note(real))
     sha256 = note.pop("sha256", None)
     with contextlib.suppress(OSError):
         if note == _state(real) and isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256):
@@ -87,7 +87,7 @@ def remember(path: Path, sha256: str) -> None:
     """Note the digest of a file as it is now. A cache folder that cannot be written is no error."""
     real = Path(os.path.realpath(path))
     with contextlib.suppress(OSError):
-        notes.write(_note(real), {**_state(real), "sha256": sha256})
+        small_json.write(_note(real), {**_state(real), "sha256": sha256})
 
 
 def _state(real: Path) -> dict[str, str | int]:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from sdgen.errors import InputError, ModelUnavailable, SdgenError
-from sdgen.files import folders, notes
+from sdgen.files import folders, small_json
 from sdgen.files.user_files import read_regular
 from sdgen.models.catalogue import RemoteFile, Source
 
@@ -167,7 +167,7 @@ def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
 
 def _whole(index: Path, names: Iterable[str]) -> bool:
     """Whether every component that model_index.json lists has its files: a snapshot may be partial."""
-    components = notes.read(index)
+    components = small_json.read(index)
     if not components:
         return False
     for component in _COMPONENTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from sdgen.files import folders, notes
+from sdgen.files import folders, small_json
 from sdgen.models.catalogue import Entry
 
 
@@ -17,10 +17,10 @@ def licence_notice(entry: Entry) -> str | None:
     if entry.licence is None or not entry.sources:
         return None
     file = folders.state() / "licences.json"
-    shown = notes.read(file)
+    shown = small_json.read(file)
     if shown.get(entry.name) == entry.licence:
         return None
     with contextlib.suppress(OSError):
-        notes.write(file, {**shown, entry.name: entry.licence}, indent=1)
+        small_json.write(file, {**shown, entry.name: entry.licence}, indent=1)
     where = f": {entry.licence_url}" if entry.licence_url else ""
     return f"the weights of {entry.name} are under the {entry.licence}{where}"

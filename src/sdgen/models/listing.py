@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from sdgen.errors import ModelUnavailable
-from sdgen.models import answers, connection, hub
-from sdgen.models.answers import WrongAnswer
+from sdgen.models import connection, hub, hub_replies
 from sdgen.models.catalogue import RemoteFile, Source
+from sdgen.models.hub_replies import WrongAnswer
 from sdgen.models.patience import NextMirror, Patience, Policy, TryAgain
 from sdgen.models.progress import Progress
 
@@ -32,7 +32,7 @@ def list_files(source: Source, progress: Progress, policy: Policy) -> tuple[Remo
         except TryAgain as fault:
             patience.wait(fault)
     try:
-        commit, said = answers.listing(data)
+        commit, said = hub_replies.listing(data)
         return _chosen(repo, commit, said, source.variant)
     except WrongAnswer as fault:
         raise NextMirror(f"cannot be used: {hub.endpoint()} {fault}") from None
@@ -41,8 +41,8 @@ def list_files(source: Source, progress: Progress, policy: Policy) -> tuple[Remo
 
 
 def _chosen(repo: str, commit: str, said: Mapping[str, Any], variant: str | None) -> tuple[RemoteFile, ...]:
-    files = tuple(answers.sibling(repo, commit, said[name]) for name in hub.choose(said, variant))
-    answers.distinct(files)
+    files = tuple(hub_replies.sibling(repo, commit, said[name]) for name in hub.choose(said, variant))
+    hub_replies.distinct(files)
     return files
 
 
@@ -66,7 +66,7 @@ def _ask(repo: str, revision: str, timeout: float) -> bytes:
         try:
             with connection.ask(opened, address, connection.token_header(), timeout) as answer:
                 if answer.status_code == 200:
-                    return connection.whole_body(answer, answers.MOST_LISTING, timeout)
+                    return connection.whole_body(answer, hub_replies.MOST_LISTING, timeout)
         except (TryAgain, NextMirror) as fault:
             fault.args = (f"cannot be listed: {hub.endpoint()} {fault}",)
             raise

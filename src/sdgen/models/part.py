@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from sdgen.files import notes
+from sdgen.files import small_json
 
 _BLOCK = 4 * 2**20
 
@@ -37,7 +37,7 @@ class Part:
 
     def tag(self, url: str) -> str | None:
         """The ETag under which the bytes came, if they came from this address."""
-        origin = notes.read(self._origin)
+        origin = small_json.read(self._origin)
         tag = origin.get("etag")
         return tag if origin.get("url") == url and isinstance(tag, str) and tag else None
 
@@ -47,7 +47,7 @@ class Part:
         Raises:
             OSError: the disk is full or not writable.
         """
-        notes.write(self._origin, {"url": url, "etag": tag})
+        small_json.write(self._origin, {"url": url, "etag": tag})
         self._hash_up_to(start)
         with self.path.open("r+b" if start else "wb") as file:
             if start:

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from sdgen.errors import ModelUnavailable
-from sdgen.files import folders, notes
-from sdgen.models import answers, hub
+from sdgen.files import folders, small_json
+from sdgen.models import hub, hub_replies
 from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source, repository
 from sdgen.models.digests import file_sha256, git_blob
 
@@ -156,7 +156,7 @@ def write_manifest(folder: Path, files: Iterable[RemoteFile]) -> None:
         OSError: the folder cannot be written.
     """
     rows = [dataclasses.asdict(file) for file in files]
-    notes.write(folder / MANIFEST, {"files": rows}, indent=1)
+    small_json.write(folder / MANIFEST, {"files": rows}, indent=1)
 
 
 def remove(entry: Entry) -> int:
@@ -205,8 +205,8 @@ def _elsewhere(source: Source, file: RemoteFile) -> Iterator[Path]:
 
 def _read_manifest(folder: Path) -> tuple[RemoteFile, ...] | None:
     try:
-        return answers.remote_files(notes.read(folder / MANIFEST).get("files"))
-    except answers.WrongAnswer:  # another program wrote it, or it is damaged
+        return hub_replies.remote_files(small_json.read(folder / MANIFEST).get("files"))
+    except hub_replies.WrongAnswer:  # another program wrote it, or it is damaged
         return None
 
 

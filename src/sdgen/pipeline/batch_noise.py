@@ -11,7 +11,7 @@ from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.table import SamplerTable
 
 if TYPE_CHECKING:
-    from sdgen.pipeline.denoiser import StepNoise
+    from sdgen.pipeline.sampling_loop import StepNoise
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -16,7 +16,7 @@ from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
-from sdgen.diffusion.terms import DRAWN_TASKS
+from sdgen.diffusion.choices import DRAWN_TASKS
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
 from sdgen.files.foreign_files import refuse_foreign
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig

@@ -23,11 +23,11 @@ from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.networks.config import TextEncoderConfig
 from sdgen.pipeline.batch_noise import initial_latents, step_noise
+from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.defaults import check_size, filled, native_size
 from sdgen.pipeline.engine import Engine
-from sdgen.pipeline.own_sampler import own_sampler
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
@@ -78,8 +78,8 @@ class Pipeline(Engine):
 
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
-        from sdgen.pipeline.denoiser import Denoiser
         from sdgen.pipeline.model_networks import Networks
+        from sdgen.pipeline.sampling_loop import Denoiser
         from sdgen.pipeline.text_encoding import Conditioner
 
         checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from sdgen.diffusion.choices import SPACINGS
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.shortcuts import Shortcuts, shortcuts
 from sdgen.diffusion.table import SamplerTable
-from sdgen.diffusion.terms import SPACINGS
 from sdgen.errors import InputError
-from sdgen.pipeline.own_sampler import without_unknown
+from sdgen.pipeline.checkpoint_sampler import without_unknown
 from sdgen.request import Request
 
 

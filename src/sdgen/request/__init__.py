@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sdgen.diffusion.choices import RNGS, SPACINGS
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
-from sdgen.diffusion.terms import RNGS, SPACINGS
 from sdgen.errors import InputError
 from sdgen.request.fields import Field, entry, row, table
 from sdgen.request.kinds import MAX_TEXT, OneOf, Real, Text, Whole, YesNo

@@ -74,7 +74,7 @@ class Family:
 
     Attributes:
         name: short name.
-        tasks: what its models are trained for, names of ``sdgen.diffusion.terms.TASKS``.
+        tasks: what its models are trained for, names of ``sdgen.diffusion.choices.TASKS``.
         networks: its networks by the name of their component, in the order in which their files are hashed.
         recognises: whether networks are of this family, by their configurations; asked only where the
             networks' classes are the family's.

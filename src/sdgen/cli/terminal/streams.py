@@ -20,8 +20,8 @@ from typing import BinaryIO
 import click
 
 from sdgen.errors import OutputError
-from sdgen.files import library_noise
-from sdgen.files.library_noise import NOISE
+from sdgen.files import library_logs
+from sdgen.files.library_logs import NOISE
 from sdgen.text.printable import printable
 
 CLOSED_PIPE = 141
@@ -167,7 +167,7 @@ def drop_library_noise() -> None:
     os.dup2(theirs, 2)
     os.close(theirs)
     os.close(ours)
-    library_noise.leave_alone()
+    library_logs.leave_alone()
     sys.stderr = os.fdopen(real, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
 
 

@@ -23,7 +23,8 @@ from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.unet import KeysValues, UNet
 from sdgen.pipeline.conditioning import Conditioning
-from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation, per_image
+from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
+from sdgen.pipeline.guidance import per_image
 from sdgen.pipeline.keras_models import UNetModel
 
 WINDOW = 32

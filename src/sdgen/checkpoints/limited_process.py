@@ -19,7 +19,10 @@ WALL_SECONDS = 120
 
 ADDRESS_SPACE = 2 << 30
 
-_CODE = "import sys; sys.path[:] = {path!r}; from sdgen.checkpoints.child import serve; serve({function!r})"
+_CODE = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from sdgen.checkpoints.limited_process import serve; serve({function!r})"
+)
 
 
 def in_child(function: str, paths: Sequence[Path]) -> list[Any]:

@@ -77,7 +77,7 @@ def locked(entry: Entry, progress: Progress) -> Iterator[None]:
 
 
 def _fetch(entry: Entry, progress: Progress) -> Path:
-    from sdgen.models.transfer import NotFetched
+    from sdgen.models.fetch_file import NotFetched
 
     faults, lasting = [], True
     for source in entry.sources:
@@ -103,8 +103,8 @@ def _fetch(entry: Entry, progress: Progress) -> Path:
 
 
 def _fetch_source(entry: Entry, source: Source, progress: Progress) -> None:
+    from sdgen.models.fetch_file import NotFetched, fetch_file
     from sdgen.models.listing import list_files
-    from sdgen.models.transfer import NotFetched, fetch_file
 
     policy = Policy.from_environment()
     folder = store.folder_of(entry, source)

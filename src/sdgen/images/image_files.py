@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from sdgen.errors import InputError, OutputError
 from sdgen.files import whole_files
 from sdgen.files.whole_files import PREFIX, SUFFIX
-from sdgen.images import naming, pairs
+from sdgen.images import image_and_sidecar, naming
+from sdgen.images.image_and_sidecar import Saved, place_pair, waiting_for
 from sdgen.images.metadata import FORMATS, encode, sidecar
-from sdgen.images.pairs import Saved, place_pair, waiting_for
 from sdgen.request import Request
-from sdgen.text.wording import counted
+from sdgen.text.plurals import counted
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
@@ -83,7 +83,7 @@ class Output:
         with whole_files.explained(self.folder):
             whole_files.make_folder(self.folder)
             self._inode = _inode(self.folder)
-            pairs.complete(self.folder)
+            image_and_sidecar.complete(self.folder)
             whole_files.remove_stale(self.folder)
             free = shutil.disk_usage(self.folder).free
             if self.file_name is not None:
@@ -196,7 +196,7 @@ class Output:
 
     def _recorded(self, stem: str) -> dict[str, Any] | None:
         """The template's fields of an image of ours, as its sidecar has them."""
-        request = pairs.request(pairs.read(self.folder / f"{stem}.json"))
+        request = image_and_sidecar.request(image_and_sidecar.read(self.folder / f"{stem}.json"))
         return None if request is None else naming.fields(request)
 
     def _refuse_taken(self, file_name: str) -> None:
@@ -223,7 +223,7 @@ class Output:
                 raise OutputError(f"{file} is no file, and is not overwritten; give another name with -o")
         if beside not in there:
             return there
-        record = pairs.read(beside)
+        record = image_and_sidecar.read(beside)
         if str(record.get("schema")).startswith("sdgen-sidecar-") and record.get("image") == path.name:
             return there
         if self.metadata:

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from sdgen.cli.terminal import streams
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
-from sdgen.images import naming, output
+from sdgen.images import image_files, naming
 from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
 
 STDOUT = "-"
@@ -45,14 +45,14 @@ class Conflict:
 
 def _to_one_place(values: Mapping[str, Any]) -> bool:
     target: str | None = values["output"]
-    return target is not None and (target == STDOUT or output.is_file_name(target))
+    return target is not None and (target == STDOUT or image_files.is_file_name(target))
 
 
 def _other_format(values: Mapping[str, Any]) -> bool:
     target, format = values["output"], values["format"]
-    if format is None or target in (None, STDOUT) or not output.is_file_name(target):
+    if format is None or target in (None, STDOUT) or not image_files.is_file_name(target):
         return False
-    return bool(output.format_of(target) != format)
+    return bool(image_files.format_of(target) != format)
 
 
 CONFLICTS = (
@@ -201,7 +201,7 @@ def read_prompts(prompts: Sequence[str]) -> list[str]:
     return [_stdin() if prompt == STDOUT else prompt for prompt in prompts]
 
 
-def destination(values: Mapping[str, Any]) -> output.Output | None:
+def destination(values: Mapping[str, Any]) -> image_files.Output | None:
     """Where the images go; None for stdout.
 
     Raises:
@@ -214,18 +214,20 @@ def destination(values: Mapping[str, Any]) -> output.Output | None:
         return None
     metadata = not values["no_metadata"]
     if target is None:
-        return output.Output(output.FOLDER, values["name"] or naming.DEFAULT, format or "png", metadata)
+        return image_files.Output(
+            image_files.FOLDER, values["name"] or naming.DEFAULT, format or "png", metadata
+        )
     target = os.path.expanduser(target)
-    if output.is_file_name(target):
+    if image_files.is_file_name(target):
         path = Path(target)
-        return output.Output(
+        return image_files.Output(
             path.parent,
-            format=output.format_of(target),
+            format=image_files.format_of(target),
             metadata=metadata,
             file_name=path.name,
             overwrite=values.get("overwrite", False),
         )
-    return output.Output(Path(target), values["name"] or naming.DEFAULT, format or "png", metadata)
+    return image_files.Output(Path(target), values["name"] or naming.DEFAULT, format or "png", metadata)
 
 
 def _strength(ctx: click.Context, name: str) -> int:

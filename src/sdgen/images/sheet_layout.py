@@ -10,7 +10,7 @@ from typing import Any
 
 from sdgen import request
 from sdgen.errors import InputError
-from sdgen.images import origin, records
+from sdgen.images import ai_mark, records
 
 MOST_IMAGES = 4096
 FIELDS = (*(name for name in request.FIELDS if name not in ("width", "height")), "size", "file")
@@ -76,7 +76,7 @@ def source_type(entries: Collection[Entry]) -> str | None:
     drawn = sum(entry.drawn for entry in entries)
     if not drawn:
         return None
-    return origin.GENERATED if drawn == len(entries) else origin.COMPOSITE
+    return ai_mark.GENERATED if drawn == len(entries) else ai_mark.COMPOSITE
 
 
 def axes(entries: Sequence[Entry], swept: Sequence[str] = ()) -> tuple[str | None, str | None]:
