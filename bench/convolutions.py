@@ -1,4 +1,4 @@
-"""3x3 convolutions of Stable Diffusion's UNet at 256x256, guided: milliseconds in each way of ``WAYS``.
+"""3x3 convolutions of Stable Diffusion's UNet at 256x256, guided: milliseconds in each way of ``ALGORITHMS``.
 
     python bench/convolutions.py [tensorflow|jax]
 
@@ -31,10 +31,10 @@ def main() -> None:
     """Print a line for each shape."""
     backend.activate(*sys.argv[1:])
     from sdgen.backend.program import Program
-    from sdgen.networks.convolution import WAYS, Conv3x3, Way
+    from sdgen.networks.convolution import ALGORITHMS, Algorithm, Conv3x3
     from sdgen.networks.layers import Numerics
 
-    WAYS["every winograd"] = Way(winograd_channels=1, winograd_weights=1 << 62)
+    ALGORITHMS["every winograd"] = Algorithm(winograd_channels=1, winograd_weights=1 << 62)
     ways = [
         (dtype, way) for dtype in ("float32", "bfloat16") for way in ("direct", "every winograd", "gathered")
     ]

@@ -52,6 +52,7 @@ def test_the_text_shows_what_the_object_holds(
     for heading in ("Versions", "Devices", "Machine", "Folders", "Settings in", "Environment", "Models"):
         assert f"{heading}" in shown
     assert "sdgen models pull sd2.1-base (the default)" in shown
+    assert "of no use yet" in shown and "pull ldm-sr" not in shown
     assert shown.endswith("Nothing is wrong.\n")
 
 

@@ -11,6 +11,7 @@ PACKAGE = Path(sdgen.__file__).parent
 MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_LINES_OF_A_MODULE = 350
 MOST_ENTRIES = 14
 BESIDE = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
 
@@ -31,6 +32,11 @@ def test_what_is_counted_is_the_package() -> None:
 def test_a_function_is_seen_at_a_glance() -> None:
     counts = {(name, which): n for name, path in MODULES.items() for which, n in functions(path).items()}
     assert not {function: n for function, n in counts.items() if n > MOST_LINES_OF_A_FUNCTION}
+
+
+def test_a_module_is_read_in_one_sitting() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_MODULE}
 
 
 def test_the_package_has_few_rooms() -> None:

@@ -84,6 +84,7 @@ def test_lines_with_dashes(content: str, expected: dict[str, Any]) -> None:
         ("a fox --s 28 x", "steps must be a whole number, not '28 x'"),
         ("a fox --w 512 --w 768", "width is given twice"),
         ("--steps --seed 5 --prompt x", "steps must be a whole number, not '--seed 5'"),
+        ("a dog --w=512", "--w takes its value after a space, not after ="),
     ],
 )
 def test_flags_that_would_be_drawn_as_text_are_refused(content: str, reason: str) -> None:

@@ -90,7 +90,7 @@ class ModelRun:
                 yield from self._draw_wide(self._unusable.popleft())
             elif self._packer.due is not None:
                 self._queue.wait(version, self._packer.due)
-            elif self._packer.elsewhere and not self._more(wait=False):
+            elif self._packer.claimed_by_others and not self._more(wait=False):
                 yield from self._await_others()
             elif not self._more(wait=True):
                 return
@@ -203,7 +203,7 @@ class ModelRun:
             try:
                 event = next(events, None)
             except Exception as error:
-                yield from self._stumbled(left, error)
+                yield from self._divide_failed(left, error)
                 return
             if event is None:
                 return
@@ -241,7 +241,7 @@ class ModelRun:
             elif isinstance(result, _Unusable):
                 self._unusable.append(result)
             else:
-                yield from self._stumbled(list(result.items), result.error)
+                yield from self._divide_failed(list(result.items), result.error)
 
     def _settle(self, outcome: Outcome) -> Iterator[Outcome]:
         """A task is done with. A full disk is as full for the next image: the run ends."""
@@ -255,7 +255,7 @@ class ModelRun:
         if isinstance(outcome.error, OutputError):
             raise outcome.error
 
-    def _stumbled(self, batch: list[Pair], error: Exception) -> Iterator[Outcome | Note]:
+    def _divide_failed(self, batch: list[Pair], error: Exception) -> Iterator[Outcome | Note]:
         """A batch could not be drawn: a smaller one may be, or each of its images alone."""
         memory = backend.is_out_of_memory(error)
         if isinstance(error, SdgenError) and not isinstance(error, ImageError):
@@ -305,7 +305,7 @@ class ModelRun:
                     yield event
         except Exception as error:
             if not backend.is_out_of_memory(error):
-                yield from self._stumbled([unusable.pair], error)
+                yield from self._divide_failed([unusable.pair], error)
                 return
         outcome = self._finish(unusable.pair, image)
         assert isinstance(outcome, Outcome)
@@ -313,7 +313,7 @@ class ModelRun:
 
     def _await_others(self) -> Iterator[Note]:
         """Look whether other processes have let go of what was theirs."""
-        pairs, self._packer.elsewhere = self._packer.elsewhere, []
+        pairs, self._packer.claimed_by_others = self._packer.claimed_by_others, []
         if not self._awaited:
             self._awaited = True
             yield Note(f"waiting for {counted(len(pairs), 'image')} that other processes draw")
@@ -322,7 +322,7 @@ class ModelRun:
                 self._release(pair[0])
                 self._packer.add(pair)
             else:
-                self._packer.elsewhere.append(pair)
+                self._packer.claimed_by_others.append(pair)
         if not len(self._packer):
             time.sleep(_BETWEEN_LOOKS)
 

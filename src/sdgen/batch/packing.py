@@ -38,7 +38,7 @@ class Packer:
         arrived: when a task came.
 
     Attributes:
-        elsewhere: tasks that another process had when it was their turn.
+        claimed_by_others: tasks that another process had when it was their turn.
         due: when the next batch that ``pop`` found not to be ready will be; None where there is none.
     """
 
@@ -57,7 +57,7 @@ class Packer:
         self._waiting: list[Pair] = []
         self._there: set[int] = set()
         self._alone: deque[Pair] = deque()
-        self.elsewhere: list[Pair] = []
+        self.claimed_by_others: list[Pair] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -93,7 +93,7 @@ class Packer:
     def remove(self, unwanted: Callable[[Task], bool]) -> list[Pair]:
         """Tasks that are not to be drawn after all; those that are claimed still are."""
         removed = []
-        for places in (self._alone, self._waiting, self.elsewhere):
+        for places in (self._alone, self._waiting, self.claimed_by_others):
             gone = [pair for pair in places if id(pair) not in self._there and unwanted(pair[0])]
             for pair in gone:
                 places.remove(pair)
@@ -125,7 +125,7 @@ class Packer:
                     free -= 1
                     batch.append(pair)
                 else:
-                    self.elsewhere.append(pair)
+                    self.claimed_by_others.append(pair)
             self._waiting = [pair for pair in self._waiting if id(pair) not in gone]
             self._there -= gone
             if batch:

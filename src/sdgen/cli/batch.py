@@ -102,7 +102,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         advice = "nothing was drawn" if not tasks else "nothing was drawn; --skip-invalid draws the rest"
         display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
         return ExitCode.USAGE
-    if not tasks and not run.report.invalid and not entries.elsewhere:
+    if not tasks and not run.report.invalid and not entries.of_other_shards:
         raise _no_prompt(values)
     distinct = _distinct(tasks, store)
     if repeats := entries.repeats + len(tasks) - len(distinct):
@@ -154,7 +154,7 @@ class BatchRun(Run):
             self.report.planned += not (isinstance(item, Rejected) and item.again)
             self.display.planned(self.report.planned)
             yield item
-        if not self.report.planned and not entries.elsewhere:
+        if not self.report.planned and not entries.of_other_shards:
             raise _no_prompt(self.values)
 
     def rejected(self, rejected: Rejected) -> None:

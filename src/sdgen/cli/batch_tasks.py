@@ -57,7 +57,7 @@ class Entries:
             prompts.read(_stdin() if file == STDIN else file, format, defaults) for file in files
         ]
         self._files, self._expansion, self._shard = files, expansion, shard
-        self.repeats = self.elsewhere = 0
+        self.repeats = self.of_other_shards = 0
 
     @property
     def live(self) -> bool:
@@ -80,7 +80,7 @@ class Entries:
                     if number and number % shards == share % shards:
                         yield Task(request, number, f"{line.file}:{line.line}")
                     elif number:
-                        self.elsewhere += 1
+                        self.of_other_shards += 1
 
     def all(self, rejected: Callable[[Rejected], None]) -> list[Task]:
         """All of the tasks.

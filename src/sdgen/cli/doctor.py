@@ -97,4 +97,5 @@ def _folder(found: Mapping[str, Any]) -> str:
 
 def _model(name: str, path: str | None) -> str:
     default = " (the default)" if name == models.DEFAULT else ""
-    return (path or f"not here; sdgen models pull {name}") + default
+    usable = models.find(name).usable
+    return (path or f"not here; {f'sdgen models pull {name}' if usable else 'of no use yet'}") + default

@@ -14,7 +14,7 @@ from sdgen.networks.layers import Array, Layer, Numerics, Parameter, Tensor, Wei
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Algorithm:
     """Which convolutions are computed how; the figures are in docs/performance.md.
 
     Attributes:
@@ -29,18 +29,20 @@ class Way:
     gathered_channels: int = sys.maxsize
 
 
-WAYS = {
-    "direct": Way(),
-    "winograd": Way(winograd_channels=320, winograd_weights=1280 * 640),
-    "winograd, gathered": Way(winograd_channels=320, winograd_weights=1280 * 640, gathered_channels=320),
-    "all winograd": Way(winograd_channels=32, winograd_weights=sys.maxsize, gathered_channels=32),
-    "gathered": Way(gathered_channels=32),
+ALGORITHMS = {
+    "direct": Algorithm(),
+    "winograd": Algorithm(winograd_channels=320, winograd_weights=1280 * 640),
+    "winograd, gathered": Algorithm(
+        winograd_channels=320, winograd_weights=1280 * 640, gathered_channels=320
+    ),
+    "all winograd": Algorithm(winograd_channels=32, winograd_weights=sys.maxsize, gathered_channels=32),
+    "gathered": Algorithm(gathered_channels=32),
 }
 """By ``Numerics.convolutions``."""
 
 
 class Conv3x3(Layer):
-    """3x3 convolution, NHWC, of stride 1 or 2, computed as ``WAYS`` says."""
+    """3x3 convolution, NHWC, of stride 1 or 2, computed as ``ALGORITHMS`` says."""
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class Conv3x3(Layer):
     ) -> None:
         self.name, self.inputs, self.outputs = name, inputs, outputs
         self.stride, self.padding = stride, padding
-        way, least = WAYS[numerics.convolutions], min(inputs, outputs)
+        way, least = ALGORITHMS[numerics.convolutions], min(inputs, outputs)
         small = inputs * outputs <= way.winograd_weights
         self.winograd = stride == 1 and least >= way.winograd_channels and small
         self.gathered = not self.winograd and least >= way.gathered_channels

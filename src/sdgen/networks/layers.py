@@ -58,7 +58,7 @@ class Numerics:
     Attributes:
         dtype: of weights, and of what is multiplied with them.
         activations: dtype of everything else; statistics of the norms and softmax are float32.
-        convolutions: how those of 3x3 are computed, a key of ``convolution.WAYS``.
+        convolutions: how those of 3x3 are computed, a key of ``convolution.ALGORITHMS``.
         attention: computes softmax(q k^T / sqrt(d)) v from (batch, heads, length, d) tensors.
     """
 

@@ -70,7 +70,7 @@ class Networks:
         return Numerics(dtype, "float32", self._cpu_convolutions(dtype, small_maps), attention)
 
     def _cpu_convolutions(self, dtype: str, small_maps: bool) -> str:
-        """The fastest on two cores (docs/performance.md), of ``convolution.WAYS``."""
+        """The fastest on two cores (docs/performance.md), of ``convolution.ALGORITHMS``."""
         jax = backend.active() == "jax"
         if dtype != "bfloat16":
             return "winograd, gathered" if jax and small_maps else "winograd"

@@ -141,7 +141,10 @@ def _trailing(number: int, text: str) -> Entry | Fault:
 
 def _refusal(flag: str) -> str:
     """Why a flag after a prompt is not read."""
-    name = flag.partition("=")[0][:60]
+    name, equals, _ = flag.partition("=")
+    name = name[:60]
+    if equals and name in _TRAILING:
+        return f"--{name} takes its value after a space, not after ="
     if fields.canonical(name):
         return f'--{name} follows a prompt; write --prompt "..." --{name} ...'
     if name.lower() in _UNREAD:
