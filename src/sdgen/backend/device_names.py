@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from sdgen.backend.choosing import active
@@ -11,7 +12,21 @@ from sdgen.errors import BackendError
 
 Item = TypeVar("Item")
 
-DTYPES = ("float32", "bfloat16", "float16")
+
+@dataclasses.dataclass(frozen=True)
+class Dtype:
+    """A dtype that weights are stored and multiplied in: bytes of a number, and a word about it."""
+
+    size: int
+    words: str
+
+
+DTYPES: Mapping[str, Dtype] = {
+    "float32": Dtype(4, "32 bits"),
+    "bfloat16": Dtype(2, "16 bits, range of float32"),
+    "float16": Dtype(2, "16 bits"),
+}
+"""By name."""
 
 
 def devices() -> list[str]:

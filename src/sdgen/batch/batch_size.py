@@ -19,7 +19,6 @@ MOST = 8
 _ACTIVATIONS = 48
 """Tensors of the size of the UNet's widest that are alive at once, an estimate from above."""
 
-_ITEM_SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _SHARE = 0.8
 """Of the free memory; the rest is for the decoder and for what compilers set aside."""
 
@@ -63,7 +62,7 @@ def bytes_per_image(pipeline: Engine, request: Request) -> int:
     channels = int(config.get("block_out_channels", [320])[0])
     positions = request.width * request.height // 64
     passes = 2 if request.guided else 1
-    activations = _ACTIVATIONS * positions * channels * _ITEM_SIZES[pipeline.dtype]
+    activations = _ACTIVATIONS * positions * channels * backend.DTYPES[pipeline.dtype].size
     fused = pipeline.backend == "jax" and pipeline.dtype != "float32"
     scores = 0 if fused else 2 * 4 * positions**2 * max(1, channels // 64)
     return passes * (activations + scores)

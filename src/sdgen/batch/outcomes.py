@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
+import pickle  # nosec B403 # To write alone: nothing is ever unpickled here.
 from typing import TYPE_CHECKING, Any
 
 from sdgen.batch.tasks import Task

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sdgen.backend import DTYPES
 from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.families import REGISTRY, Family
@@ -25,8 +26,6 @@ from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
 from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
 from sdgen.text.tokenizer_files import clip_vocabulary
-
-DTYPES = ("float32", "float16", "bfloat16")
 
 CLIP_TOKENS = 49408
 

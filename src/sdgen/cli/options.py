@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sdgen import backend
 from sdgen.backend import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
@@ -32,9 +33,7 @@ BACKENDS: Mapping[str, str] = {
 }
 DTYPES: Mapping[str, str] = {
     "auto": "what the device is best at",
-    "float32": "32 bits",
-    "bfloat16": "16 bits, range of float32",
-    "float16": "16 bits",
+    **{name: dtype.words for name, dtype in backend.DTYPES.items()},
 }
 FORMATS: Mapping[str, str] = {
     "png": "lossless",
