@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle  # nosec B403 # To write alone: nothing is ever unpickled here.
+import pickle  # nosec B403 # Of errors of this process alone.
 from typing import TYPE_CHECKING, Any
 
 from sdgen.batch.tasks import Task
