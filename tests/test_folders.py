@@ -104,7 +104,7 @@ def test_a_home_that_is_none_stops_no_command(
 def test_a_user_without_a_home_writes_none_called_tilde(
     sdgen: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in VARIABLES:
+    for variable in (*VARIABLES, *(name for name in os.environ if name.startswith("XDG_"))):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user that passwd does not know
     places = (folders.config(), folders.models(), folders.cache(), folders.state(), folders.expand("~"))

@@ -29,10 +29,11 @@ def psnr(a, b):
 
 def changed(pipeline, part, **tensors):
     """A new pipeline whose checkpoint has some tensors of one network replaced."""
-    component = getattr(pipeline.checkpoint, part)
+    component = pipeline.checkpoint.components[part]
     entries = {name.replace("__", "."): from_array(values) for name, values in tensors.items()}
     component = dataclasses.replace(component, tensors=component.tensors.replaced(entries))
-    checkpoint = dataclasses.replace(pipeline.checkpoint, **{part: component})
+    components = {**pipeline.checkpoint.components, part: component}
+    checkpoint = dataclasses.replace(pipeline.checkpoint, components=components)
     return sdgen.Pipeline(checkpoint, pipeline.entry, "float32", "cpu:0")
 
 

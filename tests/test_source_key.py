@@ -12,7 +12,7 @@ import pytest
 
 from sdgen.backend.source_key import PACKAGE, imports, module_file, modules_key, source_key, sources
 
-LOOP = "sdgen.pipeline.denoiser"
+LOOP = "sdgen.pipeline.sampling_loop"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_networks_tables_and_compiling_are_among_them() -> None:
     found = names(PACKAGE)
     for package in ("networks", "diffusion", "backend"):
         assert {f"{package}/{path.name}" for path in (PACKAGE / package).glob("*.py")} <= found
-    assert {f"pipeline/{name}.py" for name in ("denoiser", "evaluation", "conditioning")} <= found
+    assert {f"pipeline/{name}.py" for name in ("sampling_loop", "evaluation", "conditioning")} <= found
 
 
 def test_an_edit_of_what_only_calls_it_does_not_change_the_key(package: Path) -> None:
