@@ -10,7 +10,8 @@ from PIL import Image
 from stand_in import REQUEST, draw
 
 from sdgen.errors import InputError
-from sdgen.images import containers, metadata, pictures
+from sdgen.files import containers
+from sdgen.images import metadata, pictures
 
 
 def jpeg(size: tuple[int, int] = (64, 64), **options: object) -> bytes:

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from PIL import Image
 
-from sdgen.images import exif
+from sdgen.files import exif
 
 
 def block(entries: list[tuple[int, int, int, int]], more: bytes = b"", order: str = ">") -> bytes:

@@ -243,7 +243,7 @@ def bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.png", b"", "is not a PNG, WebP or JPEG image"),
+        ("a.png", b"", "is empty, not a PNG, WebP or JPEG image"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "is not a PNG|damaged"),
         ("a.png", b"text", "is not a PNG, WebP or JPEG image"),
         ("a.gif", b"GIF89a\1\0\1\0\0\0\0;", "is not a PNG, WebP or JPEG image"),

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
-from sdgen.images import ai_mark, exif, pictures
+from sdgen.files import exif, picture_files
+from sdgen.images import ai_mark, pictures
 from sdgen.images.sheet_layout import Entry, Layout, text_of, value_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
     top = _GAP + (_LINE * len(title) + _GAP if title else 0) + (_LINE + _GAP if corner else 0)
     width = left + len(layout.columns) * (across + _GAP) + _GAP
     height = top + len(layout.rows) * (down + caption + _GAP) + _GAP
-    if max(width, height) > MOST_SIDE or width * height > pictures.MOST_PIXELS:
+    if max(width, height) > MOST_SIDE or width * height > picture_files.MOST_PIXELS:
         raise TooLarge(
             f"the sheet would have {width}x{height} pixels; take smaller cells than {cell}, or fewer images"
         )

@@ -10,8 +10,9 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from sdgen.files import exif
 from sdgen.files.version import VERSION
-from sdgen.images import a1111_text, ai_mark, exif
+from sdgen.images import a1111_text, ai_mark
 from sdgen.request import FIELDS, Request
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
-from sdgen.files import json_text
+from sdgen.files import json_text, picture_files
 from sdgen.images import foreign_text, pictures
 from sdgen.images.metadata import SIDECAR_SCHEMA
 from sdgen.request import FIELDS, Request
@@ -181,7 +181,7 @@ def _escaped(char: str) -> str:
 
 
 def _read_sidecar(path: Path) -> Record:
-    with pictures.open_file(path, MOST_SIDECAR_BYTES) as file:
+    with picture_files.open_file(path, MOST_SIDECAR_BYTES) as file:
         text = file.read(MOST_SIDECAR_BYTES)
     try:
         values = json_text.parse(text)
