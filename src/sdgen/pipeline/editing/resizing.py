@@ -126,7 +126,7 @@ def _scaled(pixels: Pixels, size: tuple[int, int], part: Box) -> Pixels:
     from PIL import Image
 
     height, width = pixels.shape[:2]
-    if size == (width, height) and part == (0, 0, width, height):
+    if (*size, *part) == (width, height, 0, 0, width, height):
         return pixels
     if pixels.shape[2:] == (4,) and bool((pixels[..., 3] == 255).all()):
         # As the picture without alpha is, to the bit, whatever Pillow's way through premultiplied colours.
