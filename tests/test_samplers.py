@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from table_runs import run_table
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.schedule import NoiseSchedule
-from sdgen.diffusion.table import SamplerTable
 from sdgen.errors import CheckpointError, InputError
 
 GOLDEN = np.load(Path(__file__).parent / "golden/samplers.npz")
@@ -45,20 +45,6 @@ def golden_runs() -> dict[tuple[str, str], list[dict[str, Any]]]:
             runs.setdefault((case["config"], case["sampler"]), []).append(run)
             row = end
     return runs
-
-
-def run_table(
-    table: SamplerTable, network: Any, noise: np.ndarray, first: float, memory: float = 0.0
-) -> np.ndarray:
-    """The network's input at each row and the final latents; ``network(row, x)`` is its output."""
-    state = np.array([table.init_scale * first, memory, memory, memory])
-    trajectory = [state[0]]
-    for row in range(len(table.timesteps)):
-        h = table.p[row] * state[0] + table.q[row] * network(row, state[0])
-        state = table.mix[row] @ [*state, h]
-        state[0] += table.noise[row] * noise[row]
-        trajectory.append(state[0])
-    return np.array(trajectory)
 
 
 RUNS = golden_runs()

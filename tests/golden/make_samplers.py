@@ -298,11 +298,15 @@ def set_levels(scheduler: Any, case: dict[str, Any]) -> None:
 
 
 def run(case: dict[str, Any], outputs: np.ndarray, noise: np.ndarray, double: bool) -> dict[str, Any]:
-    """Timesteps (rows,), network inputs and final latents (rows + 1,), whether noise is drawn (rows,)."""
+    """Timesteps (rows,), network inputs and final latents (rows + 1,), whether noise is drawn (rows,).
+
+    A case with ``first`` begins at that step, with the last of ``outputs`` as its image and the last of
+    ``noise`` added, as ``StableDiffusionImg2ImgPipeline`` does.
+    """
     with exact_roots() if double else contextlib.nullcontext():
         scheduler = prepare(case, double)
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
+        scheduler.set_begin_index(case.get("first", 0) * scheduler.order)
     dtype = torch.float64 if double else torch.float32
     drawn: list[int] = []
 
@@ -316,18 +320,27 @@ def run(case: dict[str, Any], outputs: np.ndarray, noise: np.ndarray, double: bo
         patches["torch"] = Float64Torch()
     takes_eta = case["eta"] or case["sampler"] == "tcd"
     options: dict[str, Any] = {"eta": case["eta"]} if takes_eta else {}
-    latents = torch.full((1, 1, 1, 1), noise[-1], dtype=dtype) * scheduler.init_noise_sigma
+    timesteps = scheduler.timesteps[case.get("first", 0) * scheduler.order :]
+    latents = torch.full((1, 1, 1, 1), noise[-1], dtype=dtype)
+    if "first" in case:
+        image = torch.full((1, 1, 1, 1), outputs[-1], dtype=dtype)
+        latents = scheduler.add_noise(image, latents, timesteps[:1])
+    else:
+        latents = latents * scheduler.init_noise_sigma
     inputs = []
     with mock.patch.dict(vars(module), patches), default_dtype(dtype):
-        for row, timestep in enumerate(scheduler.timesteps):
+        for row, timestep in enumerate(timesteps):
             model_input = scheduler.scale_model_input(latents, timestep)
             inputs.append(model_input.item())
             output = torch.full((1, 1, 1, 1), outputs[row], dtype=dtype)
             latents = scheduler.step(output, timestep, latents, **options).prev_sample
-    draws = np.zeros(len(scheduler.timesteps), bool)
+    draws = np.zeros(len(timesteps), bool)
     draws[drawn] = True
-    timesteps = scheduler.timesteps.numpy().astype(np.float32)
-    return {"timesteps": timesteps, "latents": np.array([*inputs, latents.item()]), "draws": draws}
+    return {
+        "timesteps": timesteps.numpy().astype(np.float32),
+        "latents": np.array([*inputs, latents.item()]),
+        "draws": draws,
+    }
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def dpmpp_2m(plan: Plan) -> SamplerTable:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2; diffusers' ``DPMSolverMultistepScheduler``).
 
     x' = sigma_next/sigma x + alpha_next (1 - e^-d) (x0 + D/2), where d = lam_next - lam and
-    D = (x0 - previous x0) d/(previous d); D is 0 in the first step and, mostly, in the last.
+    D = (x0 - previous x0) d/(previous d); D is 0 in the first step that runs and, mostly, in the last.
     """
     return _dpmpp(plan, stochastic=False)
 
@@ -43,7 +43,7 @@ def dpmpp_2m_sde(plan: Plan) -> SamplerTable:
 
 
 def _dpmpp(plan: Plan, stochastic: bool) -> SamplerTable:
-    steps = plan.steps
+    steps, first = plan.steps, plan.first
     levels = solver_levels(plan, round_cosine=False)
     alpha, sigma = signal_and_noise(levels.sigmas)
     d = log_snr_gains(levels.sigmas)
@@ -54,7 +54,8 @@ def _dpmpp(plan: Plan, stochastic: bool) -> SamplerTable:
         first_order_end = first_order_end or lower_order_final(plan)
     ratio = np.zeros(steps)
     last = steps - 1 if first_order_end else steps
-    ratio[1:last] = d[1:last] / d[: last - 1] if last > 1 else 0.0
+    if last > first + 1:
+        ratio[first + 1 : last] = d[first + 1 : last] / d[first : last - 1]
 
     mix = empty_mix(steps)
     mix[:, X, X] = sigma[1:] / sigma[:-1] * (np.exp(-d) if stochastic else 1.0)
@@ -71,9 +72,9 @@ def dpmpp_3m_sde(plan: Plan) -> SamplerTable:
     With y = x/alpha, h = 2 (lam_next - lam), phi2 = (e^-h - 1)/h + 1 and phi3 = phi2/h - 1/2: y' = e^-h y +
     (1 - e^-h) x0 + phi2 D1 - phi3 D2 + s √(1 - e^-h) z, where s is the next noise-to-signal ratio and D1, D2
     are the derivatives of x0, times the step and its square, of the parabola through three x0. The second
-    step has D2 = 0, the first and the last D1 = 0, too.
+    step that runs has D2 = 0, the first and the last D1 = 0, too.
     """
-    steps = plan.steps
+    steps, first = plan.steps, plan.first
     levels = solver_levels(plan, round_cosine=False)
     alpha, _ = signal_and_noise(levels.sigmas)
     d = log_snr_gains(levels.sigmas)
@@ -82,12 +83,13 @@ def dpmpp_3m_sde(plan: Plan) -> SamplerTable:
     mix[:, X, H] = -alpha[1:] * np.expm1(-2 * d)
     mix[:, FIRST, H] = 1.0
     mix[:, SECOND, FIRST] = 1.0
-    for n in range(1, steps):
-        if levels.sigmas[n + 1] == 0:
+    for n in range(first + 1, steps):
+        if levels.sigmas[n + 1] in (0, levels.sigmas[n]):  # a curve's end may be the level to end at, too
             continue
         # Of the differences x0 - first and first - second, which the memory holds.
-        newer, older = _third_order(d[n], d[n - 1], d[n - 2]) if n > 1 else (_phi2(2 * d[n]), 0.0)
-        newer, older = newer * d[n] / d[n - 1], older * d[n] / d[n - 2] if n > 1 else 0.0
+        third = n > first + 1
+        newer, older = _third_order(d[n], d[n - 1], d[n - 2]) if third else (_phi2(2 * d[n]), 0.0)
+        newer, older = newer * d[n] / d[n - 1], older * d[n] / d[n - 2] if third else 0.0
         mix[n, X, [H, FIRST, SECOND]] += alpha[n + 1] * np.array([newer, older - newer, -older])
     noise = alpha[1:] * levels.sigmas[1:] * np.sqrt(-np.expm1(-2 * d))
     return solver_table(plan, levels, mix, noise, draws=levels.sigmas[1:] > 0)
@@ -98,13 +100,14 @@ def dpmpp_2s(plan: Plan) -> SamplerTable:
 
     Pairs of steps: the first is of order 1, and the second goes again from where the first began, over both:
     x'' = sigma''/sigma x + alpha'' (1 - e^-d) (x0 + D/2), where d = lam'' - lam and D = (x0' - x0) d/(lam' -
-    lam). The last step is of order 1 where it ends without noise.
+    lam). The last step is of order 1 where it ends without noise. A run that begins in the middle of a pair
+    takes the rest of it at order 1, and the pairs after it are those of the whole run.
     """
     steps = plan.steps
     levels = solver_levels(plan, round_cosine=True)
     alpha, sigma = signal_and_noise(levels.sigmas)
     d = log_snr_gains(levels.sigmas)
-    second_order = np.arange(steps) % 2 == 1
+    second_order = (np.arange(steps) % 2 == 1) & (np.arange(steps) > plan.first)
     to_zero = levels.sigmas[-1] == 0
     if to_zero or bool(plan.config.get("lower_order_final")):
         second_order[-1] = False

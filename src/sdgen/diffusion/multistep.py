@@ -41,8 +41,9 @@ def unipc(plan: Plan) -> SamplerTable:
     Predictor, from y at lam: x' = sigma_next/sigma y + alpha_next (1 - e^-d) (x0 + D/2), as in ``dpmpp_2m``.
     Corrector, once the network has seen x' and x0' is known: y' is the same with c D + c' (x0' - x0) for D/2;
     c and c' make it exact for x0 quadratic in lam. A row corrects the step before it and predicts the next.
+    The first row that runs corrects nothing, and predicts with D = 0.
     """
-    steps = plan.steps
+    steps, first = plan.steps, plan.first
     levels = solver_levels(plan, round_cosine=True)
     alpha, sigma = signal_and_noise(levels.sigmas)
     d = log_snr_gains(levels.sigmas)
@@ -51,20 +52,20 @@ def unipc(plan: Plan) -> SamplerTable:
 
     # Memory: FIRST is the y that the last step started from, SECOND the x0 there, THIRD the x0 before.
     mix = empty_mix(steps)
-    for n in range(steps):
+    for n in range(first, steps):
         y = np.zeros(5)
-        if n == 0:
+        if n == first:
             y[X] = 1.0
         else:
             ratio, c, c_new = 0.0, 0.0, 1 / 2
-            if n > 1:
+            if n > first + 1:
                 ratio = d[n - 1] / d[n - 2]
                 c, c_new = _unipc_corrector(d[n - 1], ratio)
             y[FIRST] = carry[n - 1]
             y[SECOND] = gain[n - 1] * (1 + c * ratio - c_new)
             y[THIRD] = -gain[n - 1] * c * ratio
             y[H] = gain[n - 1] * c_new
-        second_order = n > 0 and not (n == steps - 1 and first_order_end)
+        second_order = n > first and not (n == steps - 1 and first_order_end)
         ratio = d[n] / d[n - 1] if second_order else 0.0
         mix[n, X] = carry[n] * y
         mix[n, X, H] += gain[n] * (1 + ratio / 2)
@@ -83,9 +84,13 @@ def plms(plan: Plan) -> SamplerTable:
     outputs.
 
     As in diffusers, the outputs of a network that predicts v are combined first and turned into noise after.
+
+    A run that begins at a later step begins in the same way: two rows for that step, then ever more outputs.
+    diffusers cuts the timesteps at a place that counts the repeated one, and from there on its levels are one
+    step away from those that the latents have.
     """
     stride = plan.schedule.num_train_timesteps // plan.steps
-    times = spaced_timesteps(plan)
+    times = spaced_timesteps(plan)[plan.first :]
     times = np.concatenate([times[:2], times[1:]])
     starts, ends = times.copy(), times - stride
     starts[1:2], ends[1:2] = times[1:2] + stride, times[1:2]
@@ -122,7 +127,7 @@ def plms(plan: Plan) -> SamplerTable:
         noise=np.zeros(rows),
         draws=np.zeros(rows, bool),
         init_scale=1.0,
-        steps=np.maximum(np.arange(rows) - 1, 0),
+        steps=plan.first + np.maximum(np.arange(rows) - 1, 0),
         prediction_type=plan.schedule.prediction_type,
         alpha_in=np.sqrt(here),
         sigma_in=np.sqrt(1 - here),
@@ -139,15 +144,15 @@ def deis(plan: Plan) -> SamplerTable:
     As in diffusers, the last step ends at the smallest level of the training schedule, and on a curve of its
     own at the level where it stands.
     """
-    steps, order = plan.steps, whole(plan.config, "solver_order", 2, (1, 3))
+    steps, first, order = plan.steps, plan.first, whole(plan.config, "solver_order", 2, (1, 3))
     levels = solver_levels(plan, round_cosine=True)
     rho = levels.sigmas.copy()
     rho[-1] = rho[-2] if levels.curved else plan.schedule.sigmas[0]
     alpha, sigma = signal_and_noise(rho)
     careful_end = steps < 15 and lower_order_final(plan)
     mix = empty_mix(steps)
-    for n in range(steps):
-        usable = min(order, n + 1, steps - n if careful_end else order)
+    for n in range(first, steps):
+        usable = min(order, n - first + 1, steps - n if careful_end else order)
         weights = [_integral(k, rho[n - usable + 1 : n + 1][::-1], rho[n], rho[n + 1]) for k in range(usable)]
         mix[n, X, X] = alpha[n + 1] / alpha[n]
         mix[n, X, [H, FIRST, SECOND][:usable]] = alpha[n + 1] * np.array(weights)

@@ -83,7 +83,12 @@ def has_schedule(sampler: str, schedule: str) -> bool:
 
 
 def sampler_table(
-    config: Mapping[str, Any], sampler: str, steps: int, schedule: str | None = None, eta: float = 0.0
+    config: Mapping[str, Any],
+    sampler: str,
+    steps: int,
+    schedule: str | None = None,
+    eta: float = 0.0,
+    first: int = 0,
 ) -> SamplerTable:
     """The table of a sampler for a network with this scheduler config.
 
@@ -100,9 +105,12 @@ def sampler_table(
         steps: 1 to the number of training timesteps; fewer for some samplers.
         schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES``, or None for what the config says.
         eta: share of fresh noise, 0 to 1; for ``WITH_ETA`` alone.
+        first: the table is that of steps ``first`` to ``steps - 1`` alone, 0 for all of them; see
+            ``sdgen.diffusion.spacing.first_step``. A sampler with memory begins anew there, as diffusers'
+            class does after ``set_begin_index``; 'plms' as its docstring says.
 
     Raises:
-        InputError: the sampler does not know this schedule, step count or eta.
+        InputError: the sampler does not know this schedule, step count or eta, or no step is left to run.
         CheckpointError: the config asks for something that sdgen does not draw with.
     """
     if sampler not in _SAMPLERS:
@@ -113,13 +121,7 @@ def sampler_table(
             f"the sampler {sampler!r} has no schedule {schedule!r}; it has {', '.join(chosen.schedules)}",
             "schedule",
         )
-    if steps < 1:
-        raise InputError(f"steps must be 1 or more, not {steps}", "steps")
-    if not 0 <= eta <= 1 or (eta and sampler not in WITH_ETA):
-        names = " and ".join(map(repr, WITH_ETA))
-        raise InputError(
-            f"eta is 0 to 1 for {names} and 0 for other samplers, not {eta} for {sampler!r}", "eta"
-        )
+    _check_steps(sampler, steps, first, eta)
     settings = {**chosen.defaults, **config, **chosen.ignored, **_SCHEDULES.get(schedule or "", {})}
     check_sampling(settings)
     noise_schedule = NoiseSchedule.from_config(settings)
@@ -133,4 +135,25 @@ def sampler_table(
     if steps > total:
         raise InputError(f"this model takes at most {total} steps, not {steps}", "steps")
     levels = schedule if schedule in _OWN_LEVELS else None
-    return chosen.make(Plan(noise_schedule, settings, steps, eta, levels))
+    table = chosen.make(Plan(noise_schedule, settings, steps, eta, levels, first))
+    return table.from_step(first) if first else table
+
+
+def _check_steps(sampler: str, steps: int, first: int, eta: float) -> None:
+    """Refuse a number of steps, a step to begin at and a share of fresh noise that no model has.
+
+    Raises:
+        InputError: naming the field.
+    """
+    if steps < 1:
+        raise InputError(f"steps must be 1 or more, not {steps}", "steps")
+    if not 0 <= first < steps:
+        raise InputError(
+            f"no step of {steps} is left to run from step {first}; give more strength, or more steps",
+            "strength",
+        )
+    if not 0 <= eta <= 1 or (eta and sampler not in WITH_ETA):
+        names = " and ".join(map(repr, WITH_ETA))
+        raise InputError(
+            f"eta is 0 to 1 for {names} and 0 for other samplers, not {eta} for {sampler!r}", "eta"
+        )

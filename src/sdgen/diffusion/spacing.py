@@ -26,6 +26,8 @@ class Plan:
         steps: N, at least 1.
         eta: the share of fresh noise of DDIM and TCD, 0 to 1.
         levels: 'simple' or 'align-your-steps' in place of the config's levels; else None.
+        first: the step to begin at, 0 to N - 1: the memory of a sampler holds nothing of the steps before it.
+            What depends on N, such as a lower order at the end of few steps, goes by all N.
     """
 
     schedule: NoiseSchedule
@@ -33,6 +35,7 @@ class Plan:
     steps: int
     eta: float = 0.0
     levels: str | None = None
+    first: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +52,19 @@ class NoiseLevels:
     timesteps: Array
     sigmas: Array
     curved: bool = False
+
+
+def first_step(steps: int, strength: float) -> int:
+    """The step at which image to image begins: ``steps`` less those that run, which are steps x strength.
+
+    The product is cut off, not rounded, as a float: 50 x 0.58 is 28.999... and runs 28 steps
+    (``get_timesteps`` of diffusers' ``StableDiffusionImg2ImgPipeline``).
+
+    Args:
+        steps: N, at least 1.
+        strength: 0 for no step (the result is N), to 1 for all of them.
+    """
+    return steps - min(int(steps * strength), steps)
 
 
 def spaced_timesteps(plan: Plan, *, fractional: bool = False, spare: bool = False) -> Array:

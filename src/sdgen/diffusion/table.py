@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,11 @@ class SamplerTable:
         mix: float64 (rows, 4, 5).
         noise: float64 (rows,), the scale of fresh noise.
         draws: bool (rows,), whether diffusers draws z from its generator here, be it to scale it by 0.
-        init_scale: initial latents are this times standard normal noise.
-        steps: int64 (rows,), the step, 0 to N - 1, that a row belongs to.
+        init_scale: initial latents of a run from noise alone are this times standard normal noise.
+        steps: int64 (rows,), the step that a row belongs to, from 0 for the first that the table has.
         prediction_type: what the network puts out: 'epsilon', 'v_prediction' or 'sample'.
         alpha_in, sigma_in: float64 (rows,), weights of image and noise in the x that the row starts from.
+            Those of the first row say how a run from an image begins: alpha_in x0 + sigma_in noise.
     """
 
     timesteps: Array
@@ -77,6 +78,13 @@ class SamplerTable:
     def data_q(self) -> Array:
         """float64 (rows,); see ``data_p``."""
         return data_from_output(self.prediction_type, self.alpha_in, self.sigma_in)[1]
+
+    def from_step(self, first: int) -> SamplerTable:
+        """The rows of the steps from ``first`` on, which are steps 0, 1, ... of the table that comes back."""
+        kept = self.steps >= first
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = {name: value[kept] for name, value in values.items() if isinstance(value, np.ndarray)}
+        return SamplerTable(**{**values, **rows, "steps": self.steps[kept] - first})
 
     def steps_done(self, rows: int) -> int:
         """How many steps are complete after so many rows, 0 to ``len(timesteps)``."""
