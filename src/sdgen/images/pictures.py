@@ -23,6 +23,9 @@ MOST_TEXT = 1_000_000
 SHEET = "sdgen grid"
 """What EXIF's Software says in a contact sheet of sdgen's."""
 
+RECORD = "sdgen record"
+"""The same in a record of how a picture formed, or another animation."""
+
 _FOOOCUS_SCHEMES = ("fooocus", "a1111")
 
 
@@ -66,17 +69,22 @@ def texts(picture: Image.Image) -> dict[str, str]:
 
 def is_sheet(path: Path) -> bool:
     """Whether a file is a contact sheet of sdgen's."""
+    return _software(path) == SHEET
+
+
+def _software(path: Path) -> str | None:
+    """What EXIF's Software says in an image file; None where that cannot be told."""
     try:
         with picture_files.opened(path, str(path), picture_files.OWN_FORMATS, whole=False) as picture:
-            return _exif(picture).get(exif.SOFTWARE) == SHEET
+            return _exif(picture).get(exif.SOFTWARE)
     except Exception:  # As in picture_files.decode.
-        return False
+        return None
 
 
 def find(paths: Iterable[Path]) -> Iterator[Path]:
     """Image files: those that are named, and those below each folder, by name.
 
-    Of a folder, hidden files and contact sheets are left out.
+    Of a folder, hidden files, contact sheets and records are left out.
 
     Raises:
         InputError: a path is no readable file, or a folder cannot be listed.
@@ -90,7 +98,9 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(files):
                 file = Path(folder, name)
-                if name.lower().endswith(ENDINGS) and not name.startswith(".") and not is_sheet(file):
+                if name.startswith(".") or not name.lower().endswith(ENDINGS):
+                    continue
+                if _software(file) not in (SHEET, RECORD):
                     yield file
 
 
