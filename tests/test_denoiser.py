@@ -102,6 +102,26 @@ def test_a_mask_of_ones_changes_nothing(sd2) -> None:
     np.testing.assert_allclose(drawn, run(sd2, conditioning())[-1].latents, rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_grey_is_drawn_once_the_timestep_is_below_it(sd2) -> None:
+    """InvokeAI's rule (extensions/inpaint.py), its mask turned round: drawn where grey > t / 1000."""
+    mask = np.broadcast_to(np.linspace(0, 1, 8, dtype=np.float32)[:, None], (2, 16, 8, 1)).copy()
+    known = KnownLatents(normal(5, *SHAPE), mask, normal(6, *SHAPE))
+    used = tables("ddim", 6)
+    for part in run(sd2, conditioning(known=known), tables=used, stops=(1, 2, 3, 4, 5)):
+        alpha, sigma = used[0].alpha[part.rows - 1], used[0].sigma[part.rows - 1]
+        expected = alpha * known.latents + sigma * known.noise
+        following = [*used[0].timesteps[1:], 0][part.rows - 1] / 1000
+        kept = np.isclose(part.latents, expected, rtol=1e-5, atol=1e-5).all(-1, keepdims=True)
+        np.testing.assert_array_equal(kept, mask <= following)
+
+
+def test_one_program_serves_black_and_white_and_greys() -> None:
+    loop = denoiser()
+    for mask in (np.zeros((2, 16, 8, 1), np.float32), np.full((2, 16, 8, 1), np.float32(0.3))):
+        run(loop, conditioning(known=KnownLatents(normal(5, *SHAPE), mask, normal(6, *SHAPE))))
+    assert loop.compilations == 1
+
+
 @pytest.mark.parametrize(
     ("name", "more"),
     [

@@ -15,18 +15,26 @@ class KnownLatents:
     """Latents that are known in part of the picture, so that the rest is drawn to fit them.
 
     After each row of the table, what is known is put in place of what was drawn (Lugmayr et al. 2022,
-    equation 8; diffusers' StableDiffusionInpaintPipeline with 4 channels): x' = mask x' + (1 - mask)
-    (alpha latents + sigma noise), with the table's alpha and sigma after that row.
+    equation 8; diffusers' StableDiffusionInpaintPipeline with 4 channels): x' = alpha latents + sigma noise,
+    with the table's alpha and sigma after that row. It is known where the mask is at most t / ``timesteps``,
+    with the timestep t of the row that follows, 0 after the last: what is grey is drawn in the later rows
+    alone (differential diffusion, Levin and Fried 2023, with InvokeAI's rule).
 
     Attributes:
         latents: float32 (batch, height, width, channels), of the known picture.
-        mask: float32 (batch, height, width, 1), 1 where it is to be drawn and 0 where it is known.
+        mask: float32 (batch, height, width, 1), 0 where all rows know it, to 1 where all rows draw it.
         noise: float32 (batch, height, width, channels), standard normal, the same in all rows.
+        timesteps: that the network was trained on; t is less.
     """
 
     latents: Array
     mask: Array
     noise: Array
+    timesteps: int = 1000
+
+    def arrays(self) -> dict[str, Array]:
+        """What the loop takes of it, by name."""
+        return {"latents": self.latents, "mask": self.mask, "noise": self.noise}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +79,7 @@ class Conditioning:
 
     def maps(self) -> dict[str, Any]:
         """What the loop takes as it stands, by name, as far as there is any: a tree of arrays."""
-        known = None if self.known is None else dataclasses.asdict(self.known)
+        known = None if self.known is None else self.known.arrays()
         return _present({"guidance": self.guidance, "channels": self.channels, "known": known})
 
 

@@ -22,7 +22,7 @@ from sdgen.diffusion.shortcuts import Shortcuts
 from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.unet import KeysValues, UNet
-from sdgen.pipeline.conditioning import Conditioning
+from sdgen.pipeline.conditioning import Conditioning, KnownLatents
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
 from sdgen.pipeline.keras_models import UNetModel
@@ -145,7 +145,7 @@ class Denoiser:
         rows, clock = max(len(table.timesteps) for table in tables), _Clock(stops)
         maps, vectors = _tensors(conditioning.maps()), conditioning.vectors()
         for first in range(0, rows, WINDOW):
-            window = _window(tables, first, "known" in maps) | _shortcut_window(shortcuts, first)
+            window = _window(tables, first, conditioning.known) | _shortcut_window(shortcuts, first)
             timesteps = window.pop("timesteps")
             if step_noise is not None:
                 window["z"] = step_noise(first, WINDOW)
@@ -240,7 +240,8 @@ def _blended(
 ) -> Tensor:
     """The state with what is known put in its place: see ``conditioning.KnownLatents``."""
     known = per_image(here["alpha"]) * latents + per_image(here["sigma"]) * noise
-    return ops.concatenate([(mask * state[X] + (1 - mask) * known)[None], state[X + 1 :]])
+    x = ops.where(mask > per_image(here["following"]), state[X], known)
+    return ops.concatenate([x[None], state[X + 1 :]])
 
 
 class _Clock:
@@ -275,14 +276,15 @@ class _Clock:
 _ROW_VALUES = ("timesteps", "p", "q", "noise", "data_p", "data_q")
 
 
-def _window(tables: Sequence[SamplerTable], first: int, levels: bool) -> dict[str, Array]:
+def _window(tables: Sequence[SamplerTable], first: int, known: KnownLatents | None) -> dict[str, Array]:
     """Rows ``first`` and on of all tables, each (WINDOW, batch, ...); rows past the end change nothing.
 
-    With ``levels``, the weights of image and noise after each row are among them.
+    Where something is ``known``, the weights of image and noise after each row are among them, and the
+    timestep that follows as a share of all.
     """
     batch = len(tables)
     window = {name: np.zeros((WINDOW, batch), np.float32) for name in _ROW_VALUES}
-    if levels:
+    if known is not None:
         window["alpha"], window["sigma"] = np.ones_like(window["p"]), np.zeros_like(window["p"])
     window["mix"] = np.broadcast_to(np.eye(4, 5, dtype=np.float32), (WINDOW, batch, 4, 5)).copy()
     for i, table in enumerate(tables):
@@ -290,7 +292,18 @@ def _window(tables: Sequence[SamplerTable], first: int, levels: bool) -> dict[st
         for name, values in window.items():
             part = getattr(table, name)[rows]
             values[: len(part), i] = part
+    if known is not None:
+        window["following"] = _following(tables, first) / np.float32(known.timesteps)
     return window
+
+
+def _following(tables: Sequence[SamplerTable], first: int) -> Array:
+    """The timestep after each of the rows ``first`` and on, (WINDOW, batch); 0 after the last."""
+    timesteps = np.zeros((WINDOW, len(tables)), np.float32)
+    for i, table in enumerate(tables):
+        part = table.timesteps[first + 1 : first + 1 + WINDOW]
+        timesteps[: len(part), i] = part
+    return timesteps
 
 
 def _shortcut_window(shortcuts: Sequence[Shortcuts], first: int) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""Masks: which pixels of a picture are repainted, and how much.
+
+A mask is float32 (height, width), 0 to 1: where it is 0 the picture stays as it is, bit for bit, and where it
+is 1 the pixel is drawn anew. What is between is drawn anew in the later steps alone (differential diffusion,
+Levin and Fried 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sdgen.errors import InputError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+NEARLY = 8
+"""Levels, of 255, within which a mask is black or white: JPEG leaves such, and an eye sees none of them."""
+
+SAME_PROPORTIONS = 0.01
+"""By how much of itself a mask's width for its height may differ from the picture's."""
+
+
+def mask_of_picture(pixels: Pixels) -> Array:
+    """The mask that a picture shows: white is repainted, grey in part, and what is transparent is black.
+
+    Args:
+        pixels: uint8 (height, width, 4), RGBA, not premultiplied.
+    """
+    # ITU-R 601-2, as Pillow's convert("L") has it.
+    grey = pixels[..., :3] @ np.asarray([299, 587, 114], np.float32) / np.float32(1000)
+    return _clear_ends(grey * (pixels[..., 3] / np.float32(255)))
+
+
+def mask_of_alpha(pixels: Pixels) -> Array:
+    """The mask that repaints what is transparent in a picture, uint8 (height, width, 4)."""
+    return _clear_ends(255 - pixels[..., 3].astype(np.float32))
+
+
+def _clear_ends(levels: Array) -> Array:
+    """Levels of 0 to 255 as a mask."""
+    mask = np.where(levels <= NEARLY, 0, np.where(levels >= 255 - NEARLY, 255, levels))
+    return (mask / 255).astype(np.float32)
+
+
+def inverted(mask: Array) -> Array:
+    """The mask of what the other leaves as it is."""
+    turned: Array = np.float32(1) - mask
+    return turned
+
+
+def require_fitting(mask: tuple[int, int], picture: tuple[int, int]) -> None:
+    """Refuse a mask of other proportions than its picture's, both (width, height).
+
+    Raises:
+        InputError: it would have to be stretched.
+    """
+    wide = mask[0] * picture[1] / (mask[1] * picture[0])
+    # A pixel more or less comes of rounding, however small the mask is.
+    pixel = 1 / min(mask)
+    if abs(math.log(wide)) > max(SAME_PROPORTIONS, pixel):
+        raise InputError(
+            f"the mask is {mask[0]}x{mask[1]} and the picture {picture[0]}x{picture[1]}; "
+            "make a mask of the picture's size",
+            "mask",
+        )
+
+
+def require_some(mask: Array) -> None:
+    """Refuse a mask that repaints nothing.
+
+    Raises:
+        InputError: it is black throughout.
+    """
+    if not mask.any():
+        raise InputError(
+            "the mask is black throughout, so nothing is repainted; paint white what is to be, "
+            "or turn it round with --mask-invert",
+            "mask",
+        )
+
+
+def resized_mask(mask: Array, height: int, width: int) -> Array:
+    """The mask at another size, each pixel as white as the whitest that it stands for: thin lines stay."""
+    for axis, size in enumerate((height, width)):
+        before = mask.shape[axis]
+        if size < before:
+            starts = np.arange(size) * before // size
+            mask = np.maximum.reduceat(mask, starts, axis=axis)
+        elif size > before:
+            mask = np.take(mask, np.arange(size) * before // size, axis=axis)
+    return mask
+
+
+def latent_mask(mask: Array, factor: int) -> Array:
+    """The mask of the latents, float32 (height / factor, width / factor, 1).
+
+    A latent pixel is as white as the whitest pixel it stands for, so that thin lines are repainted, too.
+    (diffusers takes the top left pixel of each block, and loses them.)
+
+    Args:
+        mask: of the pixels; its sides are multiples of ``factor``.
+        factor: pixels to a latent pixel along each side.
+    """
+    height, width = mask.shape
+    blocks = mask.reshape(height // factor, factor, width // factor, factor)
+    return np.ascontiguousarray(blocks.max(axis=(1, 3))[..., None])
+
+
+def softened(mask: Array, blur: float) -> Array:
+    """The mask with an edge that rises from 0 within what is white: nothing black becomes grey.
+
+    The edge is that of the mask's shape under a Gaussian blur: 0 where half of its surroundings are white,
+    and 1 where all are. What is thinner than the blur has few white surroundings anywhere; it is measured by
+    the most that are near, so that it is not blurred away.
+
+    Args:
+        mask: any; greys are weakened towards the edge like white.
+        blur: standard deviation, pixels; 0 leaves the mask as it is.
+    """
+    inside = mask > 0
+    if blur <= 0 or inside.all() or not inside.any():
+        return mask
+    reach = math.ceil(2 * blur)
+    rows, columns = (_span(inside.any(axis=1 - axis), 3 * reach) for axis in (0, 1))
+    share = _gaussian(inside[rows, columns].astype(np.float32), blur)
+    most = np.maximum(_dilated(share, reach), np.float32(1e-6))
+    edge = np.clip(2 * share / most - 1, 0, 1)
+    soft: Array = mask.copy()
+    soft[rows, columns] *= edge
+    return soft
+
+
+def _span(of: Any, margin: int) -> slice:
+    """From the first to the last that is true of a bool (n,), with a margin."""
+    found = np.flatnonzero(of)
+    return slice(max(0, int(found[0]) - margin), min(len(of), int(found[-1]) + 1 + margin))
+
+
+def _gaussian(values: Array, deviation: float) -> Array:
+    """A Gaussian blur of float32 (height, width), the edges going on beyond the picture."""
+    reach = math.ceil(4 * deviation)
+    padded = np.pad(values, reach, mode="edge")
+    for axis in (0, 1):
+        frequencies = np.fft.rfftfreq(padded.shape[axis])
+        response = np.exp(-2 * (np.pi * deviation * frequencies) ** 2)
+        response = response[:, None] if axis == 0 else response
+        padded = np.fft.irfft(np.fft.rfft(padded, axis=axis) * response, padded.shape[axis], axis)
+    return padded[reach : reach + values.shape[0], reach : reach + values.shape[1]].astype(np.float32)
+
+
+def _dilated(values: Array, reach: int) -> Array:
+    """The largest of the values up to ``reach`` away along both axes, by windows that double."""
+    for axis in (0, 1):
+        padded = np.pad(values, [(reach, reach) if i == axis else (0, 0) for i in (0, 1)], mode="edge")
+        values, width, target = np.moveaxis(padded, axis, 0), 1, 2 * reach + 1
+        while width < target:
+            step = min(width, target - width)
+            values, width = np.maximum(values[:-step], values[step:]), width + step
+        values = np.moveaxis(values, 0, axis)
+    return values
