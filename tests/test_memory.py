@@ -49,9 +49,9 @@ def test_attention_in_chunks_is_attention(mini, monkeypatch, jit, most):
 @pytest.mark.slow
 def test_a_decoder_by_rows_gives_the_numbers_of_the_decoder(mini, monkeypatch):
     from sdgen.backend.program import Program
-    from sdgen.networks import vae_rows
+    from sdgen.networks import feature_rows, vae_rows
 
-    monkeypatch.setattr(vae_rows, "MOST_VALUES", 1 << 12)  # A few rows at a time, at every resolution.
+    monkeypatch.setattr(feature_rows, "MOST_VALUES", 1 << 12)  # A few rows at a time, at every resolution.
     decoder = mini.networks.decoder
     channels = mini.networks.vae_config.latent_channels
     latents = np.random.default_rng(0).standard_normal((1, 12, 8, channels), np.float32)
@@ -66,13 +66,13 @@ def test_a_block_by_rows_keeps_two_maps(mini):
     """No loop of the program is handed a third one, which would be a copy."""
     import tensorflow as tf
 
-    from sdgen.networks import vae_rows
+    from sdgen.networks import feature_rows, vae_rows
     from sdgen.networks.resnet import ResnetBlock
 
     block = ResnetBlock("block", 8, 8, 4, 1e-6, mini.networks.numerics("float32"))
     weights = {p.name: tf.zeros(p.shape) for p in block.parameters()}
     program = tf.function(
-        lambda x: vae_rows._resnet(block, weights, x, None), jit_compile=True, autograph=False
+        lambda x: vae_rows._resnet(block, weights, feature_rows.stored(x)), jit_compile=True, autograph=False
     )
     hlo = program.experimental_get_compiler_ir(tf.zeros((1, 48, 16, 8)))(stage="hlo")
     loops = [line for line in hlo.splitlines() if " while(" in line]

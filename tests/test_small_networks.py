@@ -15,7 +15,7 @@ import sdgen
 from sdgen import backend
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = (*small_networks.UNETS, *small_networks.TEXT_ENCODERS)
+NAMES = (*small_networks.UNETS, *small_networks.TEXT_ENCODERS, *small_networks.VAES)
 
 
 def on_jax(folder: Path) -> dict[str, np.ndarray]:
@@ -51,6 +51,13 @@ def expected() -> dict[str, np.ndarray]:
 def test_a_small_network_computes_what_the_reference_does(outputs, expected, name) -> None:
     assert outputs[name].shape == expected[name].shape
     assert np.linalg.norm(outputs[name] - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", small_networks.VAES)
+def test_an_encoder_by_rows_computes_what_the_reference_does(outputs, expected, name) -> None:
+    actual = outputs[name + " by rows"]
+    assert np.linalg.norm(actual - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
 
 
 def test_a_network_without_class_labels_refuses_them() -> None:

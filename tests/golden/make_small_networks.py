@@ -48,10 +48,19 @@ def text_encoder(name: str) -> np.ndarray:
     return model(torch.from_numpy(small.TOKENS).long()).last_hidden_state.numpy()
 
 
+def vae(name: str) -> np.ndarray:
+    """Mean and log variance of a picture, side by side: (1, 6, 10, 8)."""
+    model = fill(diffusers.AutoencoderKL(**small.VAES[name]))
+    x = torch.from_numpy(np.ascontiguousarray(small.pixels().transpose(0, 3, 1, 2)))
+    posterior = model.encode(x).latent_dist
+    return torch.cat([posterior.mean, posterior.logvar], 1).numpy().transpose(0, 2, 3, 1)
+
+
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     found = {name: unet(name) for name in small.UNETS} | {
         name: text_encoder(name) for name in small.TEXT_ENCODERS
     }
+    found |= {name: vae(name) for name in small.VAES}
     np.savez_compressed(Path(__file__).parent / "small_networks.npz", **found)
     print({name: float(np.abs(values).mean()) for name, values in found.items()})

@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from inputs import normal
+from inputs import normal, picture
 
 Array = np.ndarray
 
@@ -58,6 +59,26 @@ TEXT_ENCODERS: Mapping[str, dict[str, Any]] = {
     "text-sd1": _TEXT | {"hidden_act": "quick_gelu"},
     "text-sd2": _TEXT | {"hidden_act": "gelu"},
 }
+_VAE = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": [16, 32, 48],
+    "layers_per_block": 2,
+    "norm_num_groups": 8,
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "up_block_types": ["UpDecoderBlock2D"] * 3,
+}
+VAES: Mapping[str, dict[str, Any]] = {
+    "vae": _VAE | {"scaling_factor": 0.18215},
+    "vae-plain": _VAE
+    | {
+        "layers_per_block": 1,
+        "mid_block_add_attention": False,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+    },
+}
 TIMESTEPS = np.asarray([981.0, 412.0], np.float32)
 TOKENS = np.asarray([[49, 3, 7, 1, 48, 0, 0, 0, 0, 0, 0, 0]], np.int32)
 LABELS = np.asarray([9, 2], np.int32)
@@ -79,6 +100,11 @@ def pooled() -> Array:
     return normal(3, 2, 20)
 
 
+def pixels() -> Array:
+    """A picture for the encoders: (1, 24, 40, 3), -1 to 1."""
+    return picture(24, 40)[None]
+
+
 def weight(name: str, shape: tuple[int, ...]) -> Array:
     """The value of a parameter, by its reference name."""
     values = normal(zlib.crc32(name.encode()), *shape)
@@ -98,6 +124,32 @@ def values_of(network: Any) -> dict[str, Any]:
     return weights
 
 
+def _posteriors(numerics: Any) -> dict[str, Array]:
+    """Means and log variances of the VAEs' encoders, side by side: (1, 6, 10, 8); by rows, too."""
+    from sdgen.backend import ops
+    from sdgen.backend.program import Program
+    from sdgen.networks import feature_rows
+    from sdgen.networks.config import VAEConfig
+    from sdgen.networks.vae import Encoder
+    from sdgen.networks.vae_rows import encode_by_rows
+
+    found = {}
+    for name, config in VAES.items():
+        encoder = Encoder(VAEConfig.from_config(config), numerics)
+
+        def whole(weights: Any, x: Any, encoder: Encoder = encoder) -> Any:
+            return ops.concatenate(encoder.posterior(weights, x), axis=-1)
+
+        def rows(weights: Any, x: Any, encoder: Encoder = encoder) -> Any:
+            return ops.concatenate(encode_by_rows(encoder, weights, x), axis=-1)
+
+        weights = values_of(encoder)
+        found[name] = np.asarray(Program(whole, weights, jit=False)(pixels()))
+        with mock.patch.object(feature_rows, "MOST_VALUES", 1 << 11):  # A few rows at a time.
+            found[name + " by rows"] = np.asarray(Program(rows, weights)(pixels()))
+    return found
+
+
 def outputs() -> dict[str, Array]:
     """What sdgen's networks compute on the active backend."""
     from sdgen.backend.program import Program
@@ -107,7 +159,8 @@ def outputs() -> dict[str, Array]:
     from sdgen.networks.text_encoder import TextEncoder
     from sdgen.networks.unet import UNet
 
-    numerics, found = Numerics("float32", "float32", "direct", scaled_dot_product), {}
+    numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
+    found = _posteriors(numerics)
     for name, config in UNETS.items():
         unet = UNet(UNetConfig.from_config(config), numerics)
         vectors: dict[str, Array] = {}

@@ -81,15 +81,24 @@ class Encoder(Layer):
             Two tensors (batch, height / downsampling, width / downsampling, latent_channels), float32.
             The log variance is clamped to -30..20 before scaling, as in Rombach et al. 2022's code.
         """
+        mean, log_variance = self.posterior(weights, pixels)
+        scale, shift = self.config.scaling_factor, self.config.shift_factor
+        return (mean - shift) * scale, log_variance + 2 * ops.log(scale)
+
+    def posterior(self, weights: Weights, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``__call__``, before it is scaled."""
         x = self.conv_in(weights, ops.cast(pixels, self.activations))
         for block in self.blocks:
             x = block(weights, x)  # type: ignore[operator]
+        return self.leave(weights, x)
+
+    def leave(self, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last feature map to mean and log variance, not scaled."""
         x = self.conv_out(weights, silu(self.norm_out(weights, x)))
         if self.quant_conv:
             x = self.quant_conv(weights, x)
         mean, log_variance = ops.split(ops.cast(x, "float32"), 2, axis=-1)
-        scale, shift = self.config.scaling_factor, self.config.shift_factor
-        return (mean - shift) * scale, ops.clip(log_variance, -30.0, 20.0) + 2 * ops.log(scale)
+        return mean, ops.clip(log_variance, -30.0, 20.0)
 
 
 class Decoder(Layer):

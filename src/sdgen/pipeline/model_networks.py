@@ -22,7 +22,7 @@ from sdgen.pipeline.keras_models import (
     UNetModel,
     load_at_once,
 )
-from sdgen.pipeline.weight_shapes import DECODER_PARTS
+from sdgen.pipeline.weight_shapes import DECODER_PARTS, ENCODER_PARTS, check_picture_encoder
 
 
 class Networks:
@@ -115,9 +115,14 @@ class Networks:
 
     @cached_property
     def image_encoder(self) -> EncoderModel:
-        """The VAE's encoder."""
+        """The VAE's encoder.
+
+        Raises:
+            CheckpointError: the checkpoint has none, or one that does not fit its configuration.
+        """
+        check_picture_encoder(self.checkpoint)
         numerics = self.numerics(self.vae_dtype)
-        part = self.checkpoint.vae.only("encoder.", "quant_conv.")
+        part = self.checkpoint.vae.only(*ENCODER_PARTS)
         return EncoderModel(Encoder(self.vae_config, numerics), part, numerics, self._loader(self.device))
 
     def _loader(self, device: str) -> Loader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sdgen.checkpoints.checkpoint import Checkpoint, check_shapes
 from sdgen.checkpoints.tensors import Shape
+from sdgen.errors import CheckpointError
 from sdgen.networks.attention import scaled_dot_product
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.networks.layers import Layer, Numerics
@@ -16,6 +17,9 @@ Shapes = dict[str, Shape]
 
 DECODER_PARTS = ("decoder.", "post_quant_conv.")
 """What the names of the VAE decoder's tensors start with."""
+
+ENCODER_PARTS = ("encoder.", "quant_conv.")
+"""What the names of the VAE encoder's tensors start with."""
 
 _ANY = Numerics("float32", "float32", "direct", scaled_dot_product)
 """Shapes do not depend on how a network computes."""
@@ -33,6 +37,21 @@ def check_weights(checkpoint: Checkpoint) -> None:
     check_shapes(checkpoint.unet, unet)
     check_shapes(checkpoint.text_encoder, text_encoder)
     check_shapes(checkpoint.vae.only(*DECODER_PARTS), decoder)
+
+
+def check_picture_encoder(checkpoint: Checkpoint) -> None:
+    """Check that there is a VAE encoder, which pictures are turned into latents by, and that it fits.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit the VAE's configuration.
+    """
+    part = checkpoint.vae.only(*ENCODER_PARTS)
+    if not any(name.startswith("encoder.") for name in part.tensors.shapes()):
+        raise CheckpointError(
+            f"the VAE of {checkpoint.name} ({checkpoint.vae.source}) is a decoder alone, and a picture is "
+            "turned into latents by the encoder; give a whole VAE with --vae, or take another model"
+        )
+    check_shapes(part, encoder_shapes(VAEConfig.from_config(checkpoint.vae.config)))
 
 
 def unet_shapes(config: UNetConfig) -> Shapes:
