@@ -7,15 +7,20 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.pace import Pace
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
+    import numpy as np
     from tqdm import tqdm
+
+    from sdgen.cli.terminal.preview import Preview
+
+    Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -30,12 +35,14 @@ class Display:
 
     Args:
         quiet: show errors alone.
+        preview: shows a picture above the bar as it forms.
     """
 
     wants_bar = True
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, preview: Preview | None = None) -> None:
         self.quiet = quiet
+        self._preview = preview
         self.pace = Pace()
         self._phase, self._subject, self._phase_began = "", "", 0.0
         self._bar: tqdm[None] | None = None
@@ -92,7 +99,19 @@ class Display:
             self._ended = None
         bar, self._bar = self._bar, None
         if bar is not None:
-            bar.close()
+            with bar.get_lock():
+                bar.close()
+                if self._preview is not None:
+                    self._preview.end()
+
+    def picture(self, make: Callable[[], Pixels]) -> None:
+        """Show how far a picture is, uint8 (height, width, 3), which is made if it is time for that."""
+        bar, preview = self._bar, self._preview
+        if bar is not None and preview is not None and not self._aside and preview.due():
+            with bar.get_lock():  # The bar is drawn by another thread, too.
+                bar.clear()
+                preview.show(make)
+                bar.refresh()
 
     def say(self, text: str) -> None:
         """A line for whoever follows the run."""
@@ -185,11 +204,18 @@ class Display:
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Take the bar off the terminal while something else is written to it."""
-        if self._bar is not None:
+        bar = self._bar
+        if bar is not None:
             self._aside = True
-            self._bar.clear()
+            with bar.get_lock():
+                bar.clear()
+                if self._preview is not None:
+                    self._preview.clear()
         yield
         self._aside = False
+        if bar is not None and self._preview is not None:
+            with bar.get_lock():
+                self._preview.again()
         self._draw_bar()
 
     def _line(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """stdout for results alone, stderr for messages; what libraries write goes to neither unasked.
 
-Everything that sdgen shows passes through here and is escaped: text of a file, a model or a prompt may hold
-what a terminal would obey.
+Everything that sdgen shows passes through here and is escaped, pictures of its own drawing apart: text of a
+file, a model or a prompt may hold what a terminal would obey.
 """
 
 from __future__ import annotations
@@ -58,6 +58,15 @@ def tell(text: str, lines: bool = False) -> None:
         click.echo(printable(text, kept=_LAYOUT if lines else ""), err=True)
     except OSError:
         # The old stream keeps the line, and Python would end with status 120 for it.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def draw(sequence: str) -> None:
+    """Write sequences that a terminal is to obey to stderr, at once: our own, with nobody's text in them."""
+    try:
+        sys.stderr.write(sequence)
+        sys.stderr.flush()
+    except OSError:  # As in ``tell``.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
