@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from PIL import Image
 from sd_parsers import ParserManager
@@ -16,7 +17,7 @@ from sd_parsers.data import PromptInfo
 from stand_in import DETAILS, REQUEST, draw
 
 from sdgen.images import a1111_text, metadata
-from sdgen.request import Request
+from sdgen.request import FIELDS, Request
 
 
 def schema() -> dict[str, Any]:
@@ -51,7 +52,22 @@ def test_sidecar_follows_the_published_schema(details: dict[str, Any]) -> None:
 
 
 def test_schema_describes_every_field_and_no_other() -> None:
-    assert list(record(job="cd" * 32)) == list(schema()["properties"])
+    sparse = {name for name, field in FIELDS.items() if field.sparse}
+    assert list(record(job="cd" * 32)) == [name for name in schema()["properties"] if name not in sparse]
+
+
+def test_a_sidecar_has_of_the_sparse_fields_those_that_are_set() -> None:
+    picture = np.zeros((8, 16, 4), np.uint8)
+    found = record(REQUEST.replace(init_image=picture, strength=0.5, background="#102030"))
+    jsonschema.validate(found, schema())
+    assert found["init_image"] == {
+        "file": None,
+        "sha256": found["init_image"]["sha256"],
+        "width": 16,
+        "height": 8,
+        "alpha": True,
+    }
+    assert (found["strength"], found["background"], found.get("resize")) == (0.5, "#102030", None)
 
 
 def test_schema_refuses_a_sidecar_without_its_seed() -> None:

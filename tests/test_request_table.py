@@ -127,7 +127,7 @@ def test_the_published_schema_is_made_from_the_table() -> None:
 
 
 def test_a_request_that_is_drawn_has_what_the_table_calls_filled() -> None:
-    request = defaults.filled(Request(prompt="a fox"), models.find("mini"), None, "ddim")  # type: ignore[arg-type]
+    request = defaults.filled(Request(prompt="a fox"), models.find("mini"), None, 8, "ddim")  # type: ignore[arg-type]
     filled = {name for name, field in FIELDS.items() if field.filled}
     assert filled == {
         name for name, field in FIELDS.items() if field.default is None and getattr(request, name) is not None

@@ -114,12 +114,7 @@ class BatchFolder(Output):
         known, found = self._last
         if known is task:
             return found
-        asked = {
-            name: getattr(task.request, name)
-            for name, field in FIELDS.items()
-            if getattr(task.request, name) != field.default
-        }
-        text = json.dumps([asked, self._changes], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([task.request.identity(), self._changes], sort_keys=True, separators=(",", ":"))
         found = hashlib.sha256(text.encode()).hexdigest()
         self._last = task, found
         return found

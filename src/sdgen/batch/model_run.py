@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sdgen import backend
 from sdgen.batch.finisher import Finisher
 from sdgen.batch.model_changes import LOOKAHEAD
-from sdgen.batch.outcomes import CANCELLED, DRAWN, FAILED, KEPT, Note, Outcome, Planned
+from sdgen.batch.outcomes import CANCELLED, DRAWN, FAILED, KEPT, Note, Outcome, Planned, steps_left_out
 from sdgen.batch.packing import Kind, Packer, Pair, kind
 from sdgen.batch.policy import Policy
 from sdgen.batch.request_queue import RequestQueue
@@ -63,6 +63,7 @@ class ModelRun:
         self._jit = True
         self._overlap = not pipeline.low_memory
         self._surprises = 0
+        self._explained: set[str] = set()
         self._awaited = False
         self._wide: Engine | None = None
 
@@ -119,7 +120,7 @@ class ModelRun:
                     yield task.rejected(error)
         self._counts = Counter(map(kind, requests))
         self._jit = self._policy.jit or self._pipeline.pays_to_compile(requests, self._policy.batch_size)
-        yield Planned(sum(request.steps or 0 for request in requests))
+        yield Planned(sum(request.steps_run for request in requests))
 
     def _limit(self, request: Request) -> int:
         """Images drawn at once: no more than there are of that kind in the whole job, drawn or not."""
@@ -193,6 +194,10 @@ class ModelRun:
                 yield from self._settle(known)
         if not left:
             return
+        for _, job in left:
+            if (text := steps_left_out(job.request)) and text not in self._explained:
+                self._explained.add(text)
+                yield Note(text)
         size = max(len(left), self._packer.size(left[0][1].request))
         events = self._pipeline.draw([job for _, job in left], size, self._jit)
         while not self._stopping():

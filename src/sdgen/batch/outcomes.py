@@ -58,6 +58,13 @@ class Note:
     text: str
 
 
+def steps_left_out(request: Request) -> str | None:
+    """How many steps are run where a picture that is started from leaves some out: "50 steps x 0.6 = 30"."""
+    if request.strength is None or request.steps_run == request.steps:
+        return None
+    return f"{request.steps} steps x {request.strength:g} = {request.steps_run}"
+
+
 def _sendable(error: Exception | None) -> Exception | None:
     """An error as another process can read it; one with arguments of its own may come out as no error."""
     try:

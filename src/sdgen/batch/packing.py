@@ -154,5 +154,5 @@ class Packer:
             return list(itertools.takewhile(lambda pair: pair[1].shape == first.shape, self._waiting))
         alike = [pair for pair in self._waiting if pair[1].shape == first.shape]
         # A batch takes as many steps as the longest of its images.
-        steps = first.request.steps or 0
-        return sorted(alike, key=lambda pair: abs((pair[1].request.steps or 0) - steps))
+        steps = first.request.steps_run
+        return sorted(alike, key=lambda pair: abs((pair[1].request.steps_run) - steps))

@@ -102,6 +102,7 @@ SEEDS = (
     *_noise,
 )
 SAMPLING = _of_fields("Sampling")
+EDITING = _of_fields("Editing")
 MODEL = (
     *_of_fields("Model"),
     _option("Model", "--vae", type=Existing(), help="A folder or file whose VAE to use."),
@@ -225,7 +226,7 @@ OUTPUT = (
         help="More on stderr: library logs, and tracebacks of errors.",
     ),
 )
-DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *MODEL, *COMPUTING, *OUTPUT)
+DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *EDITING, *MODEL, *COMPUTING, *OUTPUT)
 """Every option that a settings file may set."""
 
 

@@ -189,7 +189,7 @@ class Replay(Session):
         for file, error in self._unreadable:
             self._fail(file, error)
         if jobs:
-            self.display.start(sum(job.request.steps or 0 for job in jobs), len(jobs))
+            self.display.start(sum(job.request.steps_run for job in jobs), len(jobs))
         groups: dict[redraw.Setup, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.setup, []).append(job)
@@ -254,7 +254,7 @@ class Replay(Session):
         """Compare a picture with the recorded one, store it where that is asked for, and say so."""
         from sdgen.images.comparison import compare
 
-        self.display.finish_image(image.request.steps or 0)
+        self.display.finish_image(image.request.steps_run)
         record, saved = job.record, None
         try:
             if image.pixels is None:

@@ -141,9 +141,9 @@ class Run(Session):
         if outcome.error is not None:
             sentence = error_messages.explain(outcome.error)[0]
         if outcome.status == KEPT:
-            self.display.skip_image(outcome.request.steps or 0)
+            self.display.skip_image(outcome.request.steps_run)
         else:
-            self.display.finish_image(outcome.request.steps or 0)
+            self.display.finish_image(outcome.request.steps_run)
         for warning in outcome.warnings:
             if warning not in self._said:
                 self._said.add(warning)
@@ -171,6 +171,7 @@ def describe(outcome: Outcome, error: str | None) -> dict[str, Any]:
         "prompt": request.prompt,
         "seed": request.seed,
         "steps": request.steps,
+        **({"steps_run": request.steps_run} if request.steps_run != request.steps else {}),
         "seconds": round(outcome.seconds, 3),
         "warnings": list(outcome.warnings),
         "error": error,

@@ -15,6 +15,7 @@ from sdgen.images import records
 from sdgen.images.metadata import DETAILS
 from sdgen.images.records import Record
 from sdgen.request import FIELDS
+from sdgen.request.fields import text_of
 from sdgen.text.printable import printable
 
 EXAMPLES = """\
@@ -87,7 +88,7 @@ def _text(record: Record, unchanged: bool | None) -> str:
         elif name in ("width", "height"):
             continue
         elif name in ("prompt", "seed") or not field.is_usual(value):
-            rows.append((name, "unknown" if value is None else value))
+            rows.append((name, "unknown" if value is None else text_of(value)))
     known = ((name, record.details.get(name)) for name in _SHOWN)
     rows += [(name, value) for name, value in known if value not in (None, [], False)]
     if unchanged is not None:

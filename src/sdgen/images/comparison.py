@@ -42,7 +42,7 @@ def compare(record: Record, pixels: Pixels) -> Comparison:
 
     Args:
         record: says where the image is and, of a sidecar, what its pixels were.
-        pixels: uint8 (height, width, 3).
+        pixels: uint8 (height, width, 3), or 4 with transparency.
 
     Raises:
         InputError: the image cannot be read.
@@ -52,11 +52,11 @@ def compare(record: Record, pixels: Pixels) -> Comparison:
         return Comparison("identical")
     if record.image is None:
         return Comparison("different", note="the image is not there, so how different cannot be said")
-    stored = np.asarray(pictures.rgb(pictures.open_picture(record.image)))
+    stored = pictures.drawn(pictures.open_picture(record.image))
     note = None
     lossy = _LOSSY.get(record.image.suffix.lower())
     if lossy:
-        pixels = _as_stored(pixels, lossy)
+        pixels = _as_stored(pixels, lossy, str(record.settings.get("background", "white")))
     elif recorded is not None and pixels_sha256(stored) != recorded:
         note = f"{record.image} has changed since it was recorded"
     if stored.shape != pixels.shape:
@@ -73,7 +73,7 @@ def psnr(first: Pixels, second: Pixels) -> float:
     """Peak signal-to-noise ratio of two pictures of one shape, in dB; infinite where they are equal.
 
     Args:
-        first, second: uint8 (height, width, 3).
+        first, second: uint8 (height, width, 3), or 4 with transparency.
     """
     # Row by row: as numbers with fractions, large pictures take gigabytes.
     error = sum(
@@ -83,8 +83,8 @@ def psnr(first: Pixels, second: Pixels) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 * first.size / error)
 
 
-def _as_stored(pixels: Pixels, format: str) -> Pixels:
+def _as_stored(pixels: Pixels, format: str, background: str) -> Pixels:
     from PIL import Image
 
-    with Image.open(io.BytesIO(encode(pixels, format))) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(io.BytesIO(encode(pixels, format, background=background))) as picture:
+        return pictures.drawn(picture)

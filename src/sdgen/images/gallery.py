@@ -25,6 +25,7 @@ from sdgen.errors import InputError, OutputError
 from sdgen.files import json_text
 from sdgen.images import metadata, pictures, records
 from sdgen.request import FIELDS
+from sdgen.request.fields import text_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,12 +73,12 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
     settings = {**record.settings, "size": f"{picture.width}x{picture.height}"}
     others = (name for name in FIELDS if name not in (*_FIRST, "prompt", "width", "height"))
     fields = [
-        (name, _text(settings[name]))
+        (name, text_of(settings[name]))
         for name in (*_FIRST, *others)
         if settings.get(name) != "" and not (name in FIELDS and FIELDS[name].is_usual(settings.get(name)))
     ]
     fields += [
-        (name, _text(record.details[name])) for name in ("dtype", "backend") if record.details.get(name)
+        (name, text_of(record.details[name])) for name in ("dtype", "backend") if record.details.get(name)
     ]
     fields.append(("drawn by", record.tool))
     return found | {
@@ -166,10 +167,6 @@ def _relative(path: Path, folder: Path) -> str:
     except ValueError:
         shown = str(path)
     return os.fsencode(shown).decode(errors="replace")
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _modified(path: Path) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdgen.images.image_and_sidecar import Saved
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-"""Of one image: uint8 (height, width, 3)."""
+"""Of one image: uint8 (height, width, 3), or 4 where it has transparency."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class Image:
 
     Attributes:
         request: what was asked for, every default filled in.
-        pixels: uint8 (height, width, 3), or None where ``error`` is set.
+        pixels: uint8 (height, width, 3), or None where ``error`` is set; with a fourth channel where the
+            picture that was started from has transparency.
         seconds: from the start of its batch to its pixels, divided among the batch.
         error: why there are no pixels.
         warnings: what the user should know, a sentence each.
@@ -41,7 +42,7 @@ class Image:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_pil(self) -> PIL.Image.Image:
-        """The picture for Pillow, in the mode RGB; the pixels are copied.
+        """The picture for Pillow, in the mode RGB or RGBA; the pixels are copied.
 
         Raises:
             ImageError: there are no pixels; it is ``error``.

@@ -67,10 +67,10 @@ def sdgen_version() -> str:
 
 
 def pixels_sha256(pixels: np.ndarray) -> str:
-    """sha256 of the RGB bytes, row by row from the top: 64 hexadecimal digits.
+    """sha256 of the RGB or RGBA bytes, row by row from the top: 64 hexadecimal digits.
 
     Args:
-        pixels: uint8 (height, width, 3).
+        pixels: uint8 (height, width, 3), or 4 with transparency.
     """
     return hashlib.sha256(pixels.tobytes()).hexdigest()
 
@@ -91,7 +91,7 @@ def sidecar(
 
     Args:
         request: the request as it was drawn, every default filled in.
-        pixels: uint8 (height, width, 3).
+        pixels: uint8 (height, width, 3), or 4 with transparency.
         file_name: of the image, without its folder.
         format: a name of ``FORMATS``.
         seconds: time spent on the image.
@@ -128,7 +128,11 @@ def sidecar(
 
 
 def encode(
-    pixels: np.ndarray, format: str, request: Request | None = None, details: Mapping[str, Any] | None = None
+    pixels: np.ndarray,
+    format: str,
+    request: Request | None = None,
+    details: Mapping[str, Any] | None = None,
+    background: str | None = None,
 ) -> bytes:
     """The bytes of an image file.
 
@@ -137,14 +141,18 @@ def encode(
     the mark of ``origin``.
 
     Args:
-        pixels: uint8 (height, width, 3).
+        pixels: uint8 (height, width, 3), or 4 with transparency.
         format: a name of ``FORMATS``.
         request: what was drawn; None writes neither text nor mark.
         details: as for ``a1111_text.write``.
+        background: behind transparent pixels in JPEG, which has none; the request's by default.
     """
     from PIL import Image
 
     picture = Image.fromarray(pixels)
+    if format == "jpeg" and picture.mode == "RGBA":
+        behind = background or (request.background if request else "white")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, behind), picture).convert("RGB")
     stream = io.BytesIO()
     options: dict[str, Any] = {}
     if request is not None:

@@ -6,12 +6,13 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
 from sdgen.files import exif, picture_files
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
@@ -44,6 +45,14 @@ def rgb(picture: Image.Image) -> Image.Image:
         # Pillow advises RGBA for palettes with transparency.
         warnings.simplefilter("ignore")
         return picture.convert("RGB")
+
+
+def drawn(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The pixels of a picture as sdgen drew it, uint8 (height, width, 3), or 4 where it has transparency."""
+    import numpy as np
+
+    alpha = "A" in picture.getbands() or "transparency" in picture.info
+    return np.asarray(picture.convert("RGBA") if alpha else rgb(picture))
 
 
 def texts(picture: Image.Image) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
 import shlex
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sdgen.errors import InputError
 from sdgen.files import json_text, picture_files
 from sdgen.images import foreign_text, pictures
-from sdgen.images.metadata import SIDECAR_SCHEMA
+from sdgen.images.metadata import SIDECAR_SCHEMA, pixels_sha256
 from sdgen.request import FIELDS, Request
+from sdgen.request.fields import text_of
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Record:
             if isinstance(value, bool):
                 options.append(option if value else option.replace("--", "--no-", 1))
             else:
-                options += [option, str(value).removesuffix(".0") if isinstance(value, float) else str(value)]
+                options += [option, _option_text(value)]
         if self.details.get("engine") not in (None, "sdgen"):
             options += ["--engine", str(self.details["engine"])]
         added = self.additions
@@ -160,8 +160,7 @@ def unchanged(record: Record) -> bool | None:
     recorded = record.details.get("pixels_sha256")
     if recorded is None or record.image is None or record.details.get("format") != "png":
         return None
-    picture = pictures.rgb(pictures.open_picture(record.image))
-    return bool(hashlib.sha256(picture.tobytes()).hexdigest() == recorded)
+    return bool(pixels_sha256(pictures.drawn(pictures.open_picture(record.image))) == recorded)
 
 
 def quote(text: str) -> str:
@@ -223,6 +222,11 @@ def _read_texts(path: Path, found: Mapping[str, str]) -> Record | None:
     if others is None:
         return None
     return Record(path, others.tool, others.settings, other=others.other, image=path)
+
+
+def _option_text(value: Any) -> str:
+    """A field's value as an option takes it, to the last digit."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else text_of(value)
 
 
 def _option_order(name: str) -> tuple[int, str]:

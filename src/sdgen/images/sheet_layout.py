@@ -193,7 +193,7 @@ def text_of(value: Any) -> str:
     """A value as labels and captions show it."""
     if value is None or value == "":
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return request.fields.text_of(value)
 
 
 def _title(first: Entry, varying: Sequence[str]) -> str:

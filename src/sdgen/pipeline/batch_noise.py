@@ -1,4 +1,4 @@
-"""The noise of a batch: its initial latents and what the sampler adds, drawn in the reference's order."""
+"""The noise that samplers add to a batch, drawn in the reference's order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from sdgen.pipeline.sampling_loop import StepNoise
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-
-
-def initial_latents(
-    tables: Sequence[SamplerTable], noises: Sequence[ImageNoise], shape: tuple[int, int, int]
-) -> Array:
-    """Where a picture that comes from text alone starts, float32 (batch, height, width, channels)."""
-    pairs = zip(tables, noises, strict=True)
-    return np.asarray([table.init_scale * noise.normal(*shape) for table, noise in pairs], np.float32)
 
 
 def step_noise(

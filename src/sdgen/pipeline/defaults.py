@@ -6,7 +6,11 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.errors import InputError
 from sdgen.models import Entry
 from sdgen.networks.config import UNetConfig, VAEConfig
-from sdgen.request import Request
+from sdgen.pipeline.editing.resizing import size_for
+from sdgen.request import MAX_SIZE, Request
+
+STRENGTH = 0.8
+"""Of image to image; diffusers' default."""
 
 
 def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
@@ -19,7 +23,12 @@ def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def filled(
-    request: Request, entry: Entry, checkpoint: Checkpoint, sampler: str, schedule: str | None = None
+    request: Request,
+    entry: Entry,
+    checkpoint: Checkpoint,
+    multiple: int,
+    sampler: str,
+    schedule: str | None = None,
 ) -> Request:
     """The request with every None replaced by the model's default.
 
@@ -27,10 +36,15 @@ def filled(
         request: as it was asked for.
         entry: what the catalogue says of the model.
         checkpoint: the model.
+        multiple: of width and height.
         sampler: where neither the request nor the catalogue names one.
         schedule: where the request names none.
     """
     height, width = native_size(entry, checkpoint)
+    if picture := request.init_image:
+        most = MAX_SIZE // multiple * multiple
+        source = (picture.width, picture.height)
+        width, height = size_for(source, multiple, most, request.width, request.height)
     defaults = {
         "steps": entry.steps or 50,
         "guidance": 7.5 if entry.guidance is None else entry.guidance,
@@ -39,9 +53,24 @@ def filled(
         "width": width,
         "height": height,
         "model": entry.name,
+        "strength": STRENGTH if picture else None,
     }
     missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
     return request.replace(**missing)
+
+
+def check_strength(request: Request) -> None:
+    """Refuse a strength that leaves nothing to do.
+
+    Raises:
+        InputError: no step is run.
+    """
+    if request.steps_run == 0:
+        raise InputError(
+            f"with strength {request.strength:g} none of {request.steps} steps is run; "
+            "raise the strength or the steps",
+            "strength",
+        )
 
 
 def check_size(request: Request, multiple: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,20 +21,22 @@ from sdgen.errors import InputError
 from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.networks.config import TextEncoderConfig
-from sdgen.pipeline.batch_noise import initial_latents, step_noise
+from sdgen.pipeline.batch_noise import step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
-from sdgen.pipeline.defaults import check_size, filled, native_size
+from sdgen.pipeline.defaults import check_size, check_strength, filled, native_size
+from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
+from sdgen.pipeline.starting import Starter
+from sdgen.pipeline.tokenized_job import TokenizedJob, guidance, texts, tokenized
 from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.pipeline.keras_cv.stable_diffusion import StableDiffusion
-    from sdgen.text.prompt_tokens import TokenizedPrompt
 
 GRAPH_WORK = 5e12
 """Latent positions times network parameters, over all steps, up to which TensorFlow's graph runtime is done
@@ -79,6 +80,7 @@ class Pipeline(Engine):
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
         from sdgen.pipeline.model_networks import Networks
+        from sdgen.pipeline.picture_encoding import PictureEncoder
         from sdgen.pipeline.sampling_loop import Denoiser
         from sdgen.pipeline.text_encoding import Conditioner
 
@@ -104,6 +106,8 @@ class Pipeline(Engine):
                 self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
             )
             self._decoder = PictureDecoder(self.networks, not self._graph, low_memory)
+            encoder = PictureEncoder(self.networks, not self._graph, low_memory)
+            self._start = Starter(encoder, self.networks.vae_config)
 
     @cached_property
     def model(self) -> StableDiffusion:
@@ -133,12 +137,18 @@ class Pipeline(Engine):
                 encoder is left.
         """
         resolved = filled(
-            request, self.entry, self.checkpoint, self._own_sampler.sampler, self._own_schedule(request)
+            request,
+            self.entry,
+            self.checkpoint,
+            self.size_multiple,
+            self._own_sampler.sampler,
+            self._own_schedule(request),
         )
         if resolved.eta and resolved.sampler not in WITH_ETA:
             names = " and ".join(WITH_ETA)
             raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
         check_size(resolved, self.size_multiple)
+        check_strength(resolved)
         layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
         if resolved.clip_skip >= layers:
             raise InputError(
@@ -176,9 +186,7 @@ class Pipeline(Engine):
             return self._jit is not False
         resolved, work = [self.resolve(request) for request in requests], 0
         for request in resolved:
-            work += (
-                (request.steps or 0) * math.prod(self._latent_size(request)) * (2 if request.guided else 1)
-            )
+            work += request.steps_run * math.prod(self._latent_size(request)) * (2 if request.guided else 1)
         if work * self._denoiser.parameters > GRAPH_WORK:
             return True
         size = min(self.batch_limit(batch_size), len(resolved))
@@ -213,7 +221,7 @@ class Pipeline(Engine):
         guided = request.guided
         chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
         shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
-        return _TokenizedJob(request, shape, prompt, negative)
+        return TokenizedJob(request, shape, prompt, negative)
 
     def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
         """Denoises one batch: a ``Progress`` after every few steps, at last a ``Denoised``.
@@ -230,7 +238,7 @@ class Pipeline(Engine):
         requests = [job.request for job in filled]
         with backends.on_device(self.device):
             began = time.perf_counter()
-            context = self._context(filled)
+            context = self._conditioner.encode(texts(filled), requests[0].clip_skip)
             encoded = time.perf_counter()
             scheduler = self.checkpoint.scheduler
             tables = [request_table(scheduler, request) for request in requests]
@@ -239,11 +247,14 @@ class Pipeline(Engine):
             height, width = self._latent_size(requests[0])
             self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
             noises = [ImageNoise(request.seed, request.rng) for request in requests]
+            start = self._start(requests, tables, noises, self._latent_shape)
             slices = self._denoiser.run(
                 tables,
-                initial_latents(tables, noises, self._latent_shape),
+                start.latents,
                 step_noise(tables, noises, self._latent_shape),
-                Conditioning(context, guidance=_guidance(requests)),
+                Conditioning(
+                    context, guidance=guidance(requests), channels=start.channels, known=start.known
+                ),
                 jit=jit,
                 shortcuts=shortcuts,
             )
@@ -266,6 +277,8 @@ class Pipeline(Engine):
         for i, job in enumerate(batch.jobs):
             began = time.perf_counter()
             pixels, error = self._decoder(latents[i : i + 1])
+            if pixels is not None:
+                pixels, error = finished(job.request, pixels)
             seconds = time.perf_counter() - began
             made = {
                 **self._provenance.details(self),
@@ -273,7 +286,11 @@ class Pipeline(Engine):
                 "decode_seconds": seconds,
                 "decoder": self._decoder.way(*latents.shape[1:3]),
             }
-            warnings = (*self.checkpoint.warnings, *self._sampler_warnings(job.request), *_warnings(job))
+            warnings = (
+                *self.checkpoint.warnings,
+                *self._sampler_warnings(job.request),
+                *tokenized(job).warnings(),
+            )
             yield Image(job.request, pixels, batch.seconds + seconds, error, warnings, made)
 
     def _own_schedule(self, request: Request) -> str | None:
@@ -293,43 +310,7 @@ class Pipeline(Engine):
         if self._decoder.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
             self._background.submit(self._decoder.compile, *self._latent_shape)
 
-    def _context(self, jobs: Sequence[Job]) -> Any:
-        """Text encodings (2 batch, length, width), negatives first; without them where guidance is off."""
-        prompts = [_tokenized(job).prompt for job in jobs]
-        if jobs[0].request.guided:
-            prompts = [_tokenized(job).negative for job in jobs] + prompts
-        return self._conditioner.encode(prompts, jobs[0].request.clip_skip)
-
     def _latent_size(self, request: Request) -> tuple[int, int]:
         assert request.height is not None and request.width is not None
         downsampling = self.networks.vae_config.downsampling
         return request.height // downsampling, request.width // downsampling
-
-
-def _guidance(requests: Sequence[Request]) -> Any:
-    """Scale and rescale of each image, float32 (batch, 2); None where guidance is off."""
-    if not requests[0].guided:
-        return None
-    return np.asarray([(request.guidance, request.guidance_rescale) for request in requests], np.float32)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _TokenizedJob(Job):
-    prompt: TokenizedPrompt
-    negative: TokenizedPrompt
-
-
-def _tokenized(job: Job) -> _TokenizedJob:
-    assert isinstance(job, _TokenizedJob)
-    return job
-
-
-def _warnings(job: Job) -> tuple[str, ...]:
-    """What did not fit the text encoder."""
-    read = _tokenized(job)
-    texts = {"prompt": read.prompt.truncated, "negative prompt": read.negative.truncated}
-    return tuple(
-        f"the {name} is longer than 77 tokens; this was left out: {text!r}"
-        for name, text in texts.items()
-        if text
-    )

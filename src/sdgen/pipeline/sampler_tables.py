@@ -43,7 +43,8 @@ def table_shortcuts(scheduler: Mapping[str, Any], table: SamplerTable) -> Shortc
 
 def _table(config: Mapping[str, Any], request: Request) -> SamplerTable:
     assert request.sampler is not None and request.steps is not None
-    return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta)
+    first = request.steps - request.steps_run
+    return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta, first)
 
 
 def _refuse_without_effect(

@@ -24,6 +24,9 @@ class Field:
         leads: it is what one looks for first: it is written before the other fields, and shown where it has
             its default, too.
         filled: it has a value in every request that was drawn, though its default is None.
+        sparse: it is left out of records, and of what stands for a request, where it has its default: so
+            those of pictures that do without it stay what they were.
+        needs: the field without which this one means nothing.
         option: names of its option, as click takes them; none where it has no option of drawing.
         section: heading of the help under which the option is listed.
         after: field in the section that the option follows; None where fields have their own order.
@@ -40,6 +43,8 @@ class Field:
     default: Any = None
     leads: bool = False
     filled: bool = False
+    sparse: bool = False
+    needs: str | None = None
     option: tuple[str, ...] = ()
     section: str = ""
     after: str | None = None
@@ -64,6 +69,13 @@ class Field:
         return value is None or (value == self.default and not self.leads)
 
 
+def text_of(value: Any) -> str:
+    """A field's value, in JSON's types, as it is shown: a number without zeros, a picture as its file."""
+    if isinstance(value, Mapping):
+        return str(value.get("file") or f"a picture of sha256 {value.get('sha256')}")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def row(kind: Kind, **attributes: Any) -> Mapping[str, Field]:
     """The metadata of a dataclass's field: a ``Field`` with these attributes."""
     return {_ROW: Field(kind=kind, **attributes)}
@@ -76,9 +88,12 @@ def entry(default: _T, kind: Kind, **attributes: Any) -> _T:
 
 
 def table(request: type) -> Mapping[str, Field]:
-    """The fields of a dataclass whose attributes are declared by ``entry`` or ``row``, by name, in order."""
-    rows = {
-        each.name: dataclasses.replace(each.metadata[_ROW], name=each.name, default=each.default)
+    """The fields of a dataclass whose attributes are declared by ``entry`` or ``row``, by name.
+
+    They are in the order of their declaration, the sparse ones last.
+    """
+    rows = [
+        dataclasses.replace(each.metadata[_ROW], name=each.name, default=each.default)
         for each in dataclasses.fields(request)
-    }
-    return MappingProxyType(rows)
+    ]
+    return MappingProxyType({each.name: each for each in sorted(rows, key=lambda each: each.sparse)})

@@ -40,6 +40,14 @@ class Kind:
         """The value that a text stands for, which is still to be checked; None where it stands for none."""
         return text
 
+    def plain(self, value: Any) -> Any:
+        """A checked value in JSON's types."""
+        return value
+
+    def identity(self, value: Any) -> Any:
+        """What of a checked value decides how the picture looks, in JSON's types."""
+        return self.plain(value)
+
     def schema(self) -> dict[str, Any]:
         """The type and the range in the words of JSON Schema."""
         return {"type": self.json}
@@ -160,3 +168,22 @@ class YesNo(Kind):
     def read(self, text: str) -> bool | None:
         """As ``Kind.read``: true, yes, on or 1, and their opposites."""
         return _TRUTH.get(text.strip().casefold())
+
+
+class Colour(Text):
+    """A colour: a name of CSS or #rrggbb."""
+
+    noun = "a colour"
+
+    def check(self, field: str, value: Any) -> str:
+        """As ``Kind.check``."""
+        from PIL import ImageColor
+
+        text = super().check(field, value)
+        try:
+            ImageColor.getrgb(text)
+        except ValueError:
+            raise InputError(
+                f"{field} must be a colour such as white or #ff8800, not {text!r}", field
+            ) from None
+        return text

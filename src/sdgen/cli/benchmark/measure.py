@@ -138,7 +138,7 @@ def _batch(pipeline: Pipeline, settings: Settings, size: int, say: Callable[[str
     seconds = statistics.median(run["total"] for run in runs)
     typical = min(runs, key=lambda run: abs(run["total"] - seconds))
     flops = _flops(pipeline, pipeline.resolve(settings.request(0)), size, settings.guided)
-    steps = pipeline.resolve(settings.request(0)).steps or 0
+    steps = pipeline.resolve(settings.request(0)).steps_run
     return {
         "batch_size": size,
         "first_seconds": first,

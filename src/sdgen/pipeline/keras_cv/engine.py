@@ -89,7 +89,7 @@ class KerasCvEngine(Engine):
             InputError: the size, a setting or the length of a prompt is not keras_cv's.
         """
         chosen = request if request.sampler else request.replace(sampler="ddim")
-        resolved = filled(chosen, self.entry, self.checkpoint, "ddim")
+        resolved = filled(chosen, self.entry, self.checkpoint, MULTIPLE, "ddim")
         check_size(resolved, MULTIPLE)
         for field, value in _FIXED.items():
             asked = getattr(resolved, field)

@@ -1,0 +1,27 @@
+"""What is done to the pixels of a picture that was started from another, once they are decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdgen.errors import ImageError
+from sdgen.images.image import Pixels
+from sdgen.pipeline.editing.init_picture import init_alpha
+from sdgen.request import Request
+
+
+def finished(request: Request, pixels: Pixels) -> tuple[Pixels | None, ImageError | None]:
+    """The pixels of a resolved request as they are stored, uint8 (height, width, 3 or 4); or why not.
+
+    The transparency of the picture that was started from is given back.
+
+    Args:
+        request: resolved.
+        pixels: of the decoder, uint8 (height, width, 3).
+    """
+    if request.init_image is None or not request.init_image.alpha:
+        return pixels, None
+    try:
+        return np.dstack([pixels, init_alpha(request)]), None
+    except ImageError as error:
+        return None, error

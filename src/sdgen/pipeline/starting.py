@@ -1,0 +1,93 @@
+"""Where the sampling loop starts: at noise, or at the latents of a picture with noise mixed in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdgen.diffusion.noise import ImageNoise
+from sdgen.diffusion.table import SamplerTable
+from sdgen.pipeline.conditioning import KnownLatents
+from sdgen.pipeline.editing.init_picture import init_pixels
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.networks.config import VAEConfig
+    from sdgen.pipeline.picture_encoding import PictureEncoder
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Shape = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """What a batch starts from.
+
+    Attributes:
+        latents: float32 (batch, height, width, channels), where the tables begin.
+        known: what of the pictures is given, where some of it is.
+        channels: further input channels, for a network that has them; see ``Conditioning``.
+    """
+
+    latents: Array
+    known: KnownLatents | None = None
+    channels: Array | None = None
+
+
+class Starter:
+    """Makes the start of a batch.
+
+    Args:
+        encoder: of pictures.
+        vae: its configuration, which says how latents are scaled.
+    """
+
+    def __init__(self, encoder: PictureEncoder, vae: VAEConfig) -> None:
+        self._encoder, self._vae = encoder, vae
+        self._last: tuple[Any, tuple[Array, Array]] | None = None
+
+    def __call__(
+        self,
+        requests: Sequence[Request],
+        tables: Sequence[SamplerTable],
+        noises: Sequence[ImageNoise],
+        shape: Shape,
+    ) -> Start:
+        """The start of each request's table.
+
+        Args:
+            requests: resolved, of one size.
+            tables: theirs.
+            noises: theirs; each picture takes the first draws of its own, in the reference's order.
+            shape: of one image's latents: height, width, channels.
+
+        Raises:
+            ImageError: a picture has changed since it was asked for, or cannot be encoded.
+        """
+        triples = zip(requests, tables, noises, strict=True)
+        return Start(np.asarray([self._one(*each, shape) for each in triples], np.float32))
+
+    def _one(self, request: Request, table: SamplerTable, noise: ImageNoise, shape: Shape) -> Array:
+        """Noise alone, or as diffusers' StableDiffusionImg2ImgPipeline begins: alpha latents + sigma noise.
+
+        The latents are a sample of the encoder's posterior; it is drawn before the noise.
+        """
+        if request.init_image is None:
+            return np.asarray(table.init_scale * noise.normal(*shape), np.float32)
+        mean, deviation = self._posterior(request)
+        sample = mean + deviation * noise.normal(*shape)
+        latents = (sample - self._vae.shift_factor) * self._vae.scaling_factor
+        return np.asarray(table.alpha_in[0] * latents + table.sigma_in[0] * noise.normal(*shape), np.float32)
+
+    def _posterior(self, request: Request) -> tuple[Array, Array]:
+        """Mean and standard deviation of the latents of a request's picture, (height, width, channels)."""
+        assert request.init_image is not None
+        of = (request.init_image, request.resize, request.background, request.width, request.height)
+        if self._last is None or self._last[0] != of:
+            pixels = np.asarray(init_pixels(request)[None], np.float32) / np.float32(255) * 2 - 1
+            mean, deviation = self._encoder(pixels)
+            self._last = of, (mean[0], deviation[0])
+        return self._last[1]
