@@ -1,10 +1,10 @@
-"""Peak memory of drawing with Stable Diffusion 2.1's shapes, as it is and with --low-memory, and of decoding.
+"""Peak memory of drawing with Stable Diffusion 2.1's shapes, with and without --low-memory, and of its VAE.
 
     python bench/memory.py [--backend jax|tensorflow] [--size 2048] [CASE ...]
 
 Random weights, no download. Each case is a process of its own: the peak is its device's, or on a CPU the
-process's resident memory. ``plan`` and ``plan-decode`` compute nothing: they compile the programs with JAX
-for the device and add up the weights and what XLA sets aside.
+process's resident memory. ``plan``, ``plan-decode`` and ``plan-encode`` compute nothing: they compile the
+programs with JAX for the device and add up the weights and what XLA sets aside.
 """
 
 from __future__ import annotations
@@ -60,6 +60,22 @@ def decode(args: argparse.Namespace, way: str) -> str:
     return f"{args.size}x{args.size}, {time.perf_counter() - began:.2f} s"
 
 
+def encode(args: argparse.Namespace, way: str) -> str:
+    device, dtype = loading.activate(args.backend, args.device, args.dtype)
+    from sdgen.cli.benchmark import random_models
+    from sdgen.pipeline.model_networks import Networks
+    from sdgen.pipeline.picture_encoding import PictureEncoder
+
+    networks = Networks(random_models.open_random(MODEL), dtype, device, device)
+    encoder = PictureEncoder(networks, jit=True, low_memory=False)
+    encoder.way = lambda height, width: way  # type: ignore[method-assign]
+    pixels = np.random.default_rng(0).uniform(-1, 1, (1, args.size, args.size, 3)).astype(np.float32)
+    encoder(pixels)
+    began = time.perf_counter()
+    encoder(pixels)
+    return f"{args.size}x{args.size}, {time.perf_counter() - began:.2f} s"
+
+
 def plan(args: argparse.Namespace) -> str:
     """Sizes without drawing; JAX alone says them."""
     pipeline = load(args, low_memory=True)
@@ -111,17 +127,36 @@ def plan(args: argparse.Namespace) -> str:
 
 def plan_decode(args: argparse.Namespace) -> str:
     """What XLA sets aside for a decoder, whole and by rows; JAX alone says it."""
+    from sdgen.networks.vae_rows import decode_by_rows
+
+    side = args.size // 8
+    return _plan_vae(args, "decoder", lambda network: network, decode_by_rows, (1, side, side, 4))
+
+
+def plan_encode(args: argparse.Namespace) -> str:
+    """As ``plan_decode``, for an encoder."""
+    from sdgen.networks.vae_rows import encode_by_rows
+
+    pixels = (1, args.size, args.size, 3)
+    return _plan_vae(args, "image_encoder", lambda network: network.posterior, encode_by_rows, pixels)
+
+
+def _plan_vae(
+    args: argparse.Namespace,
+    half: str,
+    at_once: Callable[[Any], Callable[..., Any]],
+    by_rows: Callable[..., Any],
+    shape: tuple[int, ...],
+) -> str:
     device, dtype = loading.activate(args.backend, args.device, args.dtype)
     from sdgen.cli.benchmark import random_models
-    from sdgen.networks.vae_rows import decode_by_rows
     from sdgen.pipeline.model_networks import Networks
 
     with backend.on_device(device):
-        decoder = Networks(random_models.open_random(MODEL), dtype, device, device).decoder
-    latents = np.zeros((1, args.size // 8, args.size // 8, 4), np.float32)
-    weights, network = decoder.weights_by_name, decoder.network
-    whole = temporary(device, network, weights, latents)
-    rows = temporary(device, lambda w, x: decode_by_rows(network, w, x), weights, latents)
+        model = getattr(Networks(random_models.open_random(MODEL), dtype, device, device), half)
+    network, weights, given = model.network, model.weights_by_name, np.zeros(shape, np.float32)
+    whole = temporary(device, at_once(network), weights, given)
+    rows = temporary(device, lambda w, x: by_rows(network, w, x), weights, given)
     return f"{args.size}x{args.size}, {dtype}: whole {gib(whole)}, by rows {gib(rows)}"
 
 
@@ -144,10 +179,13 @@ def gib(size: float) -> str:
 CASES: dict[str, Callable[[argparse.Namespace], str]] = {
     "plan": plan,
     "plan-decode": plan_decode,
+    "plan-encode": plan_encode,
     "draw": lambda args: draw(args, low_memory=False),
     "low-memory": lambda args: draw(args, low_memory=True),
     "decode-whole": lambda args: decode(args, "whole"),
     "decode-rows": lambda args: decode(args, "rows"),
+    "encode-whole": lambda args: encode(args, "whole"),
+    "encode-rows": lambda args: encode(args, "rows"),
 }
 
 

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import encoded_pictures
 import numpy as np
 import pytest
+from golden import small_networks
 from test_pipeline import SMALL
 
 import sdgen
+from sdgen import backend
 from sdgen.errors import CheckpointError, ImageError
 from sdgen.pipeline import decoding
 from sdgen.pipeline.picture_encoding import PictureEncoder
@@ -113,3 +115,23 @@ def test_latents_that_overflow_are_told(dtype, advice) -> None:
     )
     with pytest.raises(ImageError, match=f"became non-finite in {dtype}; {advice}"):
         encode(np.zeros((1, 64, 64, 3), np.float32))
+
+
+def test_an_encoder_by_rows_keeps_two_maps() -> None:
+    """No loop of the program is handed a third one of the picture's size."""
+    backend.activate("tensorflow")
+    import tensorflow as tf
+
+    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks.config import VAEConfig
+    from sdgen.networks.layers import Numerics
+    from sdgen.networks.vae import Encoder
+    from sdgen.networks.vae_rows import encode_by_rows
+
+    config = VAEConfig.from_config(small_networks.VAES["vae"])
+    encoder = Encoder(config, Numerics("float32", "float32", "direct", scaled_dot_product))
+    weights = {p.name: tf.zeros(p.shape) for p in encoder.parameters()}
+    program = tf.function(lambda x: encode_by_rows(encoder, weights, x), jit_compile=True, autograph=False)
+    hlo = program.experimental_get_compiler_ir(tf.zeros((1, 48, 24, 3)))(stage="hlo")
+    loops = [line.partition(" while(")[0] for line in hlo.splitlines() if " while(" in line]
+    assert max(line.count("f32[1,48,24,16]") for line in loops) == 2

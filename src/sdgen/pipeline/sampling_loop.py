@@ -26,6 +26,8 @@ from sdgen.pipeline.conditioning import Conditioning, KnownLatents
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
 from sdgen.pipeline.keras_models import UNetModel
+from sdgen.pipeline.tiled_evaluation import TiledEvaluation
+from sdgen.pipeline.windows import Windows
 
 WINDOW = 32
 """Table rows handed to the program at a time. The program's shapes depend on it, and not on the steps."""
@@ -79,11 +81,9 @@ class Denoiser:
         self._prepare = Program(self._prepare_context, weights, jit=jit)
         self._embed = Program(self._embed_window, weights, jit=jit)
         self._advance = {
-            (fast, jit): Program(self._rows_by(evaluation), weights, jit, traced)
-            for fast, evaluation in (
-                (False, WholeEvaluation(self.unet)),
-                (True, ShortenedEvaluation(self.unet)),
-            )
+            (fast, tiled, jit): Program(self._rows_by(evaluation), weights, jit, traced)
+            for fast, whole in ((False, WholeEvaluation(self.unet)), (True, ShortenedEvaluation(self.unet)))
+            for tiled, evaluation in ((False, whole), (True, TiledEvaluation(whole)))
             for jit in (True, False)
         }
 
@@ -98,16 +98,22 @@ class Denoiser:
         """Whether an earlier process has left the loop for such batches of text to image on disk."""
         guidance = np.zeros((batch, 2), np.float32) if guided else None
         context = np.broadcast_to(np.float32(0), (batch * (1 + guided), length, 1))
-        label = self._label(batch, shape, Conditioning(context, guidance), fresh_noise)
-        return bool(label) and self._advance[False, True].stored(label)
+        given = Conditioning(context, guidance)
+        label = self._label(batch, shape, given, given.maps(), fresh_noise)
+        return bool(label) and self._advance[False, False, True].stored(label)
 
     def _label(
-        self, batch: int, shape: tuple[int, ...], conditioning: Conditioning, fresh_noise: bool
+        self,
+        batch: int,
+        shape: tuple[int, ...],
+        conditioning: Conditioning,
+        maps: Mapping[str, Any],
+        fresh_noise: bool,
     ) -> str:
         if not self._keep:
             return ""
         length = 0 if conditioning.context is None else conditioning.context.shape[1]
-        shapes = (batch, shape, length, _shapes(conditioning.vectors() | conditioning.maps()), fresh_noise)
+        shapes = (batch, shape, length, _shapes(conditioning.vectors() | dict(maps)), fresh_noise)
         return repr((self.unet.config, self.unet.numerics, WINDOW, shapes))
 
     def run(
@@ -119,6 +125,7 @@ class Denoiser:
         *,
         jit: bool = True,
         shortcuts: Sequence[Shortcuts] = (),
+        windows: Windows | None = None,
         stops: Collection[int] = (),
     ) -> Iterator[Slice]:
         """Denoises a batch.
@@ -130,6 +137,7 @@ class Denoiser:
             conditioning: what is to be drawn.
             jit: compile the loop with XLA; False for TensorFlow's graph runtime.
             shortcuts: of each image's table; without them, all of the network is computed for every row.
+            windows: in which the network is evaluated; None for all of the picture at once.
             stops: rows after which a slice is to end, 1 to the number of rows.
 
         Yields:
@@ -138,12 +146,14 @@ class Denoiser:
         Raises:
             ValueError: the network does not take what ``conditioning`` has beside text.
         """
-        program, carried = self._advance[bool(shortcuts), jit], self._start(latents, conditioning, shortcuts)
-        label = ""
+        program = self._advance[bool(shortcuts), windows is not None, jit]
+        carried = self._start(latents, conditioning, shortcuts, windows)
+        maps, vectors, label = conditioning.maps(), conditioning.vectors(), ""
+        if windows is not None:
+            maps["windows"] = vars(windows)
         if not shortcuts:
-            label = self._label(len(tables), latents.shape[1:], conditioning, step_noise is not None)
-        rows, clock = max(len(table.timesteps) for table in tables), _Clock(stops)
-        maps, vectors = _tensors(conditioning.maps()), conditioning.vectors()
+            label = self._label(len(tables), latents.shape[1:], conditioning, maps, step_noise is not None)
+        rows, clock, maps = max(len(table.timesteps) for table in tables), _Clock(stops), _tensors(maps)
         for first in range(0, rows, WINDOW):
             window = _window(tables, first, conditioning.known) | _shortcut_window(shortcuts, first)
             timesteps = window.pop("timesteps")
@@ -161,14 +171,23 @@ class Denoiser:
                     backend.wait(state)
                 yield Slice(first + stop, state[X], state[ESTIMATE])
 
-    def _start(self, latents: Array, conditioning: Conditioning, shortcuts: Sequence[Shortcuts]) -> Any:
+    def _start(
+        self,
+        latents: Array,
+        conditioning: Conditioning,
+        shortcuts: Sequence[Shortcuts],
+        windows: Windows | None,
+    ) -> Any:
         """What the loop carries into its first row: the state, and the features that shortcuts keep."""
         state = np.zeros((SLOTS, *latents.shape), np.float32)
         state[X] = latents
         if not shortcuts:
             return state
-        width = self.unet.config.block_out_channels[0]
-        features = (conditioning.copies * len(latents), *latents.shape[1:3], width)
+        copies, width = conditioning.copies * len(latents), self.unet.config.block_out_channels[0]
+        features = (copies, *latents.shape[1:3], width)
+        if windows is not None:
+            count, *size = windows.positions.shape
+            features = (count, copies, *size, width)
         return ops.convert_to_tensor(state), ops.zeros(features, self.unet.numerics.activations)
 
     def _compile_ahead(
