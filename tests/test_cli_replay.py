@@ -268,3 +268,43 @@ def test_the_real_model_draws_the_same_pixels_again(
     result = sdgen.run("replay", *named, "--steps", "2")
     assert result.exit_code == ExitCode.NONE_DRAWN
     assert result.stdout.count("different") == 2
+
+
+def edited(sdgen: Command) -> Path:
+    """A picture in the folder, and a drawing that was started from it."""
+    picture = sdgen.folder / "start.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    sdgen.drawn("a red fox", "--seed", "7", "--init-image", "start.png", "--strength", "0.5")
+    return picture
+
+
+def test_a_picture_that_was_started_from_is_found_beside_the_record(sdgen: Command) -> None:
+    picture = edited(sdgen)
+    assert sdgen.run("replay", SIDECAR).stdout == f"identical  {SIDECAR}\n"
+    picture.rename(sdgen.folder / "outputs" / "start.png")
+    assert sdgen.run("replay", SIDECAR).stdout == f"identical  {SIDECAR}\n"
+
+
+def test_a_picture_that_has_gone_or_changed_is_told_before_anything_is_loaded(sdgen: Command) -> None:
+    picture = edited(sdgen)
+    loads = len(sdgen.loads)
+    Image.new("RGB", (64, 64), "blue").save(picture)
+    changed = sdgen.run("replay", SIDECAR)
+    picture.unlink()
+    gone = sdgen.run("replay", SIDECAR)
+    assert changed.exit_code == gone.exit_code == ExitCode.USAGE
+    assert "init_image start.png shows another picture than outputs/" in changed.stderr
+    assert "init_image start.png is not there; give the one with --init-image" in gone.stderr
+    assert len(sdgen.loads) == loads
+
+
+def test_settings_of_edited_pictures_wait_for_one(sdgen: Command) -> None:
+    (sdgen.config / "config.toml").write_text('strength = 0.25\nresize = "fit"\n')
+    sdgen.drawn("a red fox", "--seed", "7")
+    assert "strength" not in json.loads(Path(SIDECAR).read_text("utf-8"))
+    edited(sdgen)
+    record = json.loads(Path("outputs/0002-a-red-fox-7.json").read_text("utf-8"))
+    assert (record["strength"], record["resize"]) == (0.5, "fit")
+    result = sdgen.run("a red fox", "--strength", "0.5")
+    assert result.exit_code == ExitCode.USAGE
+    assert "strength means nothing without init_image" in result.stderr

@@ -111,3 +111,14 @@ def test_a_picture_that_changes_before_it_is_drawn_is_an_error(
     Image.fromarray(picture).save(file)
     with pytest.raises(sdgen.errors.ImageError, match="shows another picture than before"):
         list(mini.generate([request]))
+
+
+def test_a_default_of_edited_pictures_is_for_the_entries_that_edit_one(picture: Any, tmp_path: Path) -> None:
+    from sdgen import prompts
+
+    Image.fromarray(picture).save(tmp_path / "start.png")
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"prompt": "a"}}\n{{"prompt": "b", "image": "{tmp_path / "start.png"}"}}\n')
+    lines = list(prompts.read(str(file), None, {"strength": 0.5, "resize": "fit"}))
+    assert [line.problems for line in lines] == [(), ()]
+    assert [(line.request.strength, line.request.resize) for line in lines] == [(None, "fill"), (0.5, "fit")]

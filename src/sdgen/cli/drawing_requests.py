@@ -18,6 +18,7 @@ from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import image_files, naming
 from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
+from sdgen.request.fields import Field
 
 STDOUT = "-"
 RANDOM_SEEDS = 2**32
@@ -147,7 +148,16 @@ def settle(ctx: click.Context) -> dict[str, Any]:
             raise click.UsageError(conflict.sentence, ctx)
         weaker = conflict.first if first < second else conflict.second
         values[weaker] = _NEUTRAL.get(weaker)
+    for field in FIELDS.values():
+        # A settings file may say how pictures are edited, whether or not this command edits one.
+        if field.needs and values.get(FIELDS[field.needs].parameter) is None and not _is_given(ctx, field):
+            values[field.parameter] = None
     return values
+
+
+def _is_given(ctx: click.Context, field: Field) -> bool:
+    """Whether the command line has the field's option."""
+    return ctx.get_parameter_source(field.parameter) is ParameterSource.COMMANDLINE
 
 
 def requests(values: Mapping[str, Any], model: str) -> list[Request]:

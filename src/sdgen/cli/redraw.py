@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
 from sdgen.images import metadata
 from sdgen.images.records import Additions, Record
 from sdgen.prompts import prompt_loras
-from sdgen.request import FIELDS, Request
+from sdgen.request import FIELDS, Picture, Request
+from sdgen.request.pictures import read_picture
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
@@ -75,7 +77,7 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
     changes = {name: given[field.parameter] for name, field in FIELDS.items() if field.parameter in given}
     if "size" in given:
         changes["width"], changes["height"] = given["size"]
-    request = record.request(**changes)
+    request = _with_pictures(record, record.request(**changes), changes)
     recorded = record.details
     model = request.model or recorded.get("model_name")
     if not isinstance(model, str):
@@ -174,6 +176,28 @@ def _additions(
         if path is not None and not os.path.exists(path):
             raise InputError(f"{record.file} was drawn with {path}, which is not there; use {option}")
     return added
+
+
+def _with_pictures(record: Record, request: Request, changes: Mapping[str, Any]) -> Request:
+    """The request with the pictures that it was started from, found where they were or beside the record.
+
+    Raises:
+        InputError: one is not there, or shows something else.
+    """
+    found = {}
+    for name, field in FIELDS.items():
+        picture = getattr(request, name)
+        if not isinstance(picture, Picture) or name in changes:
+            continue
+        places = (Path(picture.file), record.file.parent / picture.file) if picture.file else ()
+        here = [read_picture(place, name) for place in places if place.exists()]
+        same = next((each for each in here if each == picture), None)
+        if same is None:
+            what = f"shows another picture than {record.file} was drawn from" if here else "is not there"
+            file = picture.file or "a picture from a program's memory"
+            raise InputError(f"{record.file}: {name} {file} {what}; give the one with {field.flag}", name)
+        found[name] = same
+    return request.replace(**found)
 
 
 def _batch_size(recorded: Any) -> int | None:

@@ -180,7 +180,12 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spel
     if problems:
         return Line(file, entry.line, None, None, tuple(problems))
     count = given.pop(COUNT, None)
-    settings = {**defaults, **implied, **given}
+    own = {**implied, **given}
+    settings = {**defaults, **own}
+    for field in defaults:
+        # A default of pictures that are edited is for the entries that edit one.
+        if field not in own and (needs := FIELDS[field].needs) and settings.get(needs) is None:
+            del settings[field]
     if chance := settings.get("seed") == RANDOM_SEED:
         del settings["seed"]
     return Line(file, entry.line, Request(**settings), count, random_seed=chance)
