@@ -334,3 +334,41 @@ def test_thousands_of_images_are_added_as_they_are_scrolled_to(sdgen: Command, t
         assert chromium.run(f"{NAMES}.length") == 120
         chromium.run("scrollTo(0, document.body.scrollHeight)")
         chromium.wait(f"{NAMES}.length > 120")
+
+
+@pytest.fixture
+def edited(sdgen: Command) -> Path:
+    """An image that was started from a picture, in a folder of its own."""
+    Image.new("RGB", (64, 48), "red").save("start.png")
+    sdgen.drawn("a fox", "--init-image", "start.png", "--strength", "0.5", "-o", "edited/fox.png")
+    return Path("edited")
+
+
+def test_what_an_image_was_started_from_is_shown_while_it_is_to_be_found(
+    sdgen: Command, edited: Path
+) -> None:
+    (item,) = made(sdgen, "edited").items
+    with Image.open(io.BytesIO(base64.b64decode(item["before"]))) as before:
+        assert before.size == (64, 48)
+        red, green, blue = before.convert("RGB").getpixel((20, 20))
+        assert red > 240 and max(green, blue) < 16
+    assert ["init_image", "start.png"] in item["fields"]
+    Image.new("RGB", (64, 48), "blue").save("start.png")
+    (item,) = made(sdgen, "edited").items
+    assert item["before"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.find() is None, reason="no Chromium here")
+def test_before_and_after_in_a_browser(sdgen: Command, edited: Path, tmp_path: Path) -> None:
+    sdgen.drawn("a cat", "-o", "edited/cat.png")
+    made(sdgen, "edited")
+    with Browser(tmp_path / "profile") as chromium:
+        url = (edited / "gallery.html").absolute().as_uri()
+        for name, hidden in (("fox.png", False), ("cat.png", True)):
+            chromium.open(f"{url}#image={name}")
+            chromium.wait("document.getElementById('viewer').open")
+            assert chromium.run("document.getElementById('before').hidden") is hidden
+        chromium.open(f"{url}#image=fox.png")
+        chromium.wait("document.getElementById('before-picture').naturalWidth === 64")
+        assert chromium.complaints == []

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
-from sdgen.images import metadata
+from sdgen.images import metadata, started_from
 from sdgen.images.records import Additions, Record
 from sdgen.prompts import prompt_loras
 from sdgen.request import FIELDS, Picture, Request
-from sdgen.request.pictures import read_picture
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
@@ -187,16 +185,11 @@ def _with_pictures(record: Record, request: Request, changes: Mapping[str, Any])
     found = {}
     for name, field in FIELDS.items():
         picture = getattr(request, name)
-        if not isinstance(picture, Picture) or name in changes:
-            continue
-        places = (Path(picture.file), record.file.parent / picture.file) if picture.file else ()
-        here = [read_picture(place, name) for place in places if place.exists()]
-        same = next((each for each in here if each == picture), None)
-        if same is None:
-            what = f"shows another picture than {record.file} was drawn from" if here else "is not there"
-            file = picture.file or "a picture from a program's memory"
-            raise InputError(f"{record.file}: {name} {file} {what}; give the one with {field.flag}", name)
-        found[name] = same
+        if isinstance(picture, Picture) and name not in changes:
+            try:
+                found[name] = started_from.find(record.file, picture, name)
+            except InputError as error:
+                raise InputError(f"{error}; give the one with {field.flag}", name) from None
     return request.replace(**found)
 
 

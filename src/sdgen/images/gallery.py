@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from sdgen.errors import InputError, OutputError
 from sdgen.files import json_text
-from sdgen.images import metadata, pictures, records
+from sdgen.images import metadata, pictures, records, started_from
 from sdgen.request import FIELDS
 from sdgen.request.fields import text_of
 
@@ -52,7 +52,8 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
     Returns:
         ``name``, ``link``, ``thumbnail`` (base64 of a WebP), ``width``, ``height``, ``prompt``, ``fields``
         (name and text), ``model``, ``sampler``, ``seed`` (text: JavaScript's numbers end at 2**53),
-        ``created`` (ISO 8601, or empty) and ``command``.
+        ``created`` (ISO 8601, or empty), ``command``, and ``before``: as ``thumbnail`` the picture that the
+        image was started from, None where there is none or it is not found.
 
     Raises:
         InputError: the image cannot be read.
@@ -90,6 +91,7 @@ def item(path: Path, folder: Path) -> dict[str, Any]:
         "created": _time(record.details.get("created")) or created,
         "command": record.command(),
         "thumbnail": _thumbnail(picture),
+        "before": _before(record),
     }
 
 
@@ -135,6 +137,20 @@ def check_replaceable(path: Path) -> None:
             if MARK.encode() in file.read(4096):
                 return
     raise OutputError(f"{path} is there and is no gallery of sdgen; give another name with -o")
+
+
+def _before(record: records.Record) -> str | None:
+    """What the image was started from, if that is still to be found: it shows what was recorded."""
+    try:
+        picture = record.request().init_image
+        if picture is None:
+            return None
+        pixels = started_from.find(record.file, picture, "init_image").pixels()
+    except InputError:
+        return None
+    from PIL import Image
+
+    return _thumbnail(Image.fromarray(pixels))
 
 
 def _thumbnail(picture: Image.Image) -> str:

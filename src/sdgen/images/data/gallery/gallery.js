@@ -114,6 +114,8 @@
     byId("picture").alt = item.prompt || item.name;
     byId("full").href = item.link;
     byId("prompt").textContent = item.prompt;
+    byId("before").hidden = !item.before;
+    if (item.before) byId("before-picture").src = `data:image/webp;base64,${item.before}`;
     byId("fields").replaceChildren(
       ...item.fields.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
     byId("again").hidden = !item.command;
