@@ -161,14 +161,28 @@ def test_a_field_of_a_wrong_type_does_not_stop_recognition(model: Path, field: s
     assert open_checkpoint(model).family is REGISTRY["sd1"]
 
 
-@pytest.mark.parametrize(("channels", "family"), [(17, "sd2-inpainting"), (9, "sd2-depth")])
-def test_a_model_that_changes_pictures_is_refused_by_its_task(mini: Path, channels: int, family: str) -> None:
-    edit(mini / "unet" / "config.json", in_channels=channels)
-    task = REGISTRY[family].tasks[0]
+@pytest.mark.parametrize("task", ["text-to-image", "inpainting"])
+def test_a_model_for_what_sdgen_does_not_do_is_refused_by_its_task(mini: Path, task: str) -> None:
+    edit(mini / "unet" / "config.json", in_channels=9)
     with pytest.raises(
-        InputError, match=rf"is for {task} \({family}\): it changes a picture that it is given"
+        InputError, match=r"is for depth-to-image \(sd2-depth\): it changes a picture that it is given"
     ):
+        check_files(str(mini), task=task)
+
+
+def test_an_inpainting_model_is_refused_where_a_whole_picture_is_wanted(mini: Path) -> None:
+    edit(mini / "unet" / "config.json", in_channels=17)
+    with pytest.raises(InputError, match="fills a part of a picture and cannot draw a whole one"):
         check_files(str(mini))
+
+
+@pytest.mark.parametrize("stored", ["sd1", "sd2"])
+def test_a_single_file_of_a_model_is_fit_for_inpainting(tmp_path: Path, stored: str) -> None:
+    """That of Stable Diffusion 2 has the mask's channels, and any other is blended."""
+    path = files.write_stored(tmp_path / "x.safetensors", files.golden()["single_file"][stored]["stored"])
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.unet.config["in_channels"] == {"sd1": 4, "sd2": 9}[stored]
+    check_parts(checkpoint, "inpainting")
 
 
 def test_an_unet_and_a_vae_of_different_latents_do_not_fit(mini: Path) -> None:
@@ -282,10 +296,10 @@ def test_show_tells_what_a_folder_is_and_what_it_lacks(mini: Path) -> None:
 
 
 def test_show_tells_that_nothing_is_drawn_with_a_folder_for_another_task(mini: Path) -> None:
-    edit(mini / "unet" / "config.json", in_channels=17)
+    edit(mini / "unet" / "config.json", in_channels=9)
     text = shown(str(mini))
-    assert "family       sd2-inpainting\n" in text
-    assert f"usable       {mini} is for inpainting, which sdgen cannot do yet\n" in text
+    assert "family       sd2-depth\n" in text
+    assert f"usable       {mini} is for depth-to-image, which sdgen cannot do yet\n" in text
 
 
 def test_show_tells_why_a_folder_cannot_be_read(mini: Path) -> None:

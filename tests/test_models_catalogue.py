@@ -152,8 +152,9 @@ def test_offline_the_advice_is_for_later(places: Places) -> None:
 
 @pytest.mark.parametrize("name", ["ldm-sr", "sd-x4-upscaler"])
 def test_an_upscaler_does_not_draw(name: str, places: Places) -> None:
-    with pytest.raises(InputError, match=f"{name} enlarges pictures and cannot draw one"):
-        models.locate(name)
+    for task in ("text-to-image", "inpainting"):
+        with pytest.raises(InputError, match=f"{name} enlarges pictures and cannot draw one"):
+            models.locate(name, task=task)
     with pytest.raises(ModelUnavailable, match=f"{name} is not on this machine"):
         models.locate(name, task="upscaling")
 
@@ -161,6 +162,14 @@ def test_an_upscaler_does_not_draw(name: str, places: Places) -> None:
 def test_a_drawing_model_does_not_upscale(places: Places) -> None:
     with pytest.raises(InputError, match="mini cannot enlarge pictures"):
         models.locate("mini", task="upscaling")
+
+
+def test_an_inpainting_model_draws_no_whole_picture_and_others_inpaint_too(places: Places) -> None:
+    with pytest.raises(InputError, match="sd2-inpainting fills a part of a picture and cannot draw a whole"):
+        models.locate("sd2-inpainting")
+    with pytest.raises(ModelUnavailable, match="sd2-inpainting is not on this machine"):
+        models.locate("sd2-inpainting", task="inpainting")
+    assert models.locate("mini", task="inpainting") == models.locate("mini")
 
 
 def test_an_unknown_name_gets_the_nearest(places: Places) -> None:

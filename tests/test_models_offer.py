@@ -21,7 +21,7 @@ from sdgen.errors import ExitCode, InputError, ModelUnavailable
 
 pytest_plugins = ("model_fixtures",)
 
-UNUSABLE = ["sd2-inpainting", "ldm-sr", "sd-x4-upscaler"]
+UNUSABLE = ["ldm-sr", "sd-x4-upscaler"]
 ROW = f"""
 [toy]
 task = "text-to-image"

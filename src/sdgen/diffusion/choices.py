@@ -12,5 +12,8 @@ RNGS = ("philox", "torch")
 TASKS = ("text-to-image", "inpainting", "upscaling", "depth-to-image", "instructed-editing")
 """What models are trained for."""
 
-DRAWN_TASKS = ("text-to-image",)
+DRAWN_TASKS = ("text-to-image", "inpainting")
 """Those of ``TASKS`` that sdgen carries out."""
+
+SERVED_BY = {"inpainting": ("inpainting", "text-to-image")}
+"""What models are for that may carry out a task, where they need not be for it alone."""

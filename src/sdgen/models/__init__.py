@@ -17,6 +17,7 @@ import difflib
 import os
 from pathlib import Path
 
+from sdgen.diffusion.choices import SERVED_BY
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.files import folders
 from sdgen.models import catalogue, fetch_model, store
@@ -50,6 +51,7 @@ __all__ = [
 
 _CANNOT = {
     ("upscaling", "text-to-image"): "enlarges pictures and cannot draw one",
+    ("upscaling", "inpainting"): "enlarges pictures and cannot draw one",
     ("inpainting", "text-to-image"): "fills a part of a picture and cannot draw a whole one",
     ("text-to-image", "upscaling"): "cannot enlarge pictures",
 }
@@ -105,8 +107,8 @@ def locate(
 
     Args:
         spec: a catalogue name, a folder or file, or ``user/repo[@revision]``.
-        task: what it is wanted for, as in the catalogue; a model for another task is refused. None takes
-            any.
+        task: what it is wanted for, as in the catalogue; a model for another task is refused, but a model
+            that draws whole pictures fills in parts of them, too. None takes any.
         offline: the user forbids the network; changes the advice alone.
 
     Raises:
@@ -114,7 +116,7 @@ def locate(
         InputError: the model is for another task, or a catalogue file is wrong.
     """
     entry = find(spec)
-    if task and entry.task and task != entry.task:
+    if task and entry.task and entry.task not in SERVED_BY.get(task, (task,)):
         verb = _CANNOT.get((entry.task, task), f"is for {entry.task}, not {task}")
         raise InputError(f"{entry.name} {verb}; `sdgen models list` shows what each model is for", "model")
     path = store.installed(entry)

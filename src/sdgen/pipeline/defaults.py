@@ -88,3 +88,17 @@ def check_size(request: Request, multiple: int) -> None:
                 f"the nearest is {near}",
                 field,
             )
+
+
+def require_whole_pictures(checkpoint: Checkpoint) -> None:
+    """Refuse a model that draws no whole pictures.
+
+    Raises:
+        InputError: it fills in parts of them alone.
+    """
+    if "text-to-image" not in checkpoint.family.tasks:
+        raise InputError(
+            f"{checkpoint.name} is for {' and '.join(checkpoint.family.tasks)}: it fills a part of a picture "
+            "and cannot draw a whole one; give a picture and a mask, or take another model",
+            "model",
+        )

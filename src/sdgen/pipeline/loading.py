@@ -20,6 +20,7 @@ from sdgen.diffusion.choices import DRAWN_TASKS
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
 from sdgen.files.foreign_files import refuse_foreign
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.pipeline.weight_shapes import check_weights
@@ -53,15 +54,20 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
-def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
-    """The text encoder's configuration, once it is sure that all parts for drawing from text go together.
+def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextEncoderConfig:
+    """The text encoder's configuration, once it is sure that all parts for drawing go together.
+
+    Args:
+        checkpoint: of the model.
+        task: what the model is for, a name of ``DRAWN_TASKS``; one that only fills in parts of pictures is
+            refused for "text-to-image".
 
     Raises:
         CheckpointError: a part is missing, a configuration asks for what there is not, the weights do not
             fit it, or the model is put together of parts of several.
-        InputError: it is for what sdgen does not do yet.
+        InputError: it is for another task, or for what sdgen does not do yet.
     """
-    _check_task(checkpoint)
+    _check_task(checkpoint, task)
     needed = ("unet", "text_encoder", "tokenizer", "vae")
     missing = [name for name in needed if name not in {**checkpoint.components, **checkpoint.tokenizers}]
     if missing:
@@ -83,14 +89,16 @@ def check_parts(checkpoint: Checkpoint) -> TextEncoderConfig:
     return config
 
 
-def _check_task(checkpoint: Checkpoint) -> None:
+def _check_task(checkpoint: Checkpoint, task: str) -> None:
     family = checkpoint.family
     if not set(family.tasks) & set(DRAWN_TASKS):
         raise InputError(
             f"{checkpoint.name} is for {' and '.join(family.tasks)} ({family.name}): it changes a "
-            "picture that it is given, and sdgen draws from text alone; take another model",
+            "picture that it is given, in a way that sdgen does not do yet; take another model",
             "model",
         )
+    if task == "text-to-image":
+        require_whole_pictures(checkpoint)
 
 
 def _misfit(checkpoint: Checkpoint, config: TextEncoderConfig, unet: UNetConfig) -> str | None:
@@ -122,28 +130,33 @@ def check_files(
     embeddings: Sequence[str | Path] = (),
     variant: str | None = None,
     prediction_type: str | None = None,
+    task: str = "text-to-image",
 ) -> None:
     """Finds what ``load`` would find wrong with files, without their numbers; arguments as for ``load``.
 
     Of a model that is not on this machine, the files beside it are looked at alone.
 
+    Args:
+        task: what the model is for, as for ``check_parts``.
+
     Raises:
         CheckpointError: a file cannot be used.
-        InputError: the model does not draw from text alone.
+        InputError: the model is for another task.
         ModelUnavailable: a VAE, LoRA or embedding is not there.
     """
     for file in embeddings:
         read_embedding(file)
     try:
-        models.locate(model)
+        models.locate(model, task=task)
     except ModelUnavailable:
         for path in (vae, *(file for file, _ in loras)):
             if path is not None and os.path.isfile(path):
                 refuse_foreign(Path(path))
         return
-    check_parts(
-        read_checkpoint(model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type)
+    checkpoint = read_checkpoint(
+        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task=task
     )
+    check_parts(checkpoint, task)
 
 
 def activate(
@@ -245,12 +258,12 @@ def load(
         ModelUnavailable: the model is unknown or not on this machine.
         CheckpointError: its files, or a LoRA, VAE or embedding, cannot be used. Under JAX another thread
             reads the weights from here on; what fails then is told when they are first needed.
-        InputError: it does not draw from text alone, or two embeddings have one name.
+        InputError: sdgen does not do yet what it is for, or two embeddings have one name.
         BackendError: the backend, device, dtype or engine cannot be used here.
     """
     entry = models.find(model)
     checkpoint = read_checkpoint(
-        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type
+        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task="inpainting"
     )
     vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint).hidden_size)
     device, dtype = activate(backend, device, dtype, low_memory)

@@ -25,7 +25,13 @@ from sdgen.pipeline.batch_noise import step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
-from sdgen.pipeline.defaults import check_size, check_strength, filled, native_size
+from sdgen.pipeline.defaults import (
+    check_size,
+    check_strength,
+    filled,
+    native_size,
+    require_whole_pictures,
+)
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.provenance import Provenance
@@ -133,8 +139,8 @@ class Pipeline(Engine):
         """The request with every None replaced by the model's default.
 
         Raises:
-            InputError: the model cannot draw this size, the sampler has no eta, or no layer of the text
-                encoder is left.
+            InputError: the model cannot draw this size, or no whole picture, the sampler has no eta, or no
+                layer of the text encoder is left.
         """
         resolved = filled(
             request,
@@ -147,6 +153,7 @@ class Pipeline(Engine):
         if resolved.eta and resolved.sampler not in WITH_ETA:
             names = " and ".join(WITH_ETA)
             raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
+        require_whole_pictures(self.checkpoint)
         check_size(resolved, self.size_multiple)
         check_strength(resolved)
         layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers

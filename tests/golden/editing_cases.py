@@ -1,0 +1,87 @@
+"""What golden/editing has pictures of: cases of image to image and inpainting, as plain data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from golden import inputs
+from golden.small_models import MODELS
+from PIL import Image
+
+FOLDER = Path(__file__).parent / "editing"
+SAMPLERS = ("ddim", "euler", "euler-a", "dpmpp-2m", "heun", "unipc")
+
+_PROMPTS = {"prompt": "a red heart", "negative_prompt": "a tree", "guidance": 3.0}
+_MINI = {**_PROMPTS, "model": "mini", "width": 64, "height": 96, "steps": 20, "picture": "ddim-11.png"}
+_SMALL = {**_PROMPTS, "width": 48, "height": 16, "steps": 10, "picture": "waves"}
+_MINI_BOX, _SMALL_BOX = (16, 24, 48, 72), (16, 0, 40, 8)
+
+UNALIGNED = (19, 29, 41, 61)
+"""A mask's left, top, right and bottom that cut through latent pixels, which are 8 wide and high."""
+
+GROWN = (16, 24, 48, 64)
+"""The whole latent pixels that UNALIGNED lies in."""
+
+
+def cases() -> list[dict[str, Any]]:
+    """Every picture; ``mask`` is the left, top, right and bottom of what is white, for inpainting."""
+    found: list[dict[str, Any]] = []
+
+    def add(
+        base: dict[str, Any], samplers: tuple[str, ...], strengths: tuple[float, ...], **fields: Any
+    ) -> None:
+        for sampler in samplers:
+            for strength in strengths:
+                seed = 100 + len(found)
+                found.append({**base, **fields, "sampler": sampler, "strength": strength, "seed": seed})
+
+    drawing = {"mini": _MINI} | {
+        name: {**_SMALL, "model": name} for name, (channels, _) in MODELS.items() if channels == 4
+    }
+    for name, base in drawing.items():
+        add(base, SAMPLERS, (0.29, 0.58, 0.75, 1.0))
+        add(base, SAMPLERS, (0.5, 1.0), mask=_MINI_BOX if name == "mini" else _SMALL_BOX)
+    for name, (channels, _) in MODELS.items():
+        if channels == 9:
+            add({**_SMALL, "model": name}, SAMPLERS, (0.5, 1.0), mask=_SMALL_BOX)
+    # The two are drawn as one batch, with a list of generators.
+    add(_MINI, ("euler-a",), (0.58,), batch=1)
+    add(_MINI, ("euler-a",), (0.58,), batch=1, picture="ddim-12.png", prompt="a blue fish")
+    add(_MINI, ("ddim",), (0.5,), mask=GROWN)
+    found.append({**found[-1], "mask": UNALIGNED})
+    return [{"name": _name(case), **case} for case in found]
+
+
+def _name(case: dict[str, Any]) -> str:
+    parts = [case["model"], case["sampler"], str(case["strength"])]
+    parts += ["unaligned" if case["mask"] == UNALIGNED else "inpainting"] if "mask" in case else []
+    return "-".join([*parts, str(case["seed"])])
+
+
+def picture(case: dict[str, Any]) -> np.ndarray:
+    """The picture that is edited, uint8 (height, width, 3)."""
+    if case["picture"] == "waves":
+        waves = inputs.picture(case["height"], case["width"])
+        return np.rint((waves + 1) * 127.5).astype(np.uint8)
+    return np.asarray(Image.open(FOLDER.parent / "mini_pictures" / case["picture"]).convert("RGB"))
+
+
+def mask(case: dict[str, Any]) -> np.ndarray:
+    """255 where the picture is repainted, 0 elsewhere: uint8 (height, width)."""
+    white = np.zeros((case["height"], case["width"]), np.uint8)
+    left, top, right, bottom = case["mask"]
+    white[top:bottom, left:right] = 255
+    return white
+
+
+def stored() -> dict[str, tuple[dict[str, Any], np.ndarray]]:
+    """Every case by name, with diffusers' picture, uint8 (height, width, 3)."""
+    found = {}
+    for model, rows in json.loads((FOLDER / "cases.json").read_text()).items():
+        sheet = np.asarray(Image.open(FOLDER / f"{model}.png"))
+        pictures = np.split(sheet, len(rows))
+        found |= {case["name"]: (case, pixels) for case, pixels in zip(rows, pictures, strict=True)}
+    return found
