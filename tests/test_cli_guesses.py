@@ -63,6 +63,17 @@ def test_a_blank_prompt_is_an_error(sdgen: Command, prompt: str) -> None:
     assert complaint(sdgen, prompt, "--model", "mini").startswith("error: the prompt is blank")
 
 
+@pytest.mark.parametrize("prompt, flag", [("a fox --ar 16:9", "--ar"), ("a fox --w 512 --h 768", "--w")])
+def test_a_prompt_with_flags_in_it_is_an_error_unless_it_is_plain_text(
+    sdgen: Command, prompt: str, flag: str
+) -> None:
+    result = sdgen.run(prompt)
+    assert result.exit_code == ExitCode.USAGE
+    assert f"the prompt goes on with {flag}, which would be drawn as text" in result.stderr
+    assert sdgen.draw(prompt, "--prompt-syntax", "plain").exit_code == ExitCode.OK
+    assert sdgen.draw("a fox -- or a cat--dog").exit_code == ExitCode.OK
+
+
 def test_a_blank_prompt_among_others_is_counted(sdgen: Command) -> None:
     assert complaint(sdgen, "a fox", "", "--model", "mini").startswith("error: prompt 2 of 2 is blank")
 

@@ -17,6 +17,7 @@ from sdgen.cli.terminal import streams
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import image_files, naming
+from sdgen.prompts import text
 from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
 from sdgen.request.fields import Field
 
@@ -178,7 +179,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     fields = given(values, model)
     return [
         Request(**{**fields, "prompt": prompt, "seed": number})
-        for prompt in read_prompts(values["prompts"])
+        for prompt in read_prompts(values["prompts"], values["prompt_syntax"] == "plain")
         for number in range(seed, seed + count)
     ]
 
@@ -196,11 +197,16 @@ def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {field: value for field, value in fields.items() if value is not None}
 
 
-def read_prompts(prompts: Sequence[str]) -> list[str]:
+def read_prompts(prompts: Sequence[str], plain: bool = False) -> list[str]:
     """The prompts, with ``-`` replaced by the whole of stdin.
 
+    Args:
+        prompts: as they were given.
+        plain: they are text, whatever looks like a flag in them.
+
     Raises:
-        InputError: a prompt is blank, or stdin is empty, is not UTF-8, or is asked for twice.
+        InputError: a prompt is blank or has flags in it, or stdin is empty, is not UTF-8, or is asked for
+            twice.
     """
     for number, prompt in enumerate(prompts, 1):
         if not prompt.strip():
@@ -208,7 +214,16 @@ def read_prompts(prompts: Sequence[str]) -> list[str]:
             raise InputError(f"{which} is blank; say what the picture is to show", "prompt")
     if prompts.count(STDOUT) > 1:
         raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
-    return [_stdin() if prompt == STDOUT else prompt for prompt in prompts]
+    found = [_stdin() if prompt == STDOUT else prompt for prompt in prompts]
+    for prompt in found:
+        # Midjourney's and sd-scripts' settings stand there.
+        if not plain and (flag := text.flag_in(prompt)) is not None:
+            raise InputError(
+                f"the prompt goes on with {flag}, which would be drawn as text; give options outside of the "
+                "quotation marks, or --prompt-syntax plain if it is text",
+                "prompt",
+            )
+    return found
 
 
 def destination(values: Mapping[str, Any]) -> image_files.Output | None:

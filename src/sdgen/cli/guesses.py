@@ -49,6 +49,8 @@ _OPTIONS: Mapping[str, str] = {
     "spacing": "timestep-spacing",
     "eta": "ddim-eta",
     "fast": "deepcache",
+    "init-image": "image-path img2img input-image start-image",
+    "strength": "image-strength denoise denoising",
     "grid": "contact-sheet sheet save-grid",
     "json": "output-json",
     "quiet": "silent",
@@ -76,7 +78,6 @@ _ADVICE: Mapping[str, str] = {
     "prompt-file prompts-file from-file prompts batch-prompts-file": "sdgen batch FILE draws those of a file",
     "config-from-metadata": "sdgen replay IMAGE draws an image again",
     "scheduler": "did you mean --sampler or --schedule?",
-    "image image-path init-img init-image img2img strength denoising-strength image-strength "
     "mask mask-image masked-image-path": "sdgen draws from text alone",
     "hires-fix enable-hr hr-scale hr-upscaler upscale upscaler upscale-model upscale-repeats": (
         "sdgen enlarges no picture; --size is the size that is drawn"
@@ -100,6 +101,7 @@ _COMMANDS: Mapping[str, str] = {
     "generate": "draw",
     "txt2img": "draw",
     "text2image": "draw",
+    "img2img": "draw",
     "pull": "models pull",
     "download": "models pull",
     "list": "models list",

@@ -68,6 +68,12 @@ def entries(lines: Iterable[tuple[int, str] | Fault]) -> Iterator[Entry | Fault]
             yield Entry(number, {"prompt": text})
 
 
+def flag_in(prompt: str) -> str | None:
+    """The first word of a prompt that a prompts file would take for a flag, dashes and all."""
+    found = _FLAG.search(prompt)
+    return "--" + prompt[found.end() :].split(maxsplit=1)[0] if found else None
+
+
 def words(text: str) -> list[str]:
     """``shlex.split(text)``, which takes three seconds for a megabyte.
 
