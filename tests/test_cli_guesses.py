@@ -167,7 +167,7 @@ def test_an_unknown_option_names_ours(sdgen: Command, written: str, meant: str) 
     ("written", "advice"),
     [
         ("--prompt", 'the prompt needs no option: sdgen "a red fox"'),
-        ("--init-img", "sdgen draws from text alone"),
+        ("--init-img", "did you mean --init-image?"),
         ("--scheduler", "did you mean --sampler or --schedule?"),
         ("--xformers", "leave it out"),
         ("--qqqqq", "sdgen draw --help lists them"),
