@@ -20,10 +20,12 @@ import numpy as np
 
 import sdgen
 from sdgen import models
+from sdgen.checkpoints.families.linear_decoder import linear_decoder
 from sdgen.errors import BackendError, ImageError, InputError
 from sdgen.images.image import Image
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.results import Denoised, Job, Progress
+from sdgen.pipeline.watching import View, Watch
 from sdgen.request import Request
 
 REQUEST = Request(
@@ -85,7 +87,9 @@ class Pipeline(Engine):
         request = self.resolve(request)
         return Job(request, (request.height, request.width))
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         requests = [job.request for job in jobs]
         prompts = " ".join(request.prompt for request in requests)
         steps = max(request.steps or 0 for request in requests)
@@ -113,12 +117,25 @@ class Pipeline(Engine):
                 while not os.path.exists("go"):
                     time.sleep(0.01)
                     yield Progress(step, steps, len(jobs))
-            yield Progress(step + 1, steps, len(jobs))
+            yield Progress(step + 1, steps, len(jobs), view_of(requests, step + 1) if watch else None)
         yield Denoised(tuple(jobs), None, 0.5, {"batch_size": len(jobs)})
 
     def decode(self, batch: Denoised) -> Iterator[Image]:
         for job in batch.jobs:
             yield finish(job.request, batch.details["batch_size"])
+
+
+def view_of(requests: Sequence[Request], step: int) -> View:
+    """Latents that get brighter with each step, and estimates that get darker."""
+    of = tuple(request.steps or 0 for request in requests)
+    steps = tuple(min(step, each) for each in of)
+    shape = (requests[0].height or 64) // 8, (requests[0].width or 64) // 8, 4
+    latents = np.stack(
+        [np.full(shape, done / each, np.float32) for done, each in zip(steps, of, strict=True)]
+    )
+    decoder = linear_decoder({"latent_channels": 4, "scaling_factor": 0.18215})
+    assert decoder is not None
+    return View(steps, of, latents, -latents, decoder)
 
 
 def finish(request: Request, batch_size: int) -> Image:

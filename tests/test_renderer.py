@@ -20,6 +20,7 @@ from sdgen.batch.outcomes import DRAWN, FAILED, KEPT, Outcome
 from sdgen.batch.policy import Policy
 from sdgen.batch.renderer import Renderer
 from sdgen.batch.tasks import Task
+from sdgen.pipeline.watching import Watch
 from sdgen.request import Request
 
 
@@ -112,7 +113,9 @@ class Half(stand_in.Pipeline):
     def in_float32(self) -> Any:
         return Wide()
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         yield Denoised(tuple(jobs), None, 0.1, {})
 
     def decode(self, batch: Denoised) -> Iterator[Image]:
@@ -122,8 +125,10 @@ class Half(stand_in.Pipeline):
 class Wide(stand_in.Pipeline):
     error: Exception | None = None
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
-        for event in super().draw(jobs, size, jit):
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
+        for event in super().draw(jobs, size, jit, watch):
             yield event
             if self.error is not None:
                 raise self.error

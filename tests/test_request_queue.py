@@ -21,6 +21,7 @@ from sdgen.batch.renderer import Renderer
 from sdgen.batch.request_queue import Clock, RequestQueue
 from sdgen.batch.tasks import Cancelled, Rejected, Task
 from sdgen.errors import InputError
+from sdgen.pipeline.watching import Watch
 from sdgen.request import Request
 
 
@@ -40,9 +41,11 @@ class Held(stand_in.Pipeline):
     def batch_limit(self, asked: int | None = None) -> int:
         return asked or 2
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         self.batches.append([job.request.seed for job in jobs])
-        for event in super().draw(jobs, size, jit):
+        for event in super().draw(jobs, size, jit, watch):
             if isinstance(event, Progress) and event.step == 1:
                 self.drawing.release()
                 assert self.permits.acquire(timeout=20)
@@ -228,11 +231,13 @@ class Quick(Held):
         self._queue, self._after = queue, after
         self.times: list[float] = []
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         self.times.append(self._queue.clock.now())
         if len(self.batches) + 1 == self._after:
             self._queue.close()
-        yield from super().draw(jobs, size, jit)
+        yield from super().draw(jobs, size, jit, watch)
 
 
 def served(folder: Path, clock: Told, company: float, batches: int, *first: Task) -> Quick:

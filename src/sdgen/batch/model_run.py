@@ -199,7 +199,7 @@ class ModelRun:
                 self._explained.add(text)
                 yield Note(text)
         size = max(len(left), self._packer.size(left[0][1].request))
-        events = self._pipeline.draw([job for _, job in left], size, self._jit)
+        events = self._pipeline.draw([job for _, job in left], size, self._jit, self._policy.watch)
         while not self._stopping():
             if all(self._queue.is_cancelled(task) for task, _ in left):
                 for task, job in left:
@@ -216,6 +216,7 @@ class ModelRun:
                 self._finisher.put(left, event)
                 yield from self._collect()
                 return
+            self._policy.show([task for task, _ in left], event)
             yield event
             yield from self._collect()
 
@@ -296,7 +297,8 @@ class ModelRun:
         try:
             wide = self._wide = self._wide or self._pipeline.in_float32()
             cancelled = self._queue.is_cancelled(task)
-            for event in wide.draw([wide.read(task.request)], 1, self._jit) if wide and not cancelled else ():
+            jobs = [wide.read(task.request)] if wide and not cancelled else []
+            for event in wide.draw(jobs, 1, self._jit, self._policy.watch) if wide and jobs else ():
                 if self._stopping():  # Between two steps: it stays undrawn.
                     return
                 if self._queue.is_cancelled(task):
@@ -307,6 +309,7 @@ class ModelRun:
                     note = f"drawn in float32; in {self._pipeline.dtype}: {unusable.image.error}"
                     image = dataclasses.replace(image, warnings=(*image.warnings, note))
                 else:
+                    self._policy.show([task], event)
                     yield event
         except Exception as error:
             if not backend.is_out_of_memory(error):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sdgen.batch.tasks import Task
 from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
+    from sdgen.pipeline.results import Progress
+    from sdgen.pipeline.watching import View, Watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Policy:
             compiles where it pays.
         unforeseen: images that may fail in a row for reasons that nobody foresaw, before the run ends.
         fail_fast: begin nothing new after a failure.
+        watch: what of the images is to be seen while they are drawn; None for nothing.
+        look: given what there is to be seen of tasks that are drawn together.
     """
 
     batch_size: int | None = None
@@ -37,3 +42,10 @@ class Policy:
     jit: bool = True
     unforeseen: int = 3
     fail_fast: bool = False
+    watch: Watch | None = None
+    look: Callable[[Sequence[Task], View], None] | None = None
+
+    def show(self, tasks: Sequence[Task], progress: Progress) -> None:
+        """Have ``look`` see what a batch has come to, where there is something to be seen."""
+        if progress.view is not None and self.look is not None:
+            self.look(tasks, progress.view)

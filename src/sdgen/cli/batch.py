@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sdgen import models
 from sdgen.batch import batch_size
@@ -21,7 +22,7 @@ from sdgen.batch.report import Report
 from sdgen.batch.request_queue import RequestQueue
 from sdgen.batch.store import Store
 from sdgen.batch.tasks import Rejected, Task
-from sdgen.cli import batch_options, batch_plan, drawing_requests, error_messages
+from sdgen.cli import batch_options, batch_plan, drawing_requests, error_messages, watching
 from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
@@ -86,13 +87,14 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     error_messages.set_verbose(values["verbose"])
     store = _folder(values)
     entries = _entries(values)
-    display = (JsonDisplay if values["progress"] == "json" else Display)(quiet=values["quiet"])
+    recording = watching.recording(ctx, values, None)
+    display = _display(ctx, values)
     policy = Policy(values["batch_size"], batch_size.choose, batch_size.learn, fail_fast=values["fail_fast"])
     run = BatchRun(values, policy, store, display)
     if entries.live and not values["dry_run"]:
         store.prepare(1, 1)
         run.sheet = _sheet(values, None)
-        return run(Stream(run.counted(entries), run.stopping), store)
+        return run(Stream(run.counted(entries), run.stopping), watching.attach(run, store, recording))
 
     try:
         tasks = entries.all(run.rejected)
@@ -120,7 +122,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     run.sheet = _sheet(values, len(tasks))
     for model in used:
         show_licence(model, display)
-    return run(Feed(tasks), store)
+    return run(Feed(tasks), watching.attach(run, store, recording))
 
 
 command.params = batch_options.of_batch(command.params)
@@ -220,6 +222,16 @@ def _summary(report: Report, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "exit_code": int(report.exit_code),
     }
+
+
+def _display(ctx: click.Context, values: Mapping[str, Any]) -> Display:
+    if values["progress"] == "json":
+        if values["preview"] and ctx.get_parameter_source("preview") is ParameterSource.COMMANDLINE:
+            raise InputError(
+                "--progress json is for programs, and --preview draws on a terminal; give one", "preview"
+            )
+        return JsonDisplay(quiet=values["quiet"])
+    return Display(quiet=values["quiet"], preview=watching.preview(ctx, values))
 
 
 def _folder(values: dict[str, Any]) -> BatchFolder:

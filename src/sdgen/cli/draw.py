@@ -14,7 +14,7 @@ from sdgen.batch.feeds import Feed
 from sdgen.batch.policy import Policy
 from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
-from sdgen.cli import drawing_requests, error_messages
+from sdgen.cli import drawing_requests, error_messages, watching
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
@@ -38,6 +38,7 @@ sdgen "a red fox in the snow" --steps 50 --seed 7
 sdgen "a lighthouse" "a harbour at night" -n 4 --size 768x512 -o sea/
 sdgen "a blue fish" --model mini -o fish.png --overwrite --open
 sdgen "a star" "a heart" -n 3 --model mini --grid sheet.png
+sdgen "a house" --model mini --record house.gif --preview
 echo "a panda" | sdgen - --model mini -o - > panda.png
 sdgen "an owl" --sampler dpmpp-2m --json | jq -r '.path // empty'"""
 
@@ -78,6 +79,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     _check_overwrite(ctx, values)
     output = drawing_requests.destination(values)
     viewer = _viewer(values, len(requests))
+    recording = watching.recording(ctx, values, len(requests))
+    preview = watching.preview(ctx, values)
     locate(model, quiet=values["quiet"], no_input=values["no_input"])
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))
@@ -88,7 +91,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         with_text = not values["no_metadata"]
         sheet = Sheet(values["grid"], len(requests), replace=values["overwrite"], metadata=with_text)
 
-    display = Display(quiet=values["quiet"])
+    display = Display(quiet=values["quiet"], preview=preview)
     show_licence(model, display)
     if values["seed"] in (None, RANDOM_SEED):
         seeds = f"seed {requests[0].seed}"
@@ -107,7 +110,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         paths.append(saved.path)
         return saved
 
-    status = run(Feed(_tasks(requests, len(values["prompts"]))), Sink(save))
+    store = watching.attach(run, Sink(save), recording)
+    status = run(Feed(_tasks(requests, len(values["prompts"]))), store)
     if viewer is None or run.stopping():
         return status
     try:
@@ -122,7 +126,7 @@ OVERWRITE = Option(
     ["--overwrite"],
     "Output",
     is_flag=True,
-    help="Let the file of -o, or an earlier sheet of --grid, give way once the new one is whole.",
+    help="Let the file of -o, or an earlier one of --grid or --record, give way once the new one is whole.",
 )
 
 command.params += [OVERWRITE, OPENING]
@@ -133,11 +137,11 @@ def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
     target = values["output"]
     to_file = target not in (None, drawing_requests.STDOUT) and is_file_name(target)
     if ctx.get_parameter_source("overwrite") is ParameterSource.COMMANDLINE and not (
-        to_file or values["grid"]
+        to_file or values["grid"] or values["record"]
     ):
         raise InputError(
-            "--overwrite is for the file that -o names, or that --grid does; in a folder every image gets a "
-            "name that is free",
+            "--overwrite is for the file that -o names, or that --grid or --record does; in a folder every "
+            "image gets a name that is free",
             "overwrite",
         )
 

@@ -16,12 +16,13 @@ from click.core import ParameterSource
 from sdgen.cli.terminal import streams
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
-from sdgen.images import image_files, naming
+from sdgen.images import animation, image_files, naming
 from sdgen.prompts import text
 from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
 from sdgen.request.fields import Field
 
 STDOUT = "-"
+KERAS_CV = "keras-cv"
 RANDOM_SEEDS = 2**32
 MOST_BYTES = 4 * (MAX_PROMPT + 2)
 """Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
@@ -55,6 +56,10 @@ def _other_format(values: Mapping[str, Any]) -> bool:
     if format is None or target in (None, STDOUT) or not image_files.is_file_name(target):
         return False
     return bool(image_files.format_of(target) != format)
+
+
+def _one_file(first: str | None, second: str | None) -> bool:
+    return None not in (first, second) and os.path.abspath(first or "") == os.path.abspath(second or "")
 
 
 CONFLICTS = (
@@ -109,11 +114,44 @@ CONFLICTS = (
     Conflict(
         "output",
         "grid",
-        lambda values: (
-            None not in (values["output"], values["grid"])
-            and os.path.abspath(values["output"]) == os.path.abspath(values["grid"])
-        ),
+        lambda values: _one_file(values["output"], values["grid"]),
         "-o and --grid name one file; give them different ones",
+    ),
+    Conflict(
+        "quiet",
+        "preview",
+        lambda values: values["quiet"] and values["preview"],
+        "--quiet shows errors alone, and --preview pictures; give one of them",
+    ),
+    Conflict(
+        "engine",
+        "record",
+        lambda values: values["engine"] == KERAS_CV and values["record"],
+        f"--engine {KERAS_CV} tells of no step before the last, and --record shows them; give one of them",
+    ),
+    Conflict(
+        "engine",
+        "preview",
+        lambda values: values["engine"] == KERAS_CV and values["preview"],
+        f"--engine {KERAS_CV} tells of no step before the last, and --preview shows them; give one of them",
+    ),
+    Conflict(
+        "output",
+        "record",
+        lambda values: values["output"] == STDOUT and f".{values['record']}" in animation.FORMATS,
+        "-o - stores no image that a record could be beside; name the record's file",
+    ),
+    Conflict(
+        "output",
+        "record",
+        lambda values: _one_file(values["output"], values["record"]),
+        "-o and --record name one file; give them different ones",
+    ),
+    Conflict(
+        "grid",
+        "record",
+        lambda values: _one_file(values["grid"], values["record"]),
+        "--grid and --record name one file; give them different ones",
     ),
     Conflict("output", "format", _other_format, "-o and --format name different formats; give one of them"),
     Conflict(

@@ -18,6 +18,7 @@ from sdgen.cli.command import Option
 from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole
 from sdgen.cli.types import Field as FieldType
 from sdgen.diffusion.choices import PREDICTION_TYPES
+from sdgen.images.animation import MOST_MOMENTS
 from sdgen.request import FIELDS
 from sdgen.request.fields import Field
 from sdgen.request.kinds import OneOf, YesNo
@@ -39,6 +40,11 @@ FORMATS: Mapping[str, str] = {
     "png": "lossless",
     "webp": "lossy, quality 95",
     "jpeg": "lossy, quality 95, full colour resolution",
+}
+RECORDED: Mapping[str, str] = {
+    "estimate": "what the network takes the picture for at each step",
+    "latents": "what is left of the noise",
+    "both": "the latents and the estimate",
 }
 MAX_COUNT = 100_000
 MAX_BATCH = 1024
@@ -226,7 +232,35 @@ OUTPUT = (
         help="More on stderr: library logs, and tracebacks of errors.",
     ),
 )
-DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *EDITING, *MODEL, *COMPUTING, *OUTPUT)
+WATCHING = (
+    _option(
+        "The process",
+        "--record",
+        metavar="FILE|FORMAT",
+        help="Record how the picture forms: FILE.gif, .webp or .apng is an animation, FILE.png a strip of "
+        "steps. For several pictures give gif, webp, apng or png alone, for NAME.process.gif beside each.",
+    ),
+    _option(
+        "The process",
+        "--record-of",
+        type=Name(RECORDED),
+        default="estimate",
+        help="What it shows: estimate, latents or both. Default: estimate.",
+    ),
+    _option(
+        "The process",
+        "--record-steps",
+        type=Whole(MOST_MOMENTS),
+        help=f"How many steps it shows, at most. Default: {MOST_MOMENTS}, of a strip 8.",
+    ),
+    _option(
+        "The process",
+        "--preview/--no-preview",
+        default=False,
+        help="Show on the terminal what forms.",
+    ),
+)
+DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *EDITING, *MODEL, *COMPUTING, *OUTPUT, *WATCHING)
 """Every option that a settings file may set."""
 
 

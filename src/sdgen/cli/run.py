@@ -24,6 +24,7 @@ from sdgen.images.image_files import Output
 from sdgen.request import Request
 
 if TYPE_CHECKING:
+    from sdgen.batch.recording import RecordingStore
     from sdgen.cli.sheet import Sheet
     from sdgen.pipeline.engine import Engine
 
@@ -54,6 +55,7 @@ class Run(Session):
     ) -> None:
         super().__init__(0, output, display)
         self.values, self.policy, self.sheet = values, policy, sheet
+        self.records: RecordingStore | None = None
         self._said: set[str] = set()
 
     def __call__(self, feed: RequestQueue, store: Store) -> int:
@@ -67,6 +69,7 @@ class Run(Session):
     def finish(self) -> None:
         """Write the contact sheet, where one is asked for, and bound the programs that are kept."""
         program_cache.trim(self.values["cache_limit"])
+        self._tell_of_records()
         if self.sheet is None:
             return
         try:
@@ -76,6 +79,17 @@ class Run(Session):
         except SdgenError as error:
             self.report.ended = self.report.ended or ExitCode.SOME_FAILED
             self.display.error(f"no contact sheet: {error_messages.explain(error)[0]}")
+
+    def _tell_of_records(self) -> None:
+        """Say where the record of the one picture is, and which records are missing."""
+        if self.records is None:
+            return
+        if self.report.planned == 1:
+            for path in self.records.written:
+                self.display.say(f"record: {path}")
+        for sentence in self.records.failures:
+            self.report.ended = self.report.ended or ExitCode.SOME_FAILED
+            self.display.error(sentence)
 
     def rejected(self, rejected: Rejected) -> None:
         """React to something in the input that cannot be drawn."""
@@ -110,6 +124,8 @@ class Run(Session):
             else:
                 self.interrupts.nothing_to_keep = False
                 self.display.advance(event.step, event.steps, event.images)
+                if event.view is not None:
+                    self.display.picture(event.view.colours)
 
     def _load(self, model: str, feed: RequestQueue) -> Engine:
         import sdgen

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng", ".png": "strip"}
 """What a file name's ending stands for."""
 
+MOST_MOMENTS = 64
+"""Steps that the record of a picture shows."""
+
 MOST_FRAMES = 1000
+"""Of an animation."""
+
 MOST_PIXELS = 2**26
 """Of all frames together."""
-
-MOST_COLUMNS = 32
-"""Of a strip."""
 
 QUALITY = 90
 """Of WebP, 0 to 100."""

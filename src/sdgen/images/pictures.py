@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
-from sdgen.files import exif, picture_files
+from sdgen.files import exif, picture_files, user_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +79,21 @@ def texts(picture: Image.Image) -> dict[str, str]:
 def is_sheet(path: Path) -> bool:
     """Whether a file is a contact sheet of sdgen's."""
     return _software(path) == SHEET
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of how a picture formed, or another animation of sdgen's."""
+    try:
+        with user_files.open_regular(path, picture_files.MOST_BYTES) as file:
+            if file.read(6) == b"GIF89a":
+                return RECORD.encode() in file.read(_GIF_HEAD)
+    except (OSError, ValueError):
+        return False
+    return _software(path) == RECORD
+
+
+_GIF_HEAD = 2048
+"""Bytes before a GIF's pixels: its palette and its comment, or the beginning of it."""
 
 
 def _software(path: Path) -> str | None:

@@ -11,6 +11,7 @@ from sdgen.errors import InputError
 from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.pipeline.results import Denoised, Job, Progress
+from sdgen.pipeline.watching import Watch
 from sdgen.request import Request
 
 
@@ -62,13 +63,19 @@ class Engine(Protocol):
         """
         raise NotImplementedError
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         """Denoises one batch: a ``Progress`` after every few steps, at last a ``Denoised``.
 
         Args:
             jobs: what ``read`` gave, of one shape.
             size: images of the program; a batch of fewer is filled up, so that it need not be compiled again.
             jit: compile the loop with XLA; see ``pays_to_compile``.
+            watch: when what has been drawn by then is to be seen, ``Progress.view``.
+
+        Raises:
+            InputError: the engine cannot show what has been drawn.
         """
         raise NotImplementedError
 
@@ -117,11 +124,16 @@ class Engine(Protocol):
         return (event for event in self.stream(requests, batch_size) if isinstance(event, Image))
 
     def stream(
-        self, requests: Iterable[Request], batch_size: int | None = None, fill: bool = False
+        self,
+        requests: Iterable[Request],
+        batch_size: int | None = None,
+        fill: bool = False,
+        watch: Watch | None = None,
     ) -> Iterator[Progress | Image]:
         """As ``generate``, with a ``Progress`` after every few steps; stop iterating to stop drawing.
 
         With ``fill``, every batch is drawn by the program for ``batch_size`` images, however few there are.
+        With ``watch``, each ``Progress`` has a view of its images, to be looked at before the next is taken.
         """
         limit = self.batch_limit(batch_size)
         jit = self.pays_to_compile(requests, batch_size)
@@ -129,7 +141,7 @@ class Engine(Protocol):
             size = limit if fill else 1
             while batch := list(itertools.islice(alike, limit)):
                 size = max(size, len(batch))
-                for event in self.draw(batch, size, jit):
+                for event in self.draw(batch, size, jit, watch):
                     if isinstance(event, Progress):
                         yield event
                     else:

@@ -39,6 +39,7 @@ from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
 from sdgen.pipeline.starting import Starter
 from sdgen.pipeline.tokenized_job import TokenizedJob, guidance, texts, tokenized
+from sdgen.pipeline.watching import View, Watch, decoder_to_watch
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -230,7 +231,9 @@ class Pipeline(Engine):
         shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
         return TokenizedJob(request, shape, prompt, negative)
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         """Denoises one batch: a ``Progress`` after every few steps, at last a ``Denoised``.
 
         Args:
@@ -238,7 +241,9 @@ class Pipeline(Engine):
             size: images of the program; a batch of fewer is filled up, so that it need not be compiled again.
             jit: compile the loop with XLA; see ``pays_to_compile``. With ``low_memory`` on a CPU under
                 TensorFlow it is not.
+            watch: as for ``Engine.draw``.
         """
+        shown = None if watch is None else decoder_to_watch(self.checkpoint)
         filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
         # XLA's programs take more, and what low memory leaves them to do is not faster.
         jit = jit and not (self._graph and self.low_memory)
@@ -264,9 +269,14 @@ class Pipeline(Engine):
                 ),
                 jit=jit,
                 shortcuts=shortcuts,
+                stops=() if watch is None else watch.rows(tables),
             )
         for part in backends.each_on_device(self.device, slices):
-            yield Progress(longest.steps_done(part.rows), longest.steps_done(len(longest.steps)), len(jobs))
+            steps = longest.steps_done(part.rows), longest.steps_done(len(longest.steps))
+            view = None
+            if shown is not None:
+                view = View.after(part.rows, tables, part.latents, part.estimate, shown)
+            yield Progress(*steps, len(jobs), view)
         final = np.asarray(part.latents)
         denoised = time.perf_counter()
         details = {

@@ -6,16 +6,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sdgen.pipeline.watching import View
 from sdgen.request import Request
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a batch is: ``step`` of ``steps`` done for ``images`` images at once."""
+    """How far a batch is: ``step`` of ``steps`` done for ``images`` images at once.
+
+    ``view`` is what its images look like by now, for whoever asked to watch; it is to be looked at before the
+    next event is asked for.
+    """
 
     step: int
     steps: int
     images: int
+    view: View | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -50,6 +50,11 @@ class Display:
         self._aside = False
         self._said = self._shown = 0.0
 
+    @property
+    def previews(self) -> bool:
+        """Whether pictures are shown as they form."""
+        return self._preview is not None
+
     def loading(self, model: str) -> None:
         """A model is being loaded."""
         self._begin(LOADING, model)

@@ -30,6 +30,7 @@ from sdgen.pipeline.defaults import check_size, filled, native_size
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
+from sdgen.pipeline.watching import Watch
 from sdgen.request import FIELDS, Request
 
 MULTIPLE = 128
@@ -121,8 +122,16 @@ class KerasCvEngine(Engine):
         shared = (request.height, request.width, request.steps, request.guidance, request.negative_prompt)
         return Job(request, shared)
 
-    def draw(self, jobs: Sequence[Job], size: int, jit: bool) -> Iterator[Progress | Denoised]:
+    def draw(
+        self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
+    ) -> Iterator[Progress | Denoised]:
         """As ``Engine.draw``; keras_cv tells of no step before the last, and decodes."""
+        if watch is not None:
+            raise InputError(
+                "--engine keras-cv tells of no step before the last; leave out --record and --preview or use "
+                "--engine sdgen",
+                "record",
+            )
         requests = [job.request for job in (*jobs, *[jobs[-1]] * (size - len(jobs)))]
         shared = requests[0]
         assert shared.width and shared.height and shared.steps and shared.guidance is not None
