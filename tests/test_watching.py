@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from PIL import Image
 
 from sdgen.checkpoints.families.linear_decoder import LinearDecoder
 from sdgen.diffusion.samplers import sampler_table
-from sdgen.errors import ExitCode
+from sdgen.diffusion.table import SamplerTable
+from sdgen.errors import ExitCode, InputError
 from sdgen.files import whole_files
 from sdgen.images import image, pictures, process
 from sdgen.images.process import Process
-from sdgen.pipeline.watching import View, Watch
+from sdgen.pipeline.watching import Watch, Watcher
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
@@ -38,23 +41,55 @@ def frames(path: str | Path) -> list[np.ndarray]:
     return found
 
 
+def watcher(moments: int, *runs: Sequence[SamplerTable], channels: int = 4) -> Watcher:
+    """Of images whose tables in each run these are."""
+    config = {"latent_channels": channels, "scaling_factor": 0.18215}
+    checkpoint = SimpleNamespace(name="model", vae=SimpleNamespace(config=config))
+    return Watcher(Watch(moments), checkpoint, runs)
+
+
+def after(rows: int, latents: object = None, estimate: object = None) -> SimpleNamespace:
+    """A slice of the loop."""
+    return SimpleNamespace(rows=rows, latents=latents, estimate=estimate)
+
+
+def ddim(steps: int) -> SamplerTable:
+    return sampler_table(SD, "ddim", steps)
+
+
 def test_the_loop_stops_after_the_steps_that_are_looked_at() -> None:
-    assert Watch(3).rows([sampler_table(SD, "ddim", 9)]) == {1, 5, 9}
+    assert watcher(3, [ddim(9)]).stops() == {1, 5, 9}
 
 
 def test_a_step_of_two_rows_is_looked_at_after_its_second() -> None:
     table = sampler_table(SD, "heun", 5)
     assert list(table.steps) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
-    assert Watch(5).rows([table]) == {2, 4, 6, 8, 9}
+    assert watcher(5, [table]).stops() == {2, 4, 6, 8, 9}
 
 
 def test_images_of_a_batch_are_each_looked_at_in_their_own_steps() -> None:
-    tables = [sampler_table(SD, "ddim", steps) for steps in (3, 4)]
-    assert Watch(2).rows(tables) == {1, 3, 4}
+    assert watcher(2, [ddim(3), ddim(4)]).stops() == {1, 3, 4}
+
+
+def test_moments_are_spread_over_all_runs_of_the_loop() -> None:
+    found = watcher(4, [ddim(6)], [ddim(4)])
+    assert [found.stops(0), found.stops(1)] == [{1, 4}, {1, 4}]  # of 10: 1, 4, 7 and 10
+    view = found.view(after(1), 1)
+    assert view is not None and (view.steps, view.of) == ((7,), (10,))
 
 
 def test_whoever_watches_without_moments_stops_nothing() -> None:
-    assert Watch().rows([sampler_table(SD, "ddim", 9)]) == set()
+    assert watcher(0, [ddim(9)]).stops() == set()
+
+
+def test_where_nobody_watches_there_is_no_view() -> None:
+    unseen = Watcher(None, SimpleNamespace(), [[ddim(3)]])
+    assert unseen.stops() == set() and unseen.view(after(1)) is None
+
+
+def test_latents_of_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(InputError, match="what the latents of model look like is not known"):
+        watcher(0, [ddim(3)], channels=16)
 
 
 class Counted:
@@ -64,14 +99,13 @@ class Counted:
 
     def __getitem__(self, image: int) -> np.ndarray:
         self.copies += 1
-        return np.full((2, 2, 1), image, np.float32)
+        return np.full((2, 2, 4), image, np.float32)
 
 
 def test_nothing_is_copied_before_it_is_looked_at() -> None:
     latents, estimate = Counted(), Counted()
-    decoder = LinearDecoder(np.ones((2, 3), np.float32), 1)
-    view = View.after(1, [sampler_table(SD, "ddim", 2)] * 2, latents, estimate, decoder)
-    assert (view.steps, view.of) == ((1, 1), (2, 2))
+    view = watcher(0, [ddim(2), ddim(2)]).view(after(1, latents, estimate))
+    assert view is not None and (view.steps, view.of) == ((1, 1), (2, 2))
     assert (latents.copies, estimate.copies) == (0, 0)
     assert view.colours(1).shape == (2, 2, 3)
     assert (latents.copies, estimate.copies) == (0, 1)

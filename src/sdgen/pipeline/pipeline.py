@@ -39,7 +39,7 @@ from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
 from sdgen.pipeline.starting import Starter
 from sdgen.pipeline.tokenized_job import TokenizedJob, guidance, texts, tokenized
-from sdgen.pipeline.watching import View, Watch, decoder_to_watch
+from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -243,7 +243,6 @@ class Pipeline(Engine):
                 TensorFlow it is not.
             watch: as for ``Engine.draw``.
         """
-        shown = None if watch is None else decoder_to_watch(self.checkpoint)
         filled = [*jobs, *[jobs[-1]] * (size - len(jobs))]
         # XLA's programs take more, and what low memory leaves them to do is not faster.
         jit = jit and not (self._graph and self.low_memory)
@@ -254,6 +253,7 @@ class Pipeline(Engine):
             encoded = time.perf_counter()
             scheduler = self.checkpoint.scheduler
             tables = [request_table(scheduler, request) for request in requests]
+            watcher = Watcher(watch, self.checkpoint, [tables])
             shortcuts = [table_shortcuts(scheduler, table) for table in tables] if requests[0].fast else ()
             longest = max(tables, key=lambda table: len(table.steps))
             height, width = self._latent_size(requests[0])
@@ -269,14 +269,11 @@ class Pipeline(Engine):
                 ),
                 jit=jit,
                 shortcuts=shortcuts,
-                stops=() if watch is None else watch.rows(tables),
+                stops=watcher.stops(),
             )
         for part in backends.each_on_device(self.device, slices):
             steps = longest.steps_done(part.rows), longest.steps_done(len(longest.steps))
-            view = None
-            if shown is not None:
-                view = View.after(part.rows, tables, part.latents, part.estimate, shown)
-            yield Progress(*steps, len(jobs), view)
+            yield Progress(*steps, len(jobs), watcher.view(part))
         final = np.asarray(part.latents)
         denoised = time.perf_counter()
         details = {

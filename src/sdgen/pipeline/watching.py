@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from sdgen.checkpoints.families.linear_decoder import LinearDecoder, linear_deco
 from sdgen.diffusion.table import SamplerTable
 from sdgen.errors import InputError
 from sdgen.images.animation import evenly
+
+if TYPE_CHECKING:
+    from sdgen.pipeline.sampling_loop import Slice
 
 LATENTS, ESTIMATE = "latents", "estimate"
 """What there is to see: the noisy latents, and what the network took the picture for."""
@@ -33,15 +36,6 @@ class Watch:
         """The steps, 1 to ``steps``, after which an image of so many is looked at."""
         return evenly(steps, self.moments) if self.moments else []
 
-    def rows(self, tables: Sequence[SamplerTable]) -> set[int]:
-        """After how many rows the loop stops, for all images of a batch."""
-        stops = set()
-        for table in tables:
-            # A step is done with the last of its rows.
-            ends = np.flatnonzero(np.diff(table.steps, append=table.steps[-1] + 1)) + 1
-            stops |= {int(ends[step - 1]) for step in self.steps(len(ends))}
-        return stops
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class View:
@@ -60,15 +54,6 @@ class View:
     estimate: Any
     decoder: LinearDecoder
 
-    @classmethod
-    def after(
-        cls, rows: int, tables: Sequence[SamplerTable], latents: Any, estimate: Any, decoder: LinearDecoder
-    ) -> View:
-        """The view after so many rows of the tables."""
-        done = tuple(table.steps_done(rows) for table in tables)
-        of = tuple(table.steps_done(len(table.steps)) for table in tables)
-        return cls(done, of, latents, estimate, decoder)
-
     def values(self, image: int, what: str) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The latents or the estimate of one image, float32 (height, width, channels)."""
         return np.asarray({LATENTS: self.latents, ESTIMATE: self.estimate}[what][image], np.float32)
@@ -78,12 +63,57 @@ class View:
         return self.decoder(self.values(image, what))
 
 
-def decoder_to_watch(checkpoint: Checkpoint) -> LinearDecoder:
-    """The linear decoder of a model's latents.
+class Watcher:
+    """What a batch shows of itself, run after run of the sampling loop.
+
+    Args:
+        watch: what is asked for; None for nothing.
+        checkpoint: whose latents they are.
+        runs: the tables of each run, one for each image.
 
     Raises:
-        InputError: none is known.
+        InputError: nobody knows what such latents look like.
     """
+
+    def __init__(
+        self, watch: Watch | None, checkpoint: Checkpoint, runs: Sequence[Sequence[SamplerTable]]
+    ) -> None:
+        self._watch, self._runs = watch, runs
+        self._decoder = None if watch is None else _decoder(checkpoint)
+
+    def stops(self, run: int = 0) -> set[int]:
+        """After how many rows of a run the loop stops."""
+        stops: set[int] = set()
+        if self._watch is None:
+            return stops
+        for image, table in enumerate(self._runs[run]):
+            # A step is done with the last of its rows.
+            ends = np.flatnonzero(np.diff(table.steps, append=table.steps[-1] + 1)) + 1
+            before = self._steps(image, run)
+            wanted = self._watch.steps(self._steps(image, len(self._runs)))
+            stops |= {int(ends[step - before - 1]) for step in wanted if 0 < step - before <= len(ends)}
+        return stops
+
+    def view(self, part: Slice, run: int = 0) -> View | None:
+        """What there is to see after some rows of a run; None where nobody watches."""
+        if self._decoder is None:
+            return None
+        tables = list(enumerate(self._runs[run]))
+        return View(
+            tuple(self._steps(image, run) + table.steps_done(part.rows) for image, table in tables),
+            tuple(self._steps(image, len(self._runs)) for image, _ in tables),
+            part.latents,
+            part.estimate,
+            self._decoder,
+        )
+
+    def _steps(self, image: int, runs: int) -> int:
+        """Steps that an image takes in so many of the runs."""
+        tables = [run[image] for run in self._runs[:runs]]
+        return sum(table.steps_done(len(table.steps)) for table in tables)
+
+
+def _decoder(checkpoint: Checkpoint) -> LinearDecoder:
     vae = checkpoint.vae.config
     decoder = linear_decoder(vae)
     if decoder is None:

@@ -114,7 +114,6 @@ class Display:
         bar, preview = self._bar, self._preview
         if bar is not None and preview is not None and not self._aside and preview.due():
             with bar.get_lock():  # The bar is drawn by another thread, too.
-                bar.clear()
                 preview.show(make)
                 bar.refresh()
 
