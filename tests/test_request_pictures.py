@@ -447,3 +447,17 @@ def test_what_no_picture_can_be_made_of_is_refused(source: Any) -> None:
 
 def test_names_are_shown_printable(tmp_path: Path) -> None:
     assert r"a\x1b[31m\n.png is not there" in refused(tmp_path / "a\x1b[31m\n.png")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_libraries_write_nothing_of_a_damaged_tiff(
+    compression: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    coded = bytearray(data(Image.fromarray(colours(64, 64)), "TIFF", compression=compression))
+    coded[100:400] = b"\xff" * 300
+    refused(bytes(coded))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_file_of_a_format_that_is_read_is_called_damaged() -> None:
+    assert "is a damaged PNG and cannot be decoded" in refused(b"\x89PNG\r\n\x1a\n" + bytes(100))

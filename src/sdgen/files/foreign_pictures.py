@@ -33,11 +33,24 @@ _SIGNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"gimp xcf", "a GIMP document", _CONVERT),
         (rb"v/1\x01|#\?radiance", "a picture of high dynamic range", _CONVERT),
         (rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a Windows metafile", _CONVERT),
-        (rb"\0\0[\x01\x02]\0", "an icon", _CONVERT),
+        (rb"\0\0[\x01\x02]\0[\x01-\xff]\0", "an icon", _CONVERT),
         (rb"\s*[\[{]\s*[\"\]}]", "JSON", "give the picture's own file"),
         (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "an archive", "unpack it"),
     )
 )
+
+_FORMATS = re.compile(
+    rb"(?P<PNG>\x89PNG)|(?P<JPEG>\xff\xd8\xff)|(?P<GIF>GIF8)|(?P<BMP>BM)|(?P<WEBP>RIFF....WEBP)"
+    rb"|(?P<TIFF>II[*+]\0|MM\0[*+])|(?P<AVIF>....ftypavi[fs])|(?P<PPM>P[1-6][\s#])",
+    re.DOTALL,
+)
+"""How the formats begin that are read."""
+
+
+def format_of(head: bytes) -> str | None:
+    """Which of the formats that are read a file begins as, by Pillow's name, whether it is whole or not."""
+    found = _FORMATS.match(head)
+    return found.lastgroup if found else None
 
 
 def what(head: bytes) -> tuple[str, str] | None:

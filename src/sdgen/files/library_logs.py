@@ -1,4 +1,4 @@
-"""What TensorFlow and its libraries log on stderr while they are imported, where no setting reaches it."""
+"""What libraries write to stderr where no setting reaches it: TensorFlow while it is imported, libtiff."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 NOISE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
     rb"|WARNING: All log messages before absl::InitializeLog"
+    rb"|(?:_?TIFF[A-Z]\w+|(?:PackBits|LZW|Fax[34]|ZIP|JPEG)(?:Decode|Setup|Fixup|PreDecode|Lib)\w*"
+    rb"|tempfile\.tif): "
 )
-"""Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones. TF_CPP_MIN_LOG_LEVEL does not reach
-those that TensorFlow 2.21 writes while it is imported."""
+"""Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones, and what libtiff says of damaged files,
+of which Pillow raises an error. TF_CPP_MIN_LOG_LEVEL does not reach those that TensorFlow 2.21 writes while it
+is imported."""
 
 STDERR = 2
 _filtered = False
+_holding = threading.Lock()
 
 
 def leave_alone() -> None:
@@ -33,12 +38,13 @@ def held_back() -> Iterator[None]:
     """Keep such lines off stderr until the block ends, and pass on the others then.
 
     All that this process writes to descriptor 2 meanwhile waits in a file. Where sdgen's log is shown, or the
-    descriptor cannot be turned aside, or another process filters it, nothing changes.
+    descriptor cannot be turned aside, or another thread or process filters it, nothing changes.
     """
-    if _filtered or logging.getLogger("sdgen").isEnabledFor(logging.DEBUG):
+    if _filtered or logging.getLogger("sdgen").isEnabledFor(logging.DEBUG) or not _holding.acquire(False):
         yield
         return
     with contextlib.ExitStack() as stack:
+        stack.callback(_holding.release)
         try:
             kept = stack.enter_context(tempfile.TemporaryFile())
             real = os.dup(STDERR)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdgen.errors import InputError
-from sdgen.files import containers, foreign_pictures, user_files
+from sdgen.files import containers, foreign_pictures, library_logs, user_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,16 +33,13 @@ MOST_BYTES = 256_000_000
 MOST_PIXELS = 8192 * 8192
 """Of a picture that is read: four times the area of the largest that sdgen draws."""
 
-MOST_WEBP_PIXELS = 8192 * 4096
-"""Of a WebP or AVIF, for which Pillow takes four times the memory of the picture."""
-
-MOST_SLOW_PIXELS = 2048 * 1024
+MOST_SLOW_PIXELS = 1024 * 1024
 """Of a picture whose decoder is written in Python."""
 
 MOST_TILE_PIXELS = 4096 * 4096
 """Of a tile of a TIFF, which the decoder holds beside the picture."""
 
-MOST_RAW_BYTES = 256_000_000
+MOST_RAW_BYTES = 4 * MOST_PIXELS
 """Of a TIFF's pixels as they are stored, of which the decoder may hold all at once."""
 
 _SLOW = ("ppm", "ppm_plain", "bmp_rle")
@@ -53,6 +51,9 @@ _TIFF_COMPRESSIONS = (
 )
 _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 322, 323, 258, 277
 """Tags of TIFF 6.0."""
+
+# Pillow logs what it raises as well; where nobody asked for logs, Python would print that.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies the greys of a PNG of 2 or 4 bits, and not the one that is transparent."""
@@ -77,7 +78,8 @@ def decode(
             _check_size(picture, name)
             if still:
                 _check_still(picture, name)
-            picture.load()
+            with library_logs.held_back() if picture.format == "TIFF" else contextlib.nullcontext():
+                picture.load()
             # PNG's text may come after the pixels, and is read here, while the file is open.
             getattr(picture, "text", None)
             return picture
@@ -165,12 +167,12 @@ def _scale_transparency(picture: Any) -> None:
 def _check_size(picture: Image.Image, name: str) -> None:
     """Refuse what would take too much memory or time to decode."""
     width, height = picture.size
-    most = MOST_WEBP_PIXELS if picture.format in ("WEBP", "AVIF") else MOST_PIXELS
+    most = containers.MOST_WEBP_PIXELS if picture.format in ("WEBP", "AVIF") else MOST_PIXELS
     decoders = {tile[0] for tile in getattr(picture, "tile", ())}
     if decoders.intersection(_SLOW):
         most = MOST_SLOW_PIXELS
     if width * height > most:
-        kind = "" if most == MOST_PIXELS else f" for this kind of {picture.format}"
+        kind = "" if most == MOST_PIXELS else f" for this kind of {picture.format}; save it as PNG"
         raise InputError(f"{name} is {width}x{height}, too many pixels; the most is {most}{kind}")
     if picture.format == "TIFF":
         _check_tiff(picture, name)
@@ -204,9 +206,13 @@ def _reason(error: Exception, source: Path | bytes, formats: Sequence[str]) -> s
     if isinstance(error, UnidentifiedImageError):
         names = [{"WEBP": "WebP"}.get(format, format) for format in _known(formats)]
         wanted = f"not a {', '.join(names[:-1])} or {names[-1]} image"
+        head = b""
         with contextlib.suppress(OSError, InputError), _stream(source, "") as file:
-            if found := foreign_pictures.what(file.read(foreign_pictures.HEAD)):
-                return f"is {found[0]}, {wanted}; {found[1]}"
+            head = file.read(foreign_pictures.HEAD)
+        if found := foreign_pictures.what(head):
+            return f"is {found[0]}, {wanted}; {found[1]}"
+        if foreign_pictures.format_of(head) in formats:
+            return f"is a damaged {foreign_pictures.format_of(head)} and cannot be decoded"
         return f"is {wanted}"
     if isinstance(error, Image.DecompressionBombError):
         return f"has too many pixels; the most is {MOST_PIXELS}"

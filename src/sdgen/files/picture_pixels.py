@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sdgen.files import exif
@@ -50,12 +50,10 @@ def rgba(picture: Image.Image) -> NDArray[np.uint8]:
     width, height = picture.size
     pixels = np.empty((height, width, 4), np.uint8)
     band_of = _converter(picture)
-    rows = max(1, _BAND_PIXELS // max(width, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow advises RGBA for palettes with transparency.
-        for top in range(0, height, rows):
-            band = picture.crop((0, top, width, min(top + rows, height)))
-            band_of(band, pixels[top : top + rows])
+        for top, band in _bands(picture):
+            band_of(band, pixels[top : top + band.height])
     return np.ascontiguousarray(_upright(pixels, orientation(picture)))
 
 
@@ -148,8 +146,16 @@ def _greatest(picture: Image.Image) -> float:
     """The greatest of a picture's greys that are numbers."""
     import numpy as np
 
-    greys = np.asarray(picture)
-    return float(np.max(greys, initial=0, where=np.isfinite(greys)))
+    greys = (np.asarray(band) for _, band in _bands(picture))
+    return max(float(np.max(band, initial=0, where=np.isfinite(band))) for band in greys)
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The rows of a picture, some at a time, with the number of the first."""
+    width, height = picture.size
+    rows = max(1, _BAND_PIXELS // max(width, 1))
+    for top in range(0, height, rows):
+        yield top, picture.crop((0, top, width, min(top + rows, height)))
 
 
 def _to_srgb(profile: Any, mode: str) -> Any:
