@@ -19,8 +19,8 @@ NOISE = re.compile(
     rb"|tempfile\.tif): "
 )
 """Log lines of TensorFlow, XLA and CUDA libraries, save fatal ones, and what libtiff says of damaged files,
-of which Pillow raises an error. TF_CPP_MIN_LOG_LEVEL does not reach those that TensorFlow 2.21 writes while it
-is imported."""
+of which Pillow raises an error. TF_CPP_MIN_LOG_LEVEL does not reach those that TensorFlow 2.21 writes while
+it is imported."""
 
 STDERR = 2
 _filtered = False
