@@ -73,7 +73,7 @@ class Screen:
             self.cells[self.row][self.column :] = [EMPTY] * (self.columns - self.column)
             for line in range(self.row + 1, self.lines):
                 self.cells[line] = [EMPTY] * self.columns
-        else:
+        elif kind not in ("t", "c"):  # Questions.
             raise AssertionError(f"{match[0]!r} is not understood")
 
     def _colour(self, values: list[int]) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import os
 import pty
 import re
+import struct
 import sys
+import termios
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import stand_in
+from command import Command
 from PIL import Image
 from screen import EMPTY, Screen
 
+import sdgen as package
 from sdgen.cli.terminal import abilities, graphics, streams
 from sdgen.cli.terminal.abilities import BLOCKS, ITERM2, KITTY, SIXEL, Abilities
 from sdgen.cli.terminal.graphics import Box
@@ -258,10 +265,11 @@ def test_the_answer_tells_of_sixels(answer: bytes, way: str) -> None:
 class OnTerminal:
     """A process whose terminal is another end that we hold; ``answer`` is what that answers."""
 
-    def __init__(self, code: str, answer: bytes) -> None:
+    def __init__(self, arguments: list[str], answer: bytes) -> None:
         self.pid, self.other_end = pty.fork()
         if self.pid == 0:
-            os.execv(sys.executable, [sys.executable, "-c", code])
+            os.execv(sys.executable, [sys.executable, *arguments])
+        fcntl.ioctl(self.other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.said = b""
         self._thread = threading.Thread(target=self._serve, args=(answer,), daemon=True)
         self._thread.start()
@@ -300,7 +308,7 @@ print("found", abilities.found().way, flush=True)
 
 
 def test_a_terminal_is_asked_and_its_answer_is_not_shown() -> None:
-    said = OnTerminal(CODE, b"\x1b[6;20;10t\x1b[?62;4c").result()
+    said = OnTerminal(["-c", CODE], b"\x1b[6;20;10t\x1b[?62;4c").result()
     assert b"found sixel" in said
     assert b"?62;4c" not in said
 
@@ -321,3 +329,25 @@ def test_a_pipe_a_dumb_terminal_and_latin_1_are_obstacles(monkeypatch: pytest.Mo
     assert "TERM is dumb" in str(abilities.obstacle())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert abilities.obstacle() == "stderr is no terminal"
+
+
+def test_the_command_shows_what_forms_and_takes_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Command(tmp_path, monkeypatch)
+    for name in ("TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "TMUX", "STY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    source = Path(stand_in.__file__)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(package.__file__).parents[1]), str(source.parent)])
+    )
+    arguments = [str(source), "a fox", "--model", "mini", "--seed", "7", "--preview", "--size", "64x64"]
+    said = OnTerminal(arguments, b"\x1b[?62;22c").result().decode()
+    screen = Screen()
+    screen.feed(said.replace("\r\n", "\n"))
+    shown = [line for line in screen.text() if line]
+    assert "▀" in said and "\x1b[38;2;" in said
+    assert shown[0] == "outputs/0001-a-fox-7.png" and shown[1].startswith("1 image drawn, in ")
+    assert len(shown) == 2
