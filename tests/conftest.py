@@ -1,7 +1,9 @@
 """Fixtures of several modules, and SDGEN_TEST_ISA."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import limits
 import pytest
@@ -42,8 +44,27 @@ def bounded() -> Iterator[None]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of tests/fuzz; here, since pytest looks for them in no folder below."""
     group = parser.getgroup("fuzzers")
-    group.addoption("--fuzz-seconds", type=float, default=30, help="how long each fuzzer runs (30)")
+    group.addoption("--fuzz-inputs", type=int, default=120, help="how many inputs each fuzzer makes (120)")
+    group.addoption("--fuzz-seconds", type=float, help="how long it makes them, in place of a number")
     group.addoption("--fuzz-seed", type=int, default=0, help="which inputs the fuzzers make (0)")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers on two cores or more; none where files or tests are named: one process starts sooner.
+
+    A worker takes up to 3 GB of memory, and loads and compiles the bundled model for itself.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if named and not any(Path(argument).is_dir() for argument in config.args):
+        return 0
+    return 2 if cores > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with many slow tests first, so that no worker is left with one when the others are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

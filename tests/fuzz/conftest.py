@@ -12,7 +12,7 @@ from fuzz import runner
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs for ``--fuzz-seconds`` is slow."""
+    """A fuzzer is slow."""
     for item in items:
         if item.path.parent == Path(__file__).parent and "fuzz" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
@@ -25,9 +25,12 @@ def _report(findings: list[runner.Finding]) -> None:
 
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, runner.Maker], None]:
-    """Runs a target ("module:function") on what a maker writes for ``--fuzz-seconds``; fails on findings."""
-    seconds, seed = (request.config.getoption(name) for name in ("--fuzz-seconds", "--fuzz-seed"))
-    return lambda target, make: _report(runner.fuzz(target, make, tmp_path, seconds, seed))
+    """Runs a target ("module:function") on ``--fuzz-inputs`` inputs of a maker; fails on findings."""
+    names = ("--fuzz-inputs", "--fuzz-seconds", "--fuzz-seed")
+    count, seconds, seed = map(request.config.getoption, names)
+    return lambda target, make: _report(
+        runner.fuzz(target, make, tmp_path, runner.inputs(count, seconds), seed)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ a crash, or a file outside the input's folder that was changed, or that was read
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +83,28 @@ class Target:
         return (None if outcome["kind"] == "fine" else Finding(outcome["kind"], detail, folder)), detail
 
 
-def fuzz(name: str, make: Maker, work: Path, seconds: float, seed: int, most: int = 5) -> list[Finding]:
-    """Findings, the first ``most``, among the inputs that ``make`` writes within ``seconds``; at least one.
+def inputs(count: int, seconds: float | None = None) -> Iterator[int]:
+    """Numbers of inputs: the first ``count``, or those to which ``seconds`` are enough; at least one."""
+    end = None if seconds is None else time.monotonic() + seconds
+    for number in itertools.count():
+        if number and (number >= count if end is None else time.monotonic() >= end):
+            return
+        yield number
 
-    Input ``n`` depends on the seed and ``n`` alone: the same seed gives the same inputs, and a slower machine
-    fewer of them. Inputs of findings stay in ``work``, which is named in them.
+
+def fuzz(
+    name: str, make: Maker, work: Path, numbers: Iterable[int], seed: int, most: int = 5
+) -> list[Finding]:
+    """Findings, the first ``most``, among the inputs of these numbers that ``make`` writes.
+
+    Input ``n`` depends on the seed and ``n`` alone: the same seed gives the same inputs. Inputs of findings
+    stay in ``work``, which is named in them.
     """
     findings: list[Finding] = []
-    end, number = time.monotonic() + seconds, 0
     with Target(name) as target:
-        while number == 0 or (time.monotonic() < end and len(findings) < most):
+        for number in numbers:
+            if len(findings) == most:
+                break
             folder = work / f"input-{seed}-{number}"
             folder.mkdir(parents=True)
             make(random.Random(f"{seed} {number}"), folder)
@@ -100,5 +113,4 @@ def fuzz(name: str, make: Maker, work: Path, seconds: float, seed: int, most: in
                 findings.append(finding)
             else:
                 shutil.rmtree(folder)
-            number += 1
     return findings

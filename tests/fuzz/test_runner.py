@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from pathlib import Path
 
@@ -58,9 +60,17 @@ def test_inputs_depend_on_the_seed_alone_and_those_of_findings_are_kept(tmp_path
     found = [
         [
             finding.folder.name
-            for finding in runner.fuzz("fuzz.probes:misbehave", make, tmp_path / run, 60, seed=3, most=2)
+            for finding in runner.fuzz(
+                "fuzz.probes:misbehave", make, tmp_path / run, itertools.count(), seed=3, most=2
+            )
         ]
         for run in ("one", "two")
     ]
     assert len(found[0]) == 2 and found[0] == found[1]
     assert sorted(folder.name for folder in (tmp_path / "one").iterdir()) == sorted(found[0])
+
+
+def test_inputs_are_as_many_as_are_asked_for_or_as_the_time_allows() -> None:
+    assert list(runner.inputs(3)) == [0, 1, 2]
+    assert list(runner.inputs(0)) == list(runner.inputs(3, 0.0)) == [0]
+    assert list(itertools.islice(runner.inputs(1, math.inf), 5)) == [0, 1, 2, 3, 4]
