@@ -79,7 +79,7 @@ def encode(args: argparse.Namespace, way: str) -> str:
 def plan(args: argparse.Namespace) -> str:
     """Sizes without drawing; JAX alone says them."""
     pipeline = load(args, low_memory=True)
-    from sdgen.pipeline.sampling_loop import WINDOW
+    from sdgen.pipeline.loop_arguments import WINDOW
 
     networks, denoiser = pipeline.networks, pipeline._denoiser
     side = 64

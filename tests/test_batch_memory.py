@@ -16,7 +16,7 @@ pipeline = sdgen.load("mini", backend="jax", device="cpu", dtype="float32")
 import jax
 from sdgen.batch import batch_size
 from sdgen.diffusion.table import SLOTS
-from sdgen.pipeline.sampling_loop import WINDOW
+from sdgen.pipeline.loop_arguments import WINDOW
 from sdgen.pipeline.evaluation import WholeEvaluation
 
 denoiser = pipeline._denoiser

@@ -42,7 +42,7 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     from sdgen.backend.tensorflow_operations import xla
     from sdgen.diffusion.table import SLOTS
     from sdgen.pipeline.evaluation import WholeEvaluation
-    from sdgen.pipeline.sampling_loop import WINDOW
+    from sdgen.pipeline.loop_arguments import WINDOW
 
     weights = denoiser._advance[False, True]._compiled._weights
     unet = denoiser.unet

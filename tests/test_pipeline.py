@@ -125,7 +125,7 @@ def test_a_short_last_batch_compiles_nothing(batching):
 
 
 def test_more_steps_than_a_window_of_the_table(mini):
-    from sdgen.pipeline.sampling_loop import WINDOW
+    from sdgen.pipeline.loop_arguments import WINDOW
 
     steps = WINDOW + 3
     events = list(mini.stream([SMALL.replace(steps=steps)]))

@@ -57,10 +57,11 @@ def bytes_per_image(pipeline: Engine, request: Request) -> int:
     Its parts are the activations at full resolution and, where attention is not fused, the scores (heads,
     positions, positions) in float32, twice.
     """
-    assert request.width and request.height
+    assert request.picture_size
     config = pipeline.checkpoint.unet.config
     channels = int(config.get("block_out_channels", [320])[0])
-    positions = request.width * request.height // 64
+    width, height = request.picture_size
+    positions = width * height // 64
     passes = 2 if request.guided else 1
     activations = _ACTIVATIONS * positions * channels * backend.DTYPES[pipeline.dtype].size
     fused = pipeline.backend == "jax" and pipeline.dtype != "float32"
@@ -77,8 +78,9 @@ def _fitting(free: int, each: int) -> int:
 
 def _key(pipeline: Engine, request: Request) -> str:
     guided = "guided" if request.guided else "unguided"
+    size = "x".join(map(str, request.picture_size or ())) + (" in tiles" if request.tiles else "")
     parts = (pipeline.entry.name, pipeline.backend, pipeline.device, pipeline.dtype)
-    return " ".join((*parts, f"{request.width}x{request.height}", guided))
+    return " ".join((*parts, size, guided))
 
 
 def _file() -> Path:

@@ -59,10 +59,20 @@ class Note:
 
 
 def steps_left_out(request: Request) -> str | None:
-    """How many steps are run where a picture that is started from leaves some out: "50 steps x 0.6 = 30"."""
-    if request.strength is None or request.steps_run == request.steps:
+    """How many steps are run where a strength leaves some out: "50 steps x 0.6 = 30".
+
+    The second pass of ``hires`` follows: ", then 50 x 0.5 = 25 at 1024x1024".
+    """
+    first, second = request.first_steps_run, request.hires_steps_run
+    said = f"{request.steps} steps"
+    if request.strength is not None and first != request.steps:
+        said += f" x {request.strength:g} = {first}"
+    elif not second:
         return None
-    return f"{request.steps} steps x {request.strength:g} = {request.steps_run}"
+    if second:
+        steps = request.hires_steps or request.steps
+        said += f", then {steps} x {request.hires_strength:g} = {second} at {request.hires}"
+    return said
 
 
 def _sendable(error: Exception | None) -> Exception | None:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from sdgen.pipeline.results import Job
 
 Pair = tuple[Task, "Job"]
-Kind = tuple[int | None, int | None, bool, bool]
+Kind = tuple[tuple[int, int] | None, bool, bool, bool]
 
 
 def kind(request: Request) -> Kind:
-    """What decides how much memory an image takes: height, width, guided or not, fast or not."""
-    return request.height, request.width, request.guided, request.fast
+    """What decides how much memory an image takes: its size, guided or not, fast or not, in tiles or not."""
+    return request.picture_size, request.guided, request.fast, request.tiles
 
 
 class Packer:

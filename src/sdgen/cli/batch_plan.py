@@ -31,9 +31,11 @@ class Program(NamedTuple):
     model: str
     width: int | None
     height: int | None
+    hires: str | None
     guided: bool
     chunks: int
     fast: bool
+    tiles: bool
 
 
 def check_files(tasks: Sequence[Task], values: Mapping[str, Any]) -> None:
@@ -85,6 +87,7 @@ def show(
         programs[program] += images
     size = batch_size or 1
     batches = sum(math.ceil(images / size) for images in groups.values())
+    compiled = len(programs) + sum(program.hires is not None for program in programs)
     files = [] if store.needs_model else [str(store.path(task, task.request)) for task in left]
     if as_json:
         plan: dict[str, Any] = {
@@ -93,7 +96,7 @@ def show(
             "images": len(left),
             "batch_size": batch_size,
             "batches": batches,
-            "programs": len(programs),
+            "programs": compiled,
             "files": files,
         }
         lines = [json.dumps(plan)]
@@ -102,7 +105,7 @@ def show(
         lines = [
             f"{counted(len(tasks), 'request')}, {len(there):,} there already, {len(left):,} to draw",
             f"{counted(batches, 'batch', 'batches')} of up to {size}{chosen}, "
-            f"{counted(len(programs), 'program')} to compile",
+            f"{counted(compiled, 'program')} to compile",
             *(f"  {_named(program)}: {counted(images, 'image')}" for program, images in programs.items()),
             "files:" if files or not left else "files: their names depend on the model",
             *(f"  {file}" for file in files),
@@ -114,6 +117,8 @@ def show(
 def _named(program: Program) -> str:
     how = "" if program.guided else " without guidance"
     how += " fast" if program.fast else ""
+    how += f", then hires {program.hires}" if program.hires else ""
+    how += " in tiles" if program.tiles else ""
     how += f", prompts of {program.chunks} x {_ROW} tokens" if program.chunks > 1 else ""
     return f"{program.model} {program.width or '?'}x{program.height or '?'}{how}"
 
@@ -135,9 +140,11 @@ class _Programs:
             request.model or "",
             request.width or entry.size,
             request.height or entry.size,
+            request.hires,
             guided,
             max(self._rows(prompt, request.prompt_syntax) for prompt in prompts),
             request.fast,
+            request.tiles,
         )
 
     def _rows(self, prompt: str, syntax: str) -> int:

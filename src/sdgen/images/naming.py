@@ -193,6 +193,7 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         request: with what the model fills in.
         digest: in place of the request's.
     """
+    width, height = request.picture_size or (request.width, request.height)
     shown = _FORBIDDEN.sub(" ", _storable(request.prompt))
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {
@@ -204,8 +205,8 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         "sampler": request.sampler or "",
         "model": model_slug(request.model or ""),
         "guidance": request.guidance or 0.0,
-        "width": request.width or 0,
-        "height": request.height or 0,
+        "width": width or 0,
+        "height": height or 0,
     }
 
 

@@ -12,6 +12,12 @@ from sdgen.request import MAX_SIZE, Request
 STRENGTH = 0.8
 """Of image to image; diffusers' default."""
 
+HIRES_STRENGTH = {"latents": 0.6}
+"""Of the second pass of ``hires``, by how the picture is enlarged: enlarged latents are blurred, and need
+more (AUTOMATIC1111 has 0.7 for all)."""
+
+USUAL_HIRES_STRENGTH = 0.4
+
 
 def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
     """Height and width of the pictures that a model was trained with, pixels."""
@@ -55,8 +61,13 @@ def filled(
         "model": entry.name,
         "strength": STRENGTH if picture else None,
     }
+    if request.hires:
+        defaults["hires_strength"] = HIRES_STRENGTH.get(request.hires_method, USUAL_HIRES_STRENGTH)
     missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
-    return request.replace(**missing)
+    resolved = request.replace(**missing)
+    if resolved.hires and resolved.picture_size:
+        resolved = resolved.replace(hires="{}x{}".format(*resolved.picture_size))
+    return resolved
 
 
 def check_strength(request: Request) -> None:
@@ -65,11 +76,17 @@ def check_strength(request: Request) -> None:
     Raises:
         InputError: no step is run.
     """
-    if request.steps_run == 0:
+    if request.first_steps_run == 0:
         raise InputError(
             f"with strength {request.strength:g} none of {request.steps} steps is run; "
             "raise the strength or the steps",
             "strength",
+        )
+    if request.hires and request.hires_steps_run == 0:
+        raise InputError(
+            f"with hires_strength {request.hires_strength:g} none of {request.hires_steps or request.steps} "
+            "steps is run at the larger size; raise the strength or the steps",
+            "hires_strength",
         )
 
 
@@ -77,7 +94,7 @@ def check_size(request: Request, multiple: int) -> None:
     """Refuse a size that the networks cannot draw.
 
     Raises:
-        InputError: width or height is no multiple of ``multiple``.
+        InputError: width or height is no multiple of ``multiple``, or ``hires`` does not enlarge.
     """
     for field in ("width", "height"):
         pixels = getattr(request, field)
@@ -88,6 +105,20 @@ def check_size(request: Request, multiple: int) -> None:
                 f"the nearest is {near}",
                 field,
             )
+    if request.hires:
+        _check_hires(request, multiple)
+
+
+def _check_hires(request: Request, multiple: int) -> None:
+    first, size = (request.width, request.height), request.picture_size
+    assert first[0] and first[1] and size
+    wrong = None
+    if any(side % multiple for side in size):
+        wrong = f"is not a multiple of {multiple} in both directions, which {request.model} needs"
+    elif size[0] < first[0] or size[1] < first[1] or size == first:
+        wrong = f"does not enlarge the {first[0]}x{first[1]} that is drawn first"
+    if wrong:
+        raise InputError(f"hires {request.hires} {wrong}; give another size or factor", "hires")
 
 
 def require_whole_pictures(checkpoint: Checkpoint) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,10 +33,11 @@ from sdgen.pipeline.defaults import (
 )
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.enlarging import Enlarger
+from sdgen.pipeline.passes import Pass, passes, second_start
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
-from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
-from sdgen.pipeline.starting import Starter
+from sdgen.pipeline.starting import Start, Starter
 from sdgen.pipeline.tokenized_job import TokenizedJob, guidance, texts, tokenized
 from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
@@ -115,6 +115,7 @@ class Pipeline(Engine):
             self._decoder = PictureDecoder(self.networks, not self._graph, low_memory)
             encoder = PictureEncoder(self.networks, not self._graph, low_memory)
             self._start = Starter(encoder, self.networks.vae_config)
+            self._enlarger = Enlarger(self._decoder, encoder, self.networks.vae_config)
 
     @cached_property
     def model(self) -> StableDiffusion:
@@ -194,20 +195,20 @@ class Pipeline(Engine):
             return self._jit is not False
         resolved, work = [self.resolve(request) for request in requests], 0
         for request in resolved:
-            work += request.steps_run * math.prod(self._latent_size(request)) * (2 if request.guided else 1)
+            rows = sum(each.steps * each.positions for each in self._passes([request]))
+            work += rows * (2 if request.guided else 1)
         if work * self._denoiser.parameters > GRAPH_WORK:
             return True
         size = min(self.batch_limit(batch_size), len(resolved))
         return all(self._stored(request, size) for request in resolved)
 
     def _stored(self, request: Request, batch: int) -> bool:
-        """Whether the program for a request, with prompts of one chunk, is on disk."""
-        if request.fast:
-            return False
-        shape = (*self._latent_size(request), self.networks.vae_config.latent_channels)
+        """Whether the programs for a request, with prompts of one chunk, are on disk."""
         length = self.checkpoint.tokenizer.max_length
-        noise = request_table(self.checkpoint.scheduler, request).noise.any()
-        return self._denoiser.stored(batch, shape, request.guided, length, bool(noise))
+        return not request.fast and all(
+            self._denoiser.stored(batch, each.shape, request.guided, length, each.fresh_noise, each.windows)
+            for each in self._passes([request])
+        )
 
     def read(self, request: Request) -> Job:
         """The request with its prompts tokenized.
@@ -228,7 +229,8 @@ class Pipeline(Engine):
                 )
         guided = request.guided
         chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
-        shape = (request.height, request.width, guided, chunks, request.clip_skip, request.fast)
+        size = (request.height, request.width, request.hires, request.tiles)
+        shape = (*size, guided, chunks, request.clip_skip, request.fast)
         return TokenizedJob(request, shape, prompt, negative)
 
     def draw(
@@ -251,30 +253,32 @@ class Pipeline(Engine):
             began = time.perf_counter()
             context = self._conditioner.encode(texts(filled), requests[0].clip_skip)
             encoded = time.perf_counter()
-            scheduler = self.checkpoint.scheduler
-            tables = [request_table(scheduler, request) for request in requests]
-            watcher = Watcher(watch, self.checkpoint, [tables])
-            shortcuts = [table_shortcuts(scheduler, table) for table in tables] if requests[0].fast else ()
-            longest = max(tables, key=lambda table: len(table.steps))
-            height, width = self._latent_size(requests[0])
-            self._latent_shape = (height, width, self.networks.vae_config.latent_channels)
+            runs = self._passes(requests)
+            watcher = Watcher(watch, self.checkpoint, [run.tables for run in runs])
             noises = [ImageNoise(request.seed, request.rng) for request in requests]
-            start = self._start(requests, tables, noises, self._latent_shape)
-            slices = self._denoiser.run(
-                tables,
-                start.latents,
-                step_noise(tables, noises, self._latent_shape),
-                Conditioning(
-                    context, guidance=guidance(requests), channels=start.channels, known=start.known
-                ),
-                jit=jit,
-                shortcuts=shortcuts,
-                stops=watcher.stops(),
-            )
-        for part in backends.each_on_device(self.device, slices):
-            steps = longest.steps_done(part.rows), longest.steps_done(len(longest.steps))
-            yield Progress(*steps, len(jobs), watcher.view(part))
-        final = np.asarray(part.latents)
+            start = self._start(requests, runs[0].tables, noises, runs[0].shape)
+        self._latent_shape = runs[-1].shape
+        steps, done, latents = sum(run.steps for run in runs), 0, start.latents
+        for number, run in enumerate(runs):
+            with backends.on_device(self.device):
+                if number:
+                    start = Start(second_start(self._enlarger, requests, runs[0], run, noises, latents))
+                slices = self._denoiser.run(
+                    run.tables,
+                    start.latents,
+                    step_noise(run.tables, noises, run.shape),
+                    Conditioning(
+                        context, guidance=guidance(requests), channels=start.channels, known=start.known
+                    ),
+                    jit=jit,
+                    shortcuts=run.shortcuts,
+                    windows=run.windows,
+                    stops=watcher.stops(number),
+                )
+            for part in backends.each_on_device(self.device, slices):
+                view = watcher.view(part, number)
+                yield Progress(done + run.steps_done(part.rows), steps, len(jobs), view)
+            latents, done = np.asarray(part.latents), done + run.steps
         denoised = time.perf_counter()
         details = {
             "compiler": "xla" if jit else "graph",
@@ -283,7 +287,7 @@ class Pipeline(Engine):
             "denoise_seconds": denoised - encoded,
         }
         share = (denoised - began) / len(jobs)
-        yield Denoised(tuple(jobs), final, share, details)
+        yield Denoised(tuple(jobs), latents, share, details)
 
     def decode(self, batch: Denoised) -> Iterator[Image]:
         """As ``Engine.decode``."""
@@ -324,7 +328,8 @@ class Pipeline(Engine):
         if self._decoder.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
             self._background.submit(self._decoder.compile, *self._latent_shape)
 
-    def _latent_size(self, request: Request) -> tuple[int, int]:
-        assert request.height is not None and request.width is not None
-        downsampling = self.networks.vae_config.downsampling
-        return request.height // downsampling, request.width // downsampling
+    def _passes(self, requests: Sequence[Request]) -> list[Pass]:
+        vae = self.networks.vae_config
+        height, width = native_size(self.entry, self.checkpoint)
+        window = height // vae.downsampling, width // vae.downsampling
+        return passes(requests, self.checkpoint.scheduler, vae.downsampling, vae.latent_channels, window)

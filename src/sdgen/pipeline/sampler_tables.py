@@ -16,8 +16,13 @@ from sdgen.pipeline.checkpoint_sampler import without_unknown
 from sdgen.request import Request
 
 
-def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTable:
+def request_table(scheduler: Mapping[str, Any], request: Request, second_pass: bool = False) -> SamplerTable:
     """The table of a resolved request for a checkpoint with this scheduler_config.json.
+
+    Args:
+        scheduler: the config.
+        request: resolved.
+        second_pass: the table is that of the pass over the enlarged picture.
 
     Raises:
         InputError: the sampler does not know its schedule or number of steps, or spacing or zero terminal SNR
@@ -27,13 +32,14 @@ def request_table(scheduler: Mapping[str, Any], request: Request) -> SamplerTabl
     # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
     config = {**without_unknown(scheduler), "steps_offset": 1, "clip_sample": False}
     if request.spacing is not None:
-        _refuse_without_effect(config, request, "spacing", "timestep_spacing", SPACINGS)
+        _refuse_without_effect(config, request, second_pass, "spacing", "timestep_spacing", SPACINGS)
         config["timestep_spacing"] = request.spacing
     if request.zero_snr is not None:
         if request.zero_snr:
-            _refuse_without_effect(config, request, "zero_snr", "rescale_betas_zero_snr", (True, False))
+            values = (True, False)
+            _refuse_without_effect(config, request, second_pass, "zero_snr", "rescale_betas_zero_snr", values)
         config["rescale_betas_zero_snr"] = request.zero_snr
-    return _table(config, request)
+    return _table(config, request, second_pass)
 
 
 def table_shortcuts(scheduler: Mapping[str, Any], table: SamplerTable) -> Shortcuts:
@@ -41,14 +47,21 @@ def table_shortcuts(scheduler: Mapping[str, Any], table: SamplerTable) -> Shortc
     return shortcuts(table.timesteps, int(scheduler.get("num_train_timesteps") or 1000))
 
 
-def _table(config: Mapping[str, Any], request: Request) -> SamplerTable:
+def _table(config: Mapping[str, Any], request: Request, second_pass: bool) -> SamplerTable:
     assert request.sampler is not None and request.steps is not None
-    first = request.steps - request.steps_run
-    return sampler_table(config, request.sampler, request.steps, request.schedule, request.eta, first)
+    steps, run = request.steps, request.first_steps_run
+    if second_pass:
+        steps, run = request.hires_steps or steps, request.hires_steps_run
+    return sampler_table(config, request.sampler, steps, request.schedule, request.eta, steps - run)
 
 
 def _refuse_without_effect(
-    config: Mapping[str, Any], request: Request, field: str, setting: str, values: Sequence[Any]
+    config: Mapping[str, Any],
+    request: Request,
+    second_pass: bool,
+    field: str,
+    setting: str,
+    values: Sequence[Any],
 ) -> None:
     """Refuse a field of a request that leaves the table as it is, whatever its value.
 
@@ -58,7 +71,7 @@ def _refuse_without_effect(
     seen: list[SamplerTable] = []
     for value in values:
         try:
-            table = _table({**config, setting: value}, request)
+            table = _table({**config, setting: value}, request, second_pass)
         except InputError:  # This value is not for so many steps, say: the others may be.
             return
         if seen and not _alike(seen[0], table):

@@ -22,15 +22,13 @@ from sdgen.diffusion.shortcuts import Shortcuts
 from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.networks.unet import KeysValues, UNet
-from sdgen.pipeline.conditioning import Conditioning, KnownLatents
+from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
 from sdgen.pipeline.keras_models import UNetModel
+from sdgen.pipeline.loop_arguments import WINDOW, loop_maps, shapes, shortcut_window, table_window, tensors
 from sdgen.pipeline.tiled_evaluation import TiledEvaluation
 from sdgen.pipeline.windows import Windows
-
-WINDOW = 32
-"""Table rows handed to the program at a time. The program's shapes depend on it, and not on the steps."""
 
 SLICE_SECONDS = 0.2
 """How long the loop runs before it reports, so that progress moves and Ctrl-C is heard."""
@@ -93,14 +91,20 @@ class Denoiser:
         return sum(program.compilations for program in self._advance.values())
 
     def stored(
-        self, batch: int, shape: tuple[int, int, int], guided: bool, length: int, fresh_noise: bool
+        self,
+        batch: int,
+        shape: tuple[int, int, int],
+        guided: bool,
+        length: int,
+        fresh_noise: bool,
+        windows: Windows | None = None,
     ) -> bool:
         """Whether an earlier process has left the loop for such batches of text to image on disk."""
         guidance = np.zeros((batch, 2), np.float32) if guided else None
         context = np.broadcast_to(np.float32(0), (batch * (1 + guided), length, 1))
         given = Conditioning(context, guidance)
-        label = self._label(batch, shape, given, given.maps(), fresh_noise)
-        return bool(label) and self._advance[False, False, True].stored(label)
+        label = self._label(batch, shape, given, loop_maps(given, windows), fresh_noise)
+        return bool(label) and self._advance[False, windows is not None, True].stored(label)
 
     def _label(
         self,
@@ -113,8 +117,8 @@ class Denoiser:
         if not self._keep:
             return ""
         length = 0 if conditioning.context is None else conditioning.context.shape[1]
-        shapes = (batch, shape, length, _shapes(conditioning.vectors() | dict(maps)), fresh_noise)
-        return repr((self.unet.config, self.unet.numerics, WINDOW, shapes))
+        found = (batch, shape, length, shapes(conditioning.vectors() | dict(maps)), fresh_noise)
+        return repr((self.unet.config, self.unet.numerics, WINDOW, found))
 
     def run(
         self,
@@ -148,21 +152,19 @@ class Denoiser:
         """
         program = self._advance[bool(shortcuts), windows is not None, jit]
         carried = self._start(latents, conditioning, shortcuts, windows)
-        maps, vectors, label = conditioning.maps(), conditioning.vectors(), ""
-        if windows is not None:
-            maps["windows"] = vars(windows)
+        maps, vectors, label = loop_maps(conditioning, windows), conditioning.vectors(), ""
         if not shortcuts:
             label = self._label(len(tables), latents.shape[1:], conditioning, maps, step_noise is not None)
-        rows, clock, maps = max(len(table.timesteps) for table in tables), _Clock(stops), _tensors(maps)
+        rows, clock, maps = max(len(table.timesteps) for table in tables), _Clock(stops), tensors(maps)
         for first in range(0, rows, WINDOW):
-            window = _window(tables, first, conditioning.known) | _shortcut_window(shortcuts, first)
+            window = table_window(tables, first, conditioning.known) | shortcut_window(shortcuts, first)
             timesteps = window.pop("timesteps")
             if step_noise is not None:
                 window["z"] = step_noise(first, WINDOW)
             if first == 0:
                 self._compile_ahead(program, carried, window, timesteps, maps, conditioning)
                 maps["keys_values"] = self._prepare(conditioning.text())
-            window = _tensors(window | {"shifts": self._embed(timesteps, vectors)})
+            window = tensors(window | {"shifts": self._embed(timesteps, vectors)})
             for row, stop in clock.slices(first, min(WINDOW, rows - first)):
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
                 with clock.timed(stop - row):
@@ -290,63 +292,3 @@ class _Clock:
         began = time.perf_counter()
         yield
         self._seconds_per_row = (time.perf_counter() - began) / rows
-
-
-_ROW_VALUES = ("timesteps", "p", "q", "noise", "data_p", "data_q")
-
-
-def _window(tables: Sequence[SamplerTable], first: int, known: KnownLatents | None) -> dict[str, Array]:
-    """Rows ``first`` and on of all tables, each (WINDOW, batch, ...); rows past the end change nothing.
-
-    Where something is ``known``, the weights of image and noise after each row are among them, and the
-    timestep that follows as a share of all.
-    """
-    batch = len(tables)
-    window = {name: np.zeros((WINDOW, batch), np.float32) for name in _ROW_VALUES}
-    if known is not None:
-        window["alpha"], window["sigma"] = np.ones_like(window["p"]), np.zeros_like(window["p"])
-    window["mix"] = np.broadcast_to(np.eye(4, 5, dtype=np.float32), (WINDOW, batch, 4, 5)).copy()
-    for i, table in enumerate(tables):
-        rows = slice(first, min(first + WINDOW, len(table.timesteps)))
-        for name, values in window.items():
-            part = getattr(table, name)[rows]
-            values[: len(part), i] = part
-    if known is not None:
-        window["following"] = _following(tables, first) / np.float32(known.timesteps)
-    return window
-
-
-def _following(tables: Sequence[SamplerTable], first: int) -> Array:
-    """The timestep after each of the rows ``first`` and on, (WINDOW, batch); 0 after the last."""
-    timesteps = np.zeros((WINDOW, len(tables)), np.float32)
-    for i, table in enumerate(tables):
-        part = table.timesteps[first + 1 : first + 1 + WINDOW]
-        timesteps[: len(part), i] = part
-    return timesteps
-
-
-def _shortcut_window(shortcuts: Sequence[Shortcuts], first: int) -> dict[str, Any]:
-    """Rows ``first`` and on of all shortcuts, each (WINDOW, batch); rows past the end hold nobody up."""
-    if not shortcuts:
-        return {}
-    reuse, guided = np.ones((WINDOW, len(shortcuts)), bool), np.zeros((WINDOW, len(shortcuts)), bool)
-    for i, rows in enumerate(shortcuts):
-        part = slice(first, first + WINDOW)
-        reuse[: len(rows.reuse[part]), i] = rows.reuse[part]
-        guided[: len(rows.guided[part]), i] = rows.guided[part]
-    return {"reuse": reuse, "guided": guided}
-
-
-def _tensors(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of arrays as tensors."""
-    return {
-        name: _tensors(value) if isinstance(value, Mapping) else ops.convert_to_tensor(value)
-        for name, value in tree.items()
-    }
-
-
-def _shapes(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of arrays as their shapes."""
-    return {
-        name: _shapes(value) if isinstance(value, Mapping) else value.shape for name, value in tree.items()
-    }

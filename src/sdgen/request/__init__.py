@@ -1,7 +1,7 @@
 """Request: everything that determines one image. Its declarations are the table of fields.
 
 Options, prompts files, records of images and their schema read the table, ``FIELDS``: a field that is
-declared in drawing_fields.py or editing_fields.py is in all of them.
+declared in drawing_fields.py, editing_fields.py or hires_fields.py is in all of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sdgen.request.bounds import (
 from sdgen.request.drawing_fields import DrawingFields
 from sdgen.request.editing_fields import EditingFields
 from sdgen.request.fields import Field, table
+from sdgen.request.hires_fields import HiresFields, enlarged
 from sdgen.request.pictures import Picture
 
 __all__ = [
@@ -43,7 +44,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(DrawingFields, EditingFields):
+class Request(DrawingFields, EditingFields, HiresFields):
     """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
 
     ``sdgen.request.FIELDS`` has the type, the range and the meaning of each field. A whole number may come
@@ -70,7 +71,7 @@ class Request(DrawingFields, EditingFields):
         return self.guidance is not None and self.guidance > 1
 
     @property
-    def steps_run(self) -> int:
+    def first_steps_run(self) -> int:
         """How many of the steps are run: all, or ``strength``'s share where a picture is started from.
 
         As diffusers counts it (StableDiffusionImg2ImgPipeline.get_timesteps): the product is cut off, not
@@ -78,6 +79,27 @@ class Request(DrawingFields, EditingFields):
         """
         steps = self.steps or 0
         return steps if self.strength is None else min(int(steps * self.strength), steps)
+
+    @property
+    def hires_steps_run(self) -> int:
+        """How many steps the second pass runs, counted in the same way; 0 where there is none."""
+        if self.hires is None or self.hires_strength is None:
+            return 0
+        steps = self.hires_steps or self.steps or 0
+        return min(int(steps * self.hires_strength), steps)
+
+    @property
+    def steps_run(self) -> int:
+        """How many steps are run for the picture, in both passes where there are two."""
+        return self.first_steps_run + self.hires_steps_run
+
+    @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Width and height of the picture that it asks for; None where the model decides."""
+        if self.width is None or self.height is None:
+            return enlarged((0, 0), self.hires) if self.hires and "x" in self.hires else None
+        size = self.width, self.height
+        return enlarged(size, self.hires) if self.hires else size
 
     def replace(self, **changes: Any) -> Request:
         """The same request with some fields changed.

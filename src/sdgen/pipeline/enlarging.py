@@ -1,0 +1,79 @@
+"""From the latents of one picture to those of a larger one, between the two passes of ``hires``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdgen.diffusion.noise import ImageNoise
+from sdgen.images.image import Pixels
+from sdgen.pipeline.editing.resizing import geometry, resized
+
+if TYPE_CHECKING:
+    from sdgen.networks.config import VAEConfig
+    from sdgen.pipeline.decoding import PictureDecoder
+    from sdgen.pipeline.picture_encoding import PictureEncoder
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+PixelMethod = Callable[[Pixels, int, int], Pixels]
+"""Enlarges uint8 (height, width, 3) to a width and a height."""
+
+LATENTS = "latents"
+PIXEL_METHODS: Mapping[str, PixelMethod] = {
+    "lanczos": lambda pixels, width, height: resized(pixels, width, height, "fill"),
+}
+"""Methods, by their names in ``request.hires_fields.HIRES_METHODS``, that enlarge the picture itself."""
+
+
+class Enlarger:
+    """Enlarges one picture's latents at a time.
+
+    Args:
+        decoder, encoder: of pictures.
+        vae: their configuration, which says how latents are scaled.
+    """
+
+    def __init__(self, decoder: PictureDecoder, encoder: PictureEncoder, vae: VAEConfig) -> None:
+        self._decoder, self._encoder, self._vae = decoder, encoder, vae
+
+    def __call__(self, latents: Array, method: str, size: tuple[int, int], noise: ImageNoise) -> Array:
+        """The latents of the larger picture, of which what a size of other proportions lacks is cut off.
+
+        Args:
+            latents: float32 (height, width, channels).
+            method: a name of ``HIRES_METHODS``.
+            size: width and height, pixels.
+            noise: the picture's, from which a method that encodes draws the posterior's sample.
+
+        Returns:
+            float32 (height / downsampling, width / downsampling, channels); NaN where the picture cannot be
+            decoded or is of one colour, as its decoder then says again.
+
+        Raises:
+            ImageError: the larger picture cannot be encoded.
+        """
+        width, height = (side // self._vae.downsampling for side in size)
+        if method == LATENTS:
+            return _enlarged(latents, width, height)
+        sample = noise.normal(height, width, latents.shape[-1])
+        pixels, _ = self._decoder(latents[None])
+        if pixels is None:
+            return np.full_like(sample, np.nan)
+        large = PIXEL_METHODS[method](pixels, *size)
+        mean, deviation = self._encoder(np.asarray(large[None], np.float32) / np.float32(255) * 2 - 1)
+        scaled = (mean[0] + deviation[0] * sample - self._vae.shift_factor) * self._vae.scaling_factor
+        return np.asarray(scaled, np.float32)
+
+
+def _enlarged(latents: Array, width: int, height: int) -> Array:
+    """By linear interpolation: ``torch.nn.functional.interpolate(mode="bilinear")``, A1111's "Latent"."""
+    from PIL import Image
+
+    rows, columns, channels = latents.shape
+    part = geometry((columns, rows), (width, height), "fill").part
+    planes = (Image.fromarray(np.ascontiguousarray(latents[..., i])) for i in range(channels))
+    large = [plane.resize((width, height), Image.Resampling.BILINEAR, box=part) for plane in planes]
+    return np.stack([np.asarray(plane, np.float32) for plane in large], -1)

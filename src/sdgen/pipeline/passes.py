@@ -1,0 +1,122 @@
+"""The sampling runs that draw a batch: one, or with ``hires`` a second over the enlarged pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdgen.diffusion.noise import ImageNoise
+from sdgen.diffusion.shortcuts import Shortcuts
+from sdgen.diffusion.table import SamplerTable
+from sdgen.pipeline.enlarging import Enlarger
+from sdgen.pipeline.sampler_tables import request_table, table_shortcuts
+from sdgen.pipeline.windows import Windows, overlapping_windows
+from sdgen.request import Request
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pass:
+    """One run of the sampling loop.
+
+    Attributes:
+        tables: of each image.
+        shortcuts: of each image; empty without ``--fast``.
+        shape: of one image's latents: height, width, channels.
+        windows: in which the network is evaluated; None for all of the picture at once.
+    """
+
+    tables: Sequence[SamplerTable]
+    shortcuts: Sequence[Shortcuts]
+    shape: tuple[int, int, int]
+    windows: Windows | None
+
+    @property
+    def steps(self) -> int:
+        """Of the image that takes the most."""
+        return self.steps_done(max(len(table.steps) for table in self.tables))
+
+    @property
+    def positions(self) -> int:
+        """Latent positions that the network is evaluated at in each row, for one image."""
+        return math.prod(self.shape[:2]) if self.windows is None else self.windows.positions.size
+
+    @property
+    def fresh_noise(self) -> bool:
+        """Whether some table takes any."""
+        return any(table.noise.any() for table in self.tables)
+
+    def steps_done(self, rows: int) -> int:
+        """How many steps are done after so many rows, of the image that takes the most rows."""
+        return max(self.tables, key=lambda table: len(table.steps)).steps_done(rows)
+
+
+def passes(
+    requests: Sequence[Request],
+    scheduler: Mapping[str, Any],
+    downsampling: int,
+    channels: int,
+    window: tuple[int, int],
+) -> list[Pass]:
+    """The runs of a batch, in their order.
+
+    Args:
+        requests: resolved; of one size, of one size after ``hires``, and alike in ``tiles`` and ``fast``.
+        scheduler: the checkpoint's scheduler_config.json.
+        downsampling: of the VAE.
+        channels: of latents.
+        window: height and width of the latents of the model's own size.
+
+    Raises:
+        InputError, CheckpointError: as ``request_table``.
+    """
+    first = requests[0]
+    assert first.width and first.height and first.picture_size
+    sizes = [(first.width, first.height), *([first.picture_size] if first.hires else [])]
+    made = []
+    for number, (width, height) in enumerate(sizes):
+        tables = [request_table(scheduler, request, second_pass=number > 0) for request in requests]
+        shortcuts = [table_shortcuts(scheduler, table) for table in tables] if first.fast else []
+        shape = (height // downsampling, width // downsampling, channels)
+        windows = overlapping_windows(shape[:2], window) if first.tiles else None
+        made.append(Pass(tables, shortcuts, shape, windows))
+    return made
+
+
+def second_start(
+    enlarger: Enlarger,
+    requests: Sequence[Request],
+    before: Pass,
+    here: Pass,
+    noises: Sequence[ImageNoise],
+    latents: Array,
+) -> Array:
+    """Where the second pass begins: the enlarged picture's latents with noise, as image to image does.
+
+    Each image's draws go on in its own stream: what the first pass had, then a sample of the posterior where
+    the method encodes, then the noise, then that of the steps.
+
+    Args:
+        enlarger: of the latents.
+        requests: resolved, of one size after ``hires``.
+        before, here: the two passes.
+        noises: of each image, as the first pass left them.
+        latents: float32 (batch, height, width, channels), what the first pass drew.
+
+    Returns:
+        float32 (batch, height, width, channels) of the larger size.
+    """
+    starts = []
+    for i, (request, table, noise) in enumerate(zip(requests, here.tables, noises, strict=True)):
+        assert request.picture_size
+        if not before.fresh_noise:  # Then nobody has made its draws, and a neighbour with noise would have.
+            for _ in range(np.count_nonzero(before.tables[i].draws)):
+                noise.normal(*before.shape)
+        large = enlarger(latents[i], request.hires_method, request.picture_size, noise)
+        starts.append(table.alpha_in[0] * large + table.sigma_in[0] * noise.normal(*here.shape))
+    return np.asarray(starts, np.float32)
