@@ -93,7 +93,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     run = BatchRun(values, policy, store, display)
     if entries.live and not values["dry_run"]:
         store.prepare(1, 1)
-        run.sheet = _sheet(values, None)
+        run.sheet, run.film = _sheet(values, None), watching.film(values, None)
         return run(Stream(run.counted(entries), run.stopping), watching.attach(run, store, recording))
 
     try:
@@ -119,7 +119,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     for model in used:
         locate(model, quiet=values["quiet"], no_input=values["no_input"])
     store.prepare(*_missing(tasks, store))
-    run.sheet = _sheet(values, len(tasks))
+    run.sheet, run.film = _sheet(values, len(tasks)), watching.film(values, len(tasks))
     for model in used:
         show_licence(model, display)
     return run(Feed(tasks), watching.attach(run, store, recording))

@@ -80,6 +80,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     output = drawing_requests.destination(values)
     viewer = _viewer(values, len(requests))
     recording = watching.recording(ctx, values, len(requests))
+    film = watching.film(values, len(requests))
     preview = watching.preview(ctx, values)
     locate(model, quiet=values["quiet"], no_input=values["no_input"])
     if output is not None:
@@ -110,6 +111,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         paths.append(saved.path)
         return saved
 
+    run.film = film
     store = watching.attach(run, Sink(save), recording)
     status = run(Feed(_tasks(requests, len(values["prompts"]))), store)
     if viewer is None or run.stopping():
@@ -126,7 +128,8 @@ OVERWRITE = Option(
     ["--overwrite"],
     "Output",
     is_flag=True,
-    help="Let the file of -o, or an earlier one of --grid or --record, give way once the new one is whole.",
+    help="Let the file of -o, or an earlier one of --grid, --record or --animate, give way once the new one "
+    "is whole.",
 )
 
 command.params += [OVERWRITE, OPENING]
@@ -137,11 +140,11 @@ def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
     target = values["output"]
     to_file = target not in (None, drawing_requests.STDOUT) and is_file_name(target)
     if ctx.get_parameter_source("overwrite") is ParameterSource.COMMANDLINE and not (
-        to_file or values["grid"] or values["record"]
+        to_file or values["grid"] or values["record"] or values["animate"]
     ):
         raise InputError(
-            "--overwrite is for the file that -o names, or that --grid or --record does; in a folder every "
-            "image gets a name that is free",
+            "--overwrite is for the file that -o names, or that --grid, --record or --animate does; in a "
+            "folder every image gets a name that is free",
             "overwrite",
         )
 

@@ -148,6 +148,30 @@ CONFLICTS = (
         "-o and --record name one file; give them different ones",
     ),
     Conflict(
+        "output",
+        "animate",
+        lambda values: values["output"] == STDOUT and values["animate"],
+        "-o - stores no image, and --animate shows stored ones; give one of them",
+    ),
+    Conflict(
+        "record",
+        "animate",
+        lambda values: _one_file(values["record"], values["animate"]),
+        "--record and --animate name one file; give them different ones",
+    ),
+    Conflict(
+        "output",
+        "animate",
+        lambda values: _one_file(values["output"], values["animate"]),
+        "-o and --animate name one file; give them different ones",
+    ),
+    Conflict(
+        "grid",
+        "animate",
+        lambda values: _one_file(values["grid"], values["animate"]),
+        "--grid and --animate name one file; give them different ones",
+    ),
+    Conflict(
         "grid",
         "record",
         lambda values: _one_file(values["grid"], values["record"]),

@@ -259,6 +259,20 @@ WATCHING = (
         default=False,
         help="Show on the terminal what forms.",
     ),
+    _option(
+        "The process",
+        "--animate",
+        metavar="FILE",
+        help="Put what is drawn into one animation, a frame a picture: FILE.gif, .webp or .apng.",
+    ),
+    _option(
+        "The process",
+        "--frame-rate",
+        type=click.FloatRange(0.1, 50),
+        default=10.0,
+        metavar="N",
+        help="Frames a second of --animate. Default: 10.",
+    ),
 )
 DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *EDITING, *MODEL, *COMPUTING, *OUTPUT, *WATCHING)
 """Every option that a settings file may set."""

@@ -25,6 +25,7 @@ from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.batch.recording import RecordingStore
+    from sdgen.cli.film import Film
     from sdgen.cli.sheet import Sheet
     from sdgen.pipeline.engine import Engine
 
@@ -55,6 +56,7 @@ class Run(Session):
     ) -> None:
         super().__init__(0, output, display)
         self.values, self.policy, self.sheet = values, policy, sheet
+        self.film: Film | None = None
         self.records: RecordingStore | None = None
         self._said: set[str] = set()
 
@@ -67,18 +69,19 @@ class Run(Session):
         return self.carry_out(lambda: self._draw(feed, store))
 
     def finish(self) -> None:
-        """Write the contact sheet, where one is asked for, and bound the programs that are kept."""
+        """Write the contact sheet and the animation that are asked for; bound the programs that are kept."""
         program_cache.trim(self.values["cache_limit"])
         self._tell_of_records()
-        if self.sheet is None:
-            return
-        try:
-            self.sheet.write()
-            if self.sheet.written:
-                self.display.say(f"contact sheet: {self.sheet.path}")
-        except SdgenError as error:
-            self.report.ended = self.report.ended or ExitCode.SOME_FAILED
-            self.display.error(f"no contact sheet: {error_messages.explain(error)[0]}")
+        for what, gathered in (("contact sheet", self.sheet), ("animation", self.film)):
+            if gathered is None:
+                continue
+            try:
+                gathered.write()
+                if gathered.written:
+                    self.display.say(f"{what}: {gathered.path}")
+            except SdgenError as error:
+                self.report.ended = self.report.ended or ExitCode.SOME_FAILED
+                self.display.error(f"no {what}: {error_messages.explain(error)[0]}")
 
     def _tell_of_records(self) -> None:
         """Say where the record of the one picture is, and which records are missing."""
@@ -165,8 +168,9 @@ class Run(Session):
                 self._said.add(warning)
                 self.display.warn(warning)
         self.report.count(outcome.status)
-        if self.sheet is not None:
-            self.sheet.add(outcome)
+        for gathered in (self.sheet, self.film):
+            if gathered is not None:
+                gathered.add(outcome)
         with self.display.aside():
             if self.values["json"]:
                 self.results.line(json.dumps(describe(outcome, sentence)))

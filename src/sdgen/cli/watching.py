@@ -1,4 +1,4 @@
-"""``--record`` and ``--preview``: what is seen of pictures while they form."""
+"""``--record``, ``--preview`` and ``--animate``: pictures that move."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sdgen.images import animation
 
 if TYPE_CHECKING:
     from sdgen.batch.recording import Recording
+    from sdgen.cli.film import Film
     from sdgen.cli.run import Run
     from sdgen.cli.terminal.preview import Preview
 
@@ -66,6 +67,21 @@ def recording(ctx: click.Context, values: Mapping[str, Any], pictures: int | Non
     )
     found.prepare()
     return found
+
+
+def film(values: Mapping[str, Any], pictures: int | None) -> Film | None:
+    """What animates the pictures of a run; None without ``--animate``. ``pictures`` as for ``Film``.
+
+    Raises:
+        InputError, OutputError: as ``Film``.
+    """
+    if not values["animate"]:
+        return None
+    from sdgen.cli.film import Film
+
+    # Whoever goes on with a batch has the same animation made again.
+    replace = bool(values.get("overwrite", True))
+    return Film(values["animate"], pictures, values["frame_rate"], replace, not values["no_metadata"])
 
 
 def preview(ctx: click.Context, values: Mapping[str, Any]) -> Preview | None:
