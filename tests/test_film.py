@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch_command import run, statuses
+from batch_command import run, statuses, summary
 from command import Command
 from PIL import Image
 
@@ -51,6 +51,7 @@ def test_a_batch_that_goes_on_has_all_of_its_pictures_in_it(sdgen: Command) -> N
     for expected in ({"drawn", "kept"}, {"kept"}):
         result = run(sdgen, "--animate", "all.apng", "--json", text=lines)
         assert set(statuses(result)) == expected
+        assert summary(result.stderr)["animation"] == "all.apng"
         assert list(blues("all.apng")) == [3, 1, 2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -209,6 +210,14 @@ def test_records_of_several_pictures_lie_beside_them(sdgen: Command) -> None:
         for ending in (".json", ".png", ".process.gif")
     ]
     assert frames("outputs/0001-a-fox-7.process.gif")[0].shape == (64, 2 * 64 + 4, 3)
+
+
+def test_programs_are_told_where_a_record_is(sdgen: Command) -> None:
+    result = sdgen.draw("a fox", "broken", "--seed", "7", "--record", "webp", "--json")
+    drawn, failed = map(json.loads, result.stdout.splitlines())
+    assert drawn["record"] == "outputs/0001-a-fox-7.process.webp" and Path(drawn["record"]).exists()
+    assert failed["record"] is None
+    assert "record" not in json.loads(sdgen.draw("a fox", "--json").stdout)
 
 
 def test_the_pictures_do_not_change(sdgen: Command) -> None:

@@ -109,6 +109,11 @@ class RecordingStore:
                 process = self._forming.setdefault(task.number, Process(view.decoder, self._recording.kinds))
                 process.add(step, view.of[number], values)
 
+    def record(self, saved: Saved | None) -> Path | None:
+        """The record of an image that is stored, if it is there."""
+        path = self._recording.path if saved is None else self._recording.beside(saved.path)
+        return path if path is not None and os.path.exists(path) else None
+
     @property
     def needs_model(self) -> bool:
         """As the store's."""

@@ -208,8 +208,9 @@ class BatchRun(Run):
             same = "with the same input again" if STDIN in self.values["prompts"] else "with"
             display.say(f"go on {same}: {again}")
         if self.values["json"] or self.values["progress"] == "json":
-            sheet = {"grid": str(self.sheet.path)} if self.sheet is not None and self.sheet.written else {}
-            display.summary({**_summary(report, self.seconds()), **sheet})
+            gathered = {"grid": self.sheet, "animation": self.film}
+            files = {name: str(each.path) for name, each in gathered.items() if each and each.written}
+            display.summary({**_summary(report, self.seconds()), **files})
 
 
 def _summary(report: Report, seconds: float) -> dict[str, Any]:

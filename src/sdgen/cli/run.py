@@ -173,7 +173,11 @@ class Run(Session):
                 gathered.add(outcome)
         with self.display.aside():
             if self.values["json"]:
-                self.results.line(json.dumps(describe(outcome, sentence)))
+                described = describe(outcome, sentence)
+                if self.records is not None:
+                    record = self.records.record(outcome.saved)
+                    described["record"] = None if record is None else os.fspath(record)
+                self.results.line(json.dumps(described))
             elif outcome.saved is not None:
                 self.results.line(outcome.saved.path)
         # An OutputError ends the run, which says so.
