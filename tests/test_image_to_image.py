@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,52 @@ def test_a_default_of_edited_pictures_is_for_the_entries_that_edit_one(picture: 
     lines = list(prompts.read(str(file), None, {"strength": 0.5, "resize": "fit"}))
     assert [line.problems for line in lines] == [(), ()]
     assert [(line.request.strength, line.request.resize) for line in lines] == [(None, "fill"), (0.5, "fit")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.jsonl", '{"prompt": "a", "init_image": "in/start.png"}\n'),
+        ("p.jsonl", '{"prompt": "a", "image": {"file": "in/start.png"}}\n'),
+        ("p.csv", "prompt,init_img\na,in/start.png\n"),
+        ("p.yaml", "- {prompt: a, Init Image: in/start.png}\n"),
+        ("p.txt", "--prompt a --init_image in/start.png\n"),
+    ],
+)
+def test_a_prompts_file_names_pictures_from_its_own_folder(
+    picture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    from sdgen import prompts
+
+    folder = tmp_path / "job"
+    (folder / "in").mkdir(parents=True)
+    Image.fromarray(picture).save(folder / "in" / "start.png")
+    (folder / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    (line,) = prompts.read(f"job/{name}")
+    assert not line.problems
+    assert line.request is not None
+    assert line.request.init_image is not None
+    assert line.request.init_image.file == os.path.join("job", "in", "start.png")
+
+
+def test_a_prompts_file_may_name_a_picture_by_its_whole_path(picture: Any, tmp_path: Path) -> None:
+    from sdgen import prompts
+
+    Image.fromarray(picture).save(tmp_path / "start.png")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "p.jsonl").write_text(
+        json.dumps({"prompt": "a", "init_image": str(tmp_path / "start.png")})
+    )
+    (line,) = prompts.read(tmp_path / "job" / "p.jsonl")
+    assert line.request is not None and line.request.init_image is not None
+    assert line.request.init_image.file == str(tmp_path / "start.png")
+
+
+def test_a_picture_that_a_prompts_file_cannot_give_is_named_with_its_line(tmp_path: Path) -> None:
+    from sdgen import prompts
+
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b", "image": "gone.png"}\n')
+    _, line = prompts.read(tmp_path / "p.jsonl")
+    (problem,) = line.problems
+    assert str(problem) == f"{tmp_path}/p.jsonl:2: image: {tmp_path}/gone.png is not there"

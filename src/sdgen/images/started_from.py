@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sdgen.errors import InputError
@@ -22,7 +23,7 @@ def find(record: Path, picture: Picture, name: str) -> Picture:
     """
     file = picture.file
     places = () if file is None else (Path(file), record.parent / file, record.parent / Path(file).name)
-    there = [read_picture(place, name) for place in dict.fromkeys(places) if place.exists()]
+    there = [read_picture(place, name) for place in dict.fromkeys(places) if os.path.exists(place)]
     for found in there:
         if found == picture:
             return found

@@ -91,12 +91,13 @@ def unknown(name: str, kind: str = "field", spelling: Spelling | None = None) ->
     return f"unknown {kind} {shown}; {advice}"
 
 
-def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
+def read_value(field: str, value: Any, typed: bool = False, folder: str = "") -> dict[str, Any]:
     """The fields of ``Request`` (and ``count``) that one field of a file sets, checked.
 
     Args:
         field: as ``canonical`` gives it.
         value: of a JSON type if ``typed``, else text.
+        folder: what paths in it are relative to; by default, the current one.
 
     Returns:
         One field; two for a size and for a sampler that names its schedule, "DPM++ 2M Karras"; none for an
@@ -105,7 +106,7 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
     Raises:
         InputError: it is of the wrong type or out of range; the sentence begins with ``field``.
     """
-    if isinstance(value, (list, dict)):
+    if isinstance(value, list) or (isinstance(value, dict) and _KINDS[field].json != "object"):
         raise InputError(f"{field} must be one value, not a {'list' if isinstance(value, list) else 'map'}")
     if field == SIZE:
         values: dict[str, Any] = _size(value)
@@ -114,7 +115,7 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
     elif field == "schedule" and isinstance(value, str):
         values = {} if is_automatic(value) else {field: read_schedule(value) or value}
     else:
-        values = {field: value if typed else _from_text(field, value)}
+        values = {field: _KINDS[field].located(value if typed else _from_text(field, value), folder)}
         if field == "seed" and values[field] == RANDOM_SEED:
             return values
     if COUNT in values:
@@ -127,7 +128,13 @@ def read_value(field: str, value: Any, typed: bool = False) -> dict[str, Any]:
     return {name: check(name, value) for name, value in values.items()}
 
 
-def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spelling | None = None) -> Line:
+def line_of(
+    entry: Entry,
+    file: str,
+    defaults: Mapping[str, Any],
+    spelling: Spelling | None = None,
+    folder: str = "",
+) -> Line:
     """An entry as a request, or with everything that is wrong with it, ``MAX_PROBLEMS`` in full.
 
     Args:
@@ -135,6 +142,7 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spel
         file: its file, for problems.
         defaults: valid fields of ``Request`` for what it leaves out; the seed may be ``RANDOM_SEED``.
         spelling: that of the file.
+        folder: what paths in it are relative to.
     """
     problems: list[Problem] = []
     untold = 0
@@ -166,7 +174,7 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spel
             continue
         source.update(dict.fromkeys(claimed, name))
         try:
-            values = read_value(field, value, entry.typed)
+            values = read_value(field, value, entry.typed, folder)
         except InputError as error:
             sentence = str(error)
             blame(name, name + sentence[len(field) :] if sentence.startswith(field) else sentence)
@@ -180,15 +188,19 @@ def line_of(entry: Entry, file: str, defaults: Mapping[str, Any], spelling: Spel
     if problems:
         return Line(file, entry.line, None, None, tuple(problems))
     count = given.pop(COUNT, None)
-    own = {**implied, **given}
-    settings = {**defaults, **own}
-    for field in defaults:
-        # A default of pictures that are edited is for the entries that edit one.
-        if field not in own and (needs := FIELDS[field].needs) and settings.get(needs) is None:
-            del settings[field]
+    settings = _settings({**implied, **given}, defaults)
     if chance := settings.get("seed") == RANDOM_SEED:
         del settings["seed"]
     return Line(file, entry.line, Request(**settings), count, random_seed=chance)
+
+
+def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry's fields, and the defaults; those of pictures that are edited are for entries that edit one."""
+    settings = {**defaults, **own}
+    for field in defaults:
+        if field not in own and (needs := FIELDS[field].needs) and settings.get(needs) is None:
+            del settings[field]
+    return settings
 
 
 def _from_text(field: str, text: str) -> Any:

@@ -68,7 +68,8 @@ def read(
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise InputError(f"the prompts file {path!r} cannot be opened: {reason}") from None
-        return _lines(_READERS[format or "unknown"](stream), path, defaults or {}, stream)
+        entries = _READERS[format or "unknown"](stream)
+        return _lines(entries, path, defaults or {}, stream, os.path.dirname(path))
     return _lines(_READERS[format or "unknown"](source), "stdin", defaults or {}, contextlib.nullcontext())
 
 
@@ -83,7 +84,11 @@ def _format_of(path: str) -> str | None:
 
 
 def _lines(
-    entries: _Entries, file: str, defaults: Mapping[str, Any], opened: contextlib.AbstractContextManager[Any]
+    entries: _Entries,
+    file: str,
+    defaults: Mapping[str, Any],
+    opened: contextlib.AbstractContextManager[Any],
+    folder: str = "",
 ) -> Iterator[Line]:
     spelling = fields.Spelling()
     told: set[Problem] = set()
@@ -93,7 +98,7 @@ def _lines(
                 problem = Problem(file, entry.line, entry.field, entry.message)
                 yield Line(file, entry.line, None, None, (problem,))
                 continue
-            line = fields.line_of(entry, file, defaults, spelling)
+            line = fields.line_of(entry, file, defaults, spelling, folder)
             if entry.lines and line.problems:
                 yield _told_once(line, told)
             else:

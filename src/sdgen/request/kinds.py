@@ -40,6 +40,10 @@ class Kind:
         """The value that a text stands for, which is still to be checked; None where it stands for none."""
         return text
 
+    def located(self, value: Any, folder: str) -> Any:
+        """A value that a file in ``folder`` has, before it is checked: paths in it are relative to that."""
+        return value
+
     def plain(self, value: Any) -> Any:
         """A checked value in JSON's types."""
         return value

@@ -89,6 +89,14 @@ class PictureKind(Kind):
         """As ``Kind.check``."""
         return read_picture(value, field)
 
+    def located(self, value: Any, folder: str) -> Any:
+        """As ``Kind.located``."""
+        if isinstance(value, str) and value:
+            return os.path.join(folder, value)
+        if isinstance(value, Mapping) and isinstance(file := value.get("file"), str):
+            return {**value, "file": os.path.join(folder, file)}
+        return value
+
     def plain(self, value: Picture | None) -> Any:
         """A picture as ``Picture.to_dict`` has it."""
         return None if value is None else value.to_dict()
