@@ -144,11 +144,8 @@ def line_of(
         spelling: that of the file.
         folder: what paths in it are relative to.
     """
-    problems: list[Problem] = []
-    untold = 0
-    given: dict[str, Any] = {}
-    implied: dict[str, Any] = {}
-    source: dict[str, str] = {}
+    problems, untold = list[Problem](), 0
+    given, implied, source = dict[str, Any](), dict[str, Any](), dict[str, str]()
 
     def blame(name: str, message: str) -> None:
         nonlocal untold
@@ -176,8 +173,7 @@ def line_of(
         try:
             values = read_value(field, value, entry.typed, folder)
         except InputError as error:
-            sentence = str(error)
-            blame(name, name + sentence[len(field) :] if sentence.startswith(field) else sentence)
+            blame(name, name + str(error).removeprefix(field) if str(error).startswith(field) else str(error))
             continue
         for target, setting in values.items():
             (given if target in claimed else implied)[target] = setting
@@ -195,7 +191,7 @@ def line_of(
 
 
 def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry's fields, and the defaults; those of pictures that are edited are for entries that edit one."""
+    """An entry's fields and the defaults, of which those of edited pictures are for entries that edit one."""
     settings = {**defaults, **own}
     for field in defaults:
         if field not in own and (needs := FIELDS[field].needs) and settings.get(needs) is None:
