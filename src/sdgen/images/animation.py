@@ -37,7 +37,7 @@ MOST_PIXELS = 2**26
 QUALITY = 90
 """Of WebP, 0 to 100."""
 
-_PALETTE_FRAMES, _PALETTE_SIDE = 64, 64
+_PALETTE_FRAMES, _PALETTE_SIDE = 64, 48
 """How many frames a GIF's palette is made of, at most, and to how many pixels a side each is reduced."""
 
 _GAP, _LINE, _FONT_SIZE = 4, 18, 14
@@ -94,7 +94,7 @@ def encode(
     }
     if format == "gif":
         options |= {"optimize": False, "comment": f"{pictures.RECORD}\n{text}".strip().encode()}
-        palette = _palette(frames)
+        palette = _palette(frames, holds=1000 * hold > each)
     else:
         _describe(format, options, text, mark)
         palette = None
@@ -169,8 +169,8 @@ class _Shown:
             yield frame
 
 
-def _palette(frames: Collection[Pixels]) -> Pillow.Image:
-    """256 colours that suit all frames, as a picture that has them."""
+def _palette(frames: Collection[Pixels], holds: bool) -> Pillow.Image:
+    """256 colours that suit all frames, and the last above all if it is held, as a picture that has them."""
     from PIL import Image
 
     chosen = set(evenly(len(frames), _PALETTE_FRAMES))
@@ -179,10 +179,12 @@ def _palette(frames: Collection[Pixels]) -> Pillow.Image:
         for number, pixels in enumerate(frames, 1)
         if number in chosen
     ]
+    if holds:
+        samples += samples[-1:] * (len(samples) // 2)
     mosaic = Image.new("RGB", (_PALETTE_SIDE, _PALETTE_SIDE * len(samples)))
     for number, sample in enumerate(samples):
         mosaic.paste(sample, (0, number * _PALETTE_SIDE))
-    return mosaic.quantize(256, Image.Quantize.MEDIANCUT)
+    return mosaic.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
 
 
 def evenly(count: int, most: int) -> list[int]:
