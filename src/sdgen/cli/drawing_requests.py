@@ -6,27 +6,23 @@ import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from sdgen.cli.terminal import streams
+from sdgen.cli import prompts_given
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import animation, image_files, naming
-from sdgen.prompts import text
-from sdgen.request import FIELDS, MAX_PROMPT, MAX_SEED, RANDOM_SEED, Request
+from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Request
 from sdgen.request.fields import Field
 
 STDOUT = "-"
 KERAS_CV = "keras-cv"
 RANDOM_SEEDS = 2**32
-MOST_BYTES = 4 * (MAX_PROMPT + 2)
-"""Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
-
 _STRENGTH = (
     ParameterSource.DEFAULT,
     ParameterSource.DEFAULT_MAP,
@@ -241,7 +237,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     fields = given(values, model)
     return [
         Request(**{**fields, "prompt": prompt, "seed": number})
-        for prompt in read_prompts(values["prompts"], values["prompt_syntax"] == "plain")
+        for prompt in prompts_given.read(values["prompts"], values["prompt_syntax"] == "plain")
         for number in range(seed, seed + count)
     ]
 
@@ -257,35 +253,6 @@ def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
     fields = {field.name: values[field.parameter] for field in FIELDS.values() if field.option}
     fields |= {"width": width, "height": height, "model": model}
     return {field: value for field, value in fields.items() if value is not None}
-
-
-def read_prompts(prompts: Sequence[str], plain: bool = False) -> list[str]:
-    """The prompts, with ``-`` replaced by the whole of stdin.
-
-    Args:
-        prompts: as they were given.
-        plain: they are text, whatever looks like a flag in them.
-
-    Raises:
-        InputError: a prompt is blank or has flags in it, or stdin is empty, is not UTF-8, or is asked for
-            twice.
-    """
-    for number, prompt in enumerate(prompts, 1):
-        if not prompt.strip():
-            which = "the prompt" if len(prompts) == 1 else f"prompt {number} of {len(prompts)}"
-            raise InputError(f"{which} is blank; say what the picture is to show", "prompt")
-    if prompts.count(STDOUT) > 1:
-        raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
-    found = [_stdin() if prompt == STDOUT else prompt for prompt in prompts]
-    for prompt in found:
-        # Midjourney's and sd-scripts' settings stand there.
-        if not plain and (flag := text.flag_in(prompt)) is not None:
-            raise InputError(
-                f"the prompt goes on with {flag}, which would be drawn as text; give options outside of the "
-                "quotation marks, or --prompt-syntax plain if it is text",
-                "prompt",
-            )
-    return found
 
 
 def destination(values: Mapping[str, Any]) -> image_files.Output | None:
@@ -320,20 +287,3 @@ def destination(values: Mapping[str, Any]) -> image_files.Output | None:
 def _strength(ctx: click.Context, name: str) -> int:
     source = ctx.get_parameter_source(name)
     return _STRENGTH.index(source) if source in _STRENGTH else len(_STRENGTH)
-
-
-def _stdin() -> str:
-    if sys.stdin.isatty():
-        streams.tell("type the prompt; Ctrl-D ends it")
-    try:
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise InputError(
-                f"the prompt on stdin is too long; the most is {MAX_PROMPT} characters", "prompt"
-            )
-        prompt = data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise InputError("the prompt on stdin is not UTF-8 text", "prompt") from None
-    if not prompt:
-        raise InputError("the prompt on stdin is empty", "prompt")
-    return prompt
