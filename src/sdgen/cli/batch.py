@@ -261,6 +261,7 @@ def _entries(values: dict[str, Any]) -> Entries:
         sweeps=parse_sweeps(values["sweep"]),
         seeds=parse_seeds(values["seeds"]) if values["seeds"] else (),
         count=values["count"],
+        frames=values["frames"],
     )
     defaults = drawing_requests.given(values, values["model"] or models.DEFAULT)
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])

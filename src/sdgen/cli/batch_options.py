@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sdgen.batch.batch_folder import DEFAULT_NAME
+from sdgen.cli.between import FRAMES
 from sdgen.cli.command import Option
 from sdgen.cli.types import Folder, Name
 from sdgen.prompts import FORMATS
@@ -73,6 +74,7 @@ OPTIONS = (
         metavar="DIR",
         help="Folder of the wildcard files.",
     ),
+    FRAMES,
     Option(["--dry-run"], "Batch", is_flag=True, help="Print what would be drawn, and draw nothing."),
     Option(["--shard"], "Batch", type=Shard(), default="1/1", help="Draw the Ith of N shares of the batch."),
     Option(["--force"], "Batch", is_flag=True, help="Draw again what is there."),

@@ -14,7 +14,7 @@ from sdgen.batch.feeds import Feed
 from sdgen.batch.policy import Policy
 from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
-from sdgen.cli import drawing_requests, error_messages, watching
+from sdgen.cli import between, drawing_requests, error_messages, watching
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import drawing_options
@@ -63,7 +63,7 @@ NOTES = (("Examples", EXAMPLES), ("Environment and settings", ENVIRONMENT), ("Ex
 
 
 @click.command("draw", cls=Command, notes=NOTES, short_help="Draw pictures: what sdgen PROMPT does.")
-@click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
+@click.argument("prompts", metavar="PROMPT...", nargs=-1)
 @drawing_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -73,6 +73,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     prompt may begin with a dash.
     """
     values = drawing_requests.settle(ctx)
+    between.settle(ctx, values)
     error_messages.set_verbose(values["verbose"])
     model = values["model"] or models.DEFAULT
     requests = drawing_requests.requests(values, model)
@@ -132,7 +133,7 @@ OVERWRITE = Option(
     "is whole.",
 )
 
-command.params += [OVERWRITE, OPENING]
+command.params += [OVERWRITE, OPENING, between.INTERPOLATE, between.FRAMES]
 
 
 def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from sdgen.cli import prompts_given
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import animation, image_files, naming
+from sdgen.prompts.frames import frames
 from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Request
 from sdgen.request.fields import Field
 
@@ -220,7 +221,7 @@ def _is_given(ctx: click.Context, field: Field) -> bool:
 
 
 def requests(values: Mapping[str, Any], model: str) -> list[Request]:
-    """What to draw: ``count`` images of each prompt, with the same seeds for each.
+    """What to draw: ``count`` images of each prompt, with the same seeds for each, and all frames of each.
 
     Args:
         values: as ``settle`` gives them.
@@ -234,12 +235,21 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
         seed = secrets.randbelow(RANDOM_SEEDS - count + 1)
     if seed + count - 1 > MAX_SEED:
         raise InputError(f"the seeds {seed} to {seed + count - 1} go beyond {MAX_SEED}", "seed")
-    fields = given(values, model)
-    return [
+    fields, to = given(values, model), values["prompt_to"]
+    prompts = [*values["prompts"], *([] if to is None else [to])]
+    prompts = prompts_given.read(prompts, values["prompt_syntax"] == "plain")
+    if to is not None:
+        fields["prompt_to"] = prompts.pop()
+    asked = [
         Request(**{**fields, "prompt": prompt, "seed": number})
-        for prompt in prompts_given.read(values["prompts"], values["prompt_syntax"] == "plain")
+        for prompt in prompts
         for number in range(seed, seed + count)
     ]
+    if not values["frames"]:
+        return asked
+    if _to_one_place(values):
+        raise InputError("-o names a place for one image, and --frames asks for more; give a folder with -o")
+    return [frame for request in asked for frame in frames(request, values["frames"])]
 
 
 def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ SEEDS = (
 )
 SAMPLING = _of_fields("Sampling")
 EDITING = _of_fields("Editing")
+BETWEEN = _of_fields("Between")
 MODEL = (
     *_of_fields("Model"),
     _option("Model", "--vae", type=Existing(), help="A folder or file whose VAE to use."),
@@ -274,7 +275,17 @@ WATCHING = (
         help="Frames a second of --animate. Default: 10.",
     ),
 )
-DRAWING: tuple[Option, ...] = (*PICTURE, *SEEDS, *SAMPLING, *EDITING, *MODEL, *COMPUTING, *OUTPUT, *WATCHING)
+DRAWING: tuple[Option, ...] = (
+    *PICTURE,
+    *SEEDS,
+    *SAMPLING,
+    *EDITING,
+    *BETWEEN,
+    *MODEL,
+    *COMPUTING,
+    *OUTPUT,
+    *WATCHING,
+)
 """Every option that a settings file may set."""
 
 

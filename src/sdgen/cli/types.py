@@ -45,18 +45,18 @@ class Field(click.ParamType):
 
 
 class Whole(click.ParamType):
-    """A whole number of 1 to ``most``."""
+    """A whole number of ``least`` to ``most``."""
 
     name = "N"
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, least: int = 1) -> None:
+        self.most, self.least = most, least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number = numerals.whole(value) if isinstance(value, str) else value
-        if isinstance(number, int) and 1 <= number <= self.most:
+        if isinstance(number, int) and self.least <= number <= self.most:
             return number
-        self.fail(f"{value!r} is not a whole number of 1 to {self.most}", param, ctx)
+        self.fail(f"{value!r} is not a whole number of {self.least} to {self.most}", param, ctx)
 
 
 class Wholes(click.ParamType):

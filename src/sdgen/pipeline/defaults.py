@@ -18,6 +18,11 @@ more (AUTOMATIC1111 has 0.7 for all)."""
 
 USUAL_HIRES_STRENGTH = 0.4
 
+VARIATION = 0.1
+"""How far a variation is from what it varies: enough to be another picture of the same composition."""
+
+INTERPOLATION = 0.5
+
 
 def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
     """Height and width of the pictures that a model was trained with, pixels."""
@@ -63,6 +68,10 @@ def filled(
     }
     if request.hires:
         defaults["hires_strength"] = HIRES_STRENGTH.get(request.hires_method, USUAL_HIRES_STRENGTH)
+    if request.variation_of is not None:
+        defaults["variation"] = VARIATION
+    if request.prompt_to is not None:
+        defaults["interpolation"] = INTERPOLATION
     missing = {name: value for name, value in defaults.items() if getattr(request, name) is None}
     resolved = request.replace(**missing)
     if resolved.hires and resolved.picture_size:

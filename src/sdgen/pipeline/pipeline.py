@@ -13,14 +13,13 @@ import numpy as np
 from sdgen import backend as backends
 from sdgen.checkpoints import Checkpoint
 from sdgen.checkpoints.lora import scale_text
-from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
 from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.networks.config import TextEncoderConfig
-from sdgen.pipeline.batch_noise import step_noise
+from sdgen.pipeline.batch_noise import image_noise, step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.decoding import PictureDecoder
@@ -38,7 +37,7 @@ from sdgen.pipeline.passes import Pass, passes, second_start
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.starting import Start, Starter
-from sdgen.pipeline.tokenized_job import TokenizedJob, guidance, texts, tokenized
+from sdgen.pipeline.tokenized_job import TokenizedJob, encodings, guidance, tokenized
 from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
 
@@ -219,7 +218,10 @@ class Pipeline(Engine):
         request = self.resolve(request)
         prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
         negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
-        for tag in prompt.loras:
+        target = None
+        if request.prompt_to is not None:
+            target = self._conditioner.tokenize(request.prompt_to, request.prompt_syntax)
+        for tag in (*prompt.loras, *(target.loras if target else ())):
             scales = scale_text((tag.text_encoder_scale, tag.unet_scale))
             if self._loras.get(tag.name) != scales:
                 raise InputError(
@@ -228,10 +230,11 @@ class Pipeline(Engine):
                     "prompt",
                 )
         guided = request.guided
-        chunks = max(len(text.tokens) for text in ((prompt, negative) if guided else (prompt,)))
+        encoded = (prompt, *([negative] if guided else []), *([target] if target else []))
+        chunks = max(len(text.tokens) for text in encoded)
         size = (request.height, request.width, request.hires, request.tiles)
         shape = (*size, guided, chunks, request.clip_skip, request.fast)
-        return TokenizedJob(request, shape, prompt, negative)
+        return TokenizedJob(request, shape, prompt, negative, target)
 
     def draw(
         self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
@@ -251,11 +254,11 @@ class Pipeline(Engine):
         requests = [job.request for job in filled]
         with backends.on_device(self.device):
             began = time.perf_counter()
-            context = self._conditioner.encode(texts(filled), requests[0].clip_skip)
+            context = encodings(filled, lambda read: self._conditioner.encode(read, requests[0].clip_skip))
             encoded = time.perf_counter()
             runs = self._passes(requests)
             watcher = Watcher(watch, self.checkpoint, [run.tables for run in runs])
-            noises = [ImageNoise(request.seed, request.rng) for request in requests]
+            noises = list(map(image_noise, requests))
             start = self._start(requests, runs[0].tables, noises, runs[0].shape)
         self._latent_shape = runs[-1].shape
         steps, done, latents = sum(run.steps for run in runs), 0, start.latents

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.table import SamplerTable
+from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.conditioning import KnownLatents
 from sdgen.pipeline.editing.init_picture import init_pixels
 from sdgen.request import Request
@@ -76,11 +77,12 @@ class Starter:
         The latents are a sample of the encoder's posterior; it is drawn before the noise.
         """
         if request.init_image is None:
-            return np.asarray(table.init_scale * noise.normal(*shape), np.float32)
+            return np.asarray(table.init_scale * first_noise(request, noise, shape), np.float32)
         mean, deviation = self._posterior(request)
         sample = mean + deviation * noise.normal(*shape)
         latents = (sample - self._vae.shift_factor) * self._vae.scaling_factor
-        return np.asarray(table.alpha_in[0] * latents + table.sigma_in[0] * noise.normal(*shape), np.float32)
+        mixed = table.alpha_in[0] * latents + table.sigma_in[0] * first_noise(request, noise, shape)
+        return np.asarray(mixed, np.float32)
 
     def _posterior(self, request: Request) -> tuple[Array, Array]:
         """Mean and standard deviation of the latents of a request's picture, (height, width, channels)."""

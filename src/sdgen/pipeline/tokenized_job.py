@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdgen.diffusion.interpolation import lerp
 from sdgen.pipeline.results import Job
 from sdgen.request import Request
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
 
 if TYPE_CHECKING:
     from sdgen.text.prompt_tokens import TokenizedPrompt
@@ -21,14 +24,18 @@ class TokenizedJob(Job):
 
     Attributes:
         prompt, negative: the tokens of its prompts.
+        target: those of ``prompt_to``; None where it has none.
     """
 
     prompt: TokenizedPrompt
     negative: TokenizedPrompt
+    target: TokenizedPrompt | None = None
 
     def warnings(self) -> tuple[str, ...]:
         """What did not fit the text encoder, a sentence each."""
         texts = {"prompt": self.prompt.truncated, "negative prompt": self.negative.truncated}
+        if self.target is not None:
+            texts["other prompt"] = self.target.truncated
         return tuple(
             f"the {name} is longer than 77 tokens; this was left out: {text!r}"
             for name, text in texts.items()
@@ -46,6 +53,31 @@ def texts(jobs: Sequence[Job]) -> list[TokenizedPrompt]:
     """The prompts of a batch, the negative ones first; without those where guidance is off."""
     prompts = [tokenized(job).prompt for job in jobs]
     return [tokenized(job).negative for job in jobs] + prompts if jobs[0].request.guided else prompts
+
+
+def encodings(jobs: Sequence[Job], encode: Callable[[Sequence[TokenizedPrompt]], Array]) -> Array:
+    """The text encodings of a batch, float32 (copies batch, length, width); see ``texts``.
+
+    Those of a picture between two prompts are as far between theirs, of equally many chunks.
+
+    Args:
+        jobs: the batch.
+        encode: encodes prompts, to one length.
+    """
+    first = texts(jobs)
+    reads = [(number, tokenized(job)) for number, job in enumerate(jobs, len(first) - len(jobs))]
+    ways = [(number, read.target, read.request.interpolation) for number, read in reads]
+    targets = [target for _, target, _ in ways if target is not None]
+    found = encode([*first, *targets])
+    if not targets:
+        return found
+    mixed: Array = found[: len(first)].copy()
+    others = iter(found[len(first) :])
+    for number, target, share in ways:
+        if target is not None:
+            assert share is not None
+            mixed[number] = lerp(mixed[number], next(others), share)
+    return mixed
 
 
 def guidance(requests: Sequence[Request]) -> Any:

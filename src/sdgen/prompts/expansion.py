@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdgen.errors import InputError
 from sdgen.prompts import Line, Problem, fields
+from sdgen.prompts.frames import frames
 from sdgen.request import MAX_SEED, Request
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ DYNAMIC: Mapping[str, str] = {
 _UNSWEPT: Mapping[str, str] = {
     "prompt": "write several prompts, or a template with --dynamic",
     "negative_prompt": "write it in the prompts file, or a template with --dynamic",
+    "prompt_to": "write it in the prompts file, or a template with --dynamic",
     "seed": "give --seeds",
     "count": "give --count",
     "model": "run sdgen once for each model",
 }
 """Fields that no sweep takes, and what to do instead."""
 
-_TEXTS = ("prompt", "negative_prompt")
+_TEXTS = ("prompt", "negative_prompt", "prompt_to")
 _SEEDS = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 
@@ -66,6 +68,7 @@ class Expansion:
         sweeps: every combination of their values is drawn. They replace what a request says.
         seeds: seeds in place of a request's own; none keeps it.
         count: images of a request whose entry does not say, with successive seeds; unused with ``seeds``.
+        frames: pictures on the way between the two prompts or seeds of a request; None draws it as it is.
 
     Raises:
         InputError: there is no such folder or way to expand.
@@ -77,6 +80,7 @@ class Expansion:
     sweeps: tuple[Sweep, ...] = ()
     seeds: tuple[int, ...] = ()
     count: int = 1
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         if self.dynamic is not None and self.dynamic not in DYNAMIC:
@@ -156,7 +160,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def expand(request: Request, expansion: Expansion, count: int | None = None) -> list[Request]:
     """Every request that one becomes.
 
-    Prompts change slowest, then the sweeps in their order, then seeds.
+    Prompts change slowest, then the sweeps in their order, then seeds, then frames.
 
     Args:
         request: its prompts may be templates, where ``expansion.dynamic`` is set.
@@ -174,13 +178,16 @@ def expand(request: Request, expansion: Expansion, count: int | None = None) -> 
         )
     seeds = expansion.seeds or range(request.seed, request.seed + count)
     each = len(seeds) * math.prod(len(sweep.values) for sweep in expansion.sweeps)
+    each *= expansion.frames or 1
     if each > MAX_REQUESTS:
-        raise InputError(f"seeds and sweeps make {each:,} requests of one; the most is {MAX_REQUESTS:,}")
+        raise InputError(
+            f"seeds, sweeps and frames make {each:,} requests of one; the most is {MAX_REQUESTS:,}"
+        )
     combinations = [
         {name: value for values in combination for name, value in values.items()}
         for combination in itertools.product(*(sweep.values for sweep in expansion.sweeps))
     ]
-    return [
+    expanded = [
         request.replace(**texts, **settings, seed=seed)
         if texts or settings or seed != request.seed
         else request
@@ -188,6 +195,9 @@ def expand(request: Request, expansion: Expansion, count: int | None = None) -> 
         for settings in combinations
         for seed, texts in zip(seeds, by_seed, strict=True)
     ]
+    if expansion.frames is None:
+        return expanded
+    return [frame for one in expanded for frame in frames(one, expansion.frames)]
 
 
 def expand_line(line: Line, expansion: Expansion) -> tuple[list[Request], tuple[Problem, ...]]:
@@ -211,6 +221,8 @@ def _texts(
     drawn: dict[str, list[str]] = {}
     for field in _TEXTS:
         template = getattr(request, field)
+        if template is None:
+            continue
         try:
             if chosen:
                 drawn[field] = [templates.choose(template, expansion.dynamic_seed, seed) for seed in seeds]

@@ -80,7 +80,8 @@ def named(requests: Iterable[Request]) -> list[tuple[Path, Scales]]:
     sets: dict[frozenset[LoraTag], str] = {}
     for request in requests:
         if request.prompt_syntax != "plain":
-            sets.setdefault(frozenset(extract_loras(request.prompt)[1]), request.prompt)
+            for prompt in filter(None, (request.prompt, request.prompt_to)):
+                sets.setdefault(frozenset(extract_loras(prompt)[1]), prompt)
     if len(sets) > 1:
         first, second = list(sets.values())[:2]
         raise InputError(

@@ -1,7 +1,7 @@
 """Request: everything that determines one image. Its declarations are the table of fields.
 
 Options, prompts files, records of images and their schema read the table, ``FIELDS``: a field that is
-declared in drawing_fields.py, editing_fields.py or hires_fields.py is in all of them.
+declared in drawing_fields.py, or in one of the other modules of fields here, is in all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdgen.errors import InputError
+from sdgen.request.between_fields import BetweenFields
 from sdgen.request.bounds import (
     MAX_GUIDANCE,
     MAX_PROMPT,
@@ -44,7 +45,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(DrawingFields, EditingFields, HiresFields):
+class Request(DrawingFields, EditingFields, HiresFields, BetweenFields):
     """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
 
     ``sdgen.request.FIELDS`` has the type, the range and the meaning of each field. A whole number may come
@@ -69,6 +70,11 @@ class Request(DrawingFields, EditingFields, HiresFields):
     def guided(self) -> bool:
         """Whether classifier-free guidance is on: above a scale of 1, at which it changes nothing."""
         return self.guidance is not None and self.guidance > 1
+
+    @property
+    def base_seed(self) -> int:
+        """The seed of its stream of random numbers: a variation's is that of what it varies."""
+        return self.seed if self.variation_of is None else self.variation_of
 
     @property
     def first_steps_run(self) -> int:
