@@ -396,6 +396,15 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
         ({"guidance": 7.5}, "CFG scale: 7.5"),
         ({"sampler": "dpmpp-2m"}, "Sampler: DPM++ 2M, Schedule type: Normal"),
         ({"sampler": "euler"}, "Sampler: Euler, Schedule type: Automatic"),
+        ({"variation_of": 5, "variation": 0.1}, "Seed: 5, Variation seed: 1, Variation seed strength: 0.1"),
+        (
+            {"width": 64, "height": 96, "hires": "2", "hires_method": "latents", "hires_strength": 0.6},
+            "Size: 64x96, Hires upscale: 2, Hires upscaler: Latent, Denoising strength: 0.6",
+        ),
+        (
+            {"width": 64, "height": 64, "hires": "128x96", "hires_steps": 9},
+            "Size: 64x64, Hires steps: 9, Hires upscaler: Lanczos, Hires resize: 128x96",
+        ),
     ],
 )
 def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text: str) -> None:
@@ -405,6 +414,23 @@ def test_automatic1111_is_told_what_draws_the_same(changes: dict[str, Any], text
     found = a1111_text.read(written)
     assert found is not None
     assert {name: found.settings[name] for name in changes} == changes
+
+
+def test_strength_is_the_second_passes_where_there_is_one() -> None:
+    text = "a fox\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 512x512, Denoising strength: 0.7, "
+    found = a1111_text.read(f"{text}Hires upscale: 2, Hires steps: 10, Hires upscaler: R-ESRGAN 4x+")
+    assert found is not None
+    assert found.other["Hires upscaler"] == "R-ESRGAN 4x+"
+    expected = {"hires": "2", "hires_steps": 10, "hires_strength": 0.7}
+    assert {name: found.settings.get(name) for name in expected} == expected
+    alone = a1111_text.read(text)
+    assert alone is not None and "hires_strength" not in alone.settings
+
+
+def test_a_variation_without_a_strength_is_none() -> None:
+    found = a1111_text.read("a fox\nSteps: 20, Sampler: Euler a, Seed: 1, Variation seed: 3")
+    assert found is not None
+    assert found.settings["seed"] == 1 and "variation_of" not in found.settings
 
 
 def test_guidance_that_is_off_is_no_scale_of_0_there() -> None:

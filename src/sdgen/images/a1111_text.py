@@ -31,6 +31,8 @@ def write(request: Request, details: Mapping[str, Any] | None = None) -> str:
         **{name: (field.title, _written(request, name)) for name, field in FIELDS.items() if field.title},
     }
     known["model"] = (FIELDS["model"].title, details.get("model") or request.model)
+    known["hires_strength"] = (_STRENGTH, _hires_strength(request))
+    known["hires_size"] = ("Hires resize", None if _hires_factor(request) else request.hires)
     pairs = [*(known.pop(name) for name in _FIRST), *known.values(), ("Version", f"sdgen {VERSION}")]
     lines = [request.prompt]
     if request.negative_prompt:
@@ -60,7 +62,8 @@ def read(text: str) -> Found | None:
         texts |= {name: pairs.pop(key) for name, key in _RAW.items() if key in pairs}
     # Eta is of ancestral samplers, too, whose own is 1.
     of_ddim = (sampler(pairs.get("Sampler")) or {}).get("sampler") == "ddim"
-    return collect(tool, {**pairs, **texts}, {**_SPECIAL, **({"eta": real("eta")} if of_ddim else {})})
+    special = {**_SPECIAL, **({"eta": real("eta")} if of_ddim else {}), **_of_others(pairs)}
+    return collect(tool, {**_with_own_seed(pairs), **texts}, special)
 
 
 def _written(request: Request, name: str) -> Any:
@@ -71,6 +74,47 @@ def _written(request: Request, name: str) -> Any:
     if FIELDS[name].is_usual(value):
         return None
     return f"{value:g}" if isinstance(value, float) else value
+
+
+def _hires_factor(request: Request) -> str | None:
+    """The factor of ``hires``; None where its size is no multiple of the first pass's."""
+    size, width, height = request.picture_size, request.width, request.height
+    if not (request.hires and size and width and height):
+        return None
+    factor = f"{size[0] / width:.6g}"
+    exact = (width * float(factor), height * float(factor)) == size
+    return factor if exact else None
+
+
+def _hires_strength(request: Request) -> str | None:
+    """The second pass's, which a picture that was started from has a strength of its own in place of."""
+    if request.hires_strength is None or request.init_image is not None:
+        return None
+    return f"{request.hires_strength:g}"
+
+
+def _of_others(pairs: Mapping[str, str]) -> dict[str, Reader]:
+    """Readers of what means something else with other keys, or nothing without them.
+
+    With a second pass the strength is that one's. Without a strength a variation is none.
+    """
+    found: dict[str, Reader] = {}
+    if any(key in pairs for key in ("Hires upscale", "Hires resize", "Hires upscaler")):
+        found[plain(_STRENGTH)] = real("hires_strength")
+    if not _varies(pairs):
+        found[plain(_VARIATION_SEED)] = lambda _: None
+    return found
+
+
+def _varies(pairs: Mapping[str, str]) -> bool:
+    return {"Seed", _VARIATION_SEED, f"{_VARIATION_SEED} strength"} <= pairs.keys()
+
+
+def _with_own_seed(pairs: Mapping[str, str]) -> dict[str, str]:
+    """AUTOMATIC1111's seed is the one that is varied, and ours the variation's."""
+    if not _varies(pairs):
+        return dict(pairs)
+    return {**pairs, "Seed": pairs[_VARIATION_SEED], _VARIATION_SEED: pairs["Seed"]}
 
 
 def _names(request: Request) -> tuple[str | None, str | None]:
@@ -153,6 +197,9 @@ _FIRST = ("steps", "sampler", "schedule", "guidance", "seed", "size", "weights",
 """What AUTOMATIC1111 writes first; the other fields follow in their order."""
 
 _ZERO_SNR = "Zero Terminal SNR"
+_STRENGTH = "Denoising strength"
+_VARIATION_SEED = "Variation seed"
+_ENLARGING = {"lanczos": "Lanczos", "latents": "Latent"}
 _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "sampler": lambda request: _names(request)[0],
     "schedule": lambda request: _names(request)[1],
@@ -162,6 +209,10 @@ _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "clip_skip": lambda request: request.clip_skip + 1 if request.clip_skip else None,
     "rng": lambda request: "CPU" if request.rng == "torch" else None,
     "zero_snr": lambda request: _ZERO_SNR if request.zero_snr else None,
+    "seed": lambda request: request.base_seed,
+    "variation_of": lambda request: None if request.variation_of is None else request.seed,
+    "hires": _hires_factor,
+    "hires_method": lambda request: _ENLARGING[request.hires_method] if request.hires else None,
 }
 """Fields whose values AUTOMATIC1111 writes in words of its own."""
 

@@ -15,6 +15,7 @@ from sdgen.diffusion.sampler_names import automatic_schedule, is_automatic, read
 from sdgen.errors import InputError
 from sdgen.request import FIELDS, Request
 from sdgen.request.fields import Field
+from sdgen.request.hires_fields import HIRES_METHODS
 from sdgen.request.kinds import Real, Whole, YesNo
 
 Reader = Callable[[Any], "dict[str, Any] | None"]
@@ -154,12 +155,28 @@ def _noise_device(value: Any) -> dict[str, Any] | None:
     return {"rng": "torch"} if isinstance(value, str) and value.lower() == "cpu" else None
 
 
+def _hires(value: Any) -> dict[str, Any] | None:
+    """Reads a factor or a size."""
+    plain_value = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return {"hires": value} if plain_value else None
+
+
+def _hires_method(value: Any) -> dict[str, Any] | None:
+    """Reads AUTOMATIC1111's name of what enlarges; None stands for Lanczos there."""
+    if not isinstance(value, str):
+        return None
+    name = value.strip().lower()
+    found = {"none": "lanczos", "latent": "latents"}.get(name, name)
+    return {"hires_method": found} if found in HIRES_METHODS else None
+
+
 def _checked(tool: str, values: Mapping[str, Any], other: dict[str, Any]) -> Found:
     """Values that a request does not take are no settings of ours, but are still shown."""
     settings: dict[str, Any] = {}
     for name, value in values.items():
+        needed = {other: values[other] for other in filter(None, (FIELDS[name].needs,)) if other in values}
         try:
-            settings[name] = getattr(Request(**{"prompt": "", name: value}), name)
+            settings[name] = getattr(Request(**{"prompt": "", **needed, name: value}), name)
         except InputError:
             if isinstance(value, (str, int, float)):
                 other = {name: value, **other}
@@ -188,6 +205,8 @@ _SPECIAL: Mapping[str, Reader] = {
     "schedule": _schedule,
     "model": _model,
     "rng": _noise_device,
+    "hires": _hires,
+    "hires_method": _hires_method,
 }
 """Readers of fields that tools write in words of their own."""
 

@@ -81,6 +81,7 @@ class HiresFields:
         metavar="FACTOR|WxH",
         help="Draw at --size, then enlarge to this and refine: 2, or 1536x1024.",
         aliases=("hr_scale",),
+        elsewhere=("hiresresize",),
         title="Hires upscale",
     )
     hires_strength: float | None = entry(
