@@ -15,7 +15,12 @@ import sdgen
 from sdgen import backend
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = (*small_networks.UNETS, *small_networks.TEXT_ENCODERS, *small_networks.VAES)
+NAMES = (
+    *small_networks.UNETS,
+    *small_networks.UNETS_WITHOUT_TEXT,
+    *small_networks.TEXT_ENCODERS,
+    *small_networks.VAES,
+)
 
 
 def on_jax(folder: Path) -> dict[str, np.ndarray]:

@@ -29,6 +29,11 @@ def fill(module: torch.nn.Module) -> torch.nn.Module:
 
 def unet(name: str) -> np.ndarray:
     """The prediction (2, 16, 8, 4)."""
+    x = torch.from_numpy(np.ascontiguousarray(small.latents(name).transpose(0, 3, 1, 2)))
+    timesteps, text = torch.from_numpy(small.TIMESTEPS), torch.from_numpy(small.context())
+    if name in small.UNETS_WITHOUT_TEXT:
+        model = fill(diffusers.UNet2DModel(**small.UNETS_WITHOUT_TEXT[name]))
+        return model(x, timesteps).sample.numpy().transpose(0, 2, 3, 1)
     model = fill(diffusers.UNet2DConditionModel(**small.UNETS[name]))
     options = {}
     if model.config.num_class_embeds:
@@ -36,8 +41,6 @@ def unet(name: str) -> np.ndarray:
     if model.config.addition_embed_type:
         texts, sizes = torch.from_numpy(small.pooled()), torch.from_numpy(small.SIZES)
         options["added_cond_kwargs"] = {"text_embeds": texts, "time_ids": sizes}
-    x = torch.from_numpy(np.ascontiguousarray(small.latents(name).transpose(0, 3, 1, 2)))
-    timesteps, text = torch.from_numpy(small.TIMESTEPS), torch.from_numpy(small.context())
     return model(x, timesteps, text, **options).sample.numpy().transpose(0, 2, 3, 1)
 
 
@@ -58,7 +61,7 @@ def vae(name: str) -> np.ndarray:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    found = {name: unet(name) for name in small.UNETS} | {
+    found = {name: unet(name) for name in (*small.UNETS, *small.UNETS_WITHOUT_TEXT)} | {
         name: text_encoder(name) for name in small.TEXT_ENCODERS
     }
     found |= {name: vae(name) for name in small.VAES}

@@ -46,7 +46,32 @@ UNETS: Mapping[str, dict[str, Any]] = {
     },
     "unet-labels": _UNET
     | {"in_channels": 7, "attention_head_dim": 4, "use_linear_projection": True, "num_class_embeds": 10},
+    "unet-x4-upscaler": _UNET
+    | {
+        "in_channels": 7,
+        "attention_head_dim": 4,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "use_linear_projection": True,
+        "num_class_embeds": 10,
+        "only_cross_attention": [True, False],
+    },
+    "unet-cross-alone": _UNET | {"attention_head_dim": 4, "only_cross_attention": True},
 }
+UNETS_WITHOUT_TEXT: Mapping[str, dict[str, Any]] = {
+    "unet-ldm-sr": {
+        "in_channels": 6,
+        "out_channels": 3,
+        "block_out_channels": [16, 32, 48],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+        "norm_num_groups": 8,
+        "attention_head_dim": 16,
+    },
+}
+"""Of diffusers' UNet2DModel."""
+
 _TEXT = {
     "vocab_size": 50,
     "hidden_size": 32,
@@ -87,7 +112,7 @@ SIZES = np.asarray([[512, 768, 0, 8, 512, 768], [1024, 1024, 16, 0, 1024, 1024]]
 
 def latents(name: str) -> Array:
     """What a UNet is given: (2, 16, 8, in_channels)."""
-    return normal(1, 2, 16, 8, UNETS[name]["in_channels"])
+    return normal(1, 2, 16, 8, {**UNETS, **UNETS_WITHOUT_TEXT}[name]["in_channels"])
 
 
 def context() -> Array:
@@ -161,7 +186,7 @@ def outputs() -> dict[str, Array]:
 
     numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
     found = _posteriors(numerics)
-    for name, config in UNETS.items():
+    for name, config in (*UNETS.items(), *UNETS_WITHOUT_TEXT.items()):
         unet = UNet(UNetConfig.from_config(config), numerics)
         vectors: dict[str, Array] = {}
         if unet.config.labels:

@@ -74,6 +74,14 @@ class ConfigFields:
             )
         return tuple(self._whole(name, number, most) for number in values)
 
+    def flags(self, name: str, blocks: int, default: bool) -> tuple[bool, ...]:
+        """True or false for each block, from a list of them or one for all."""
+        value = self._get(name, default)
+        values = value if isinstance(value, (list, tuple)) else (value,) * blocks
+        if len(values) != blocks or not all(isinstance(each, bool) for each in values):
+            raise self.fault(name, value, f"true or false for each of {blocks} blocks belongs")
+        return tuple(values)
+
     def pair(self, name: str, most: int, default: int) -> tuple[int, int]:
         """Two whole numbers, from a list of two or one for both; null and 0 count as missing."""
         value = self._config.get(name) or default

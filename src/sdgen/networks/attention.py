@@ -109,22 +109,73 @@ class FeedForward(Layer):
         return self.out(weights, value * gelu(gate))
 
 
-class TransformerBlock(Layer):
-    """Self-attention, cross-attention and feed-forward, each on a normalised input and added to it."""
+class AttentionBlock(Layer):
+    """Self-attention over the positions of a feature map, added to it (diffusers' AttnDownBlock2D)."""
 
-    def __init__(self, name: str, channels: int, context_width: int, heads: int, numerics: Numerics) -> None:
+    def __init__(
+        self, name: str, channels: int, heads: int, groups: int, epsilon: float, numerics: Numerics
+    ) -> None:
+        self.norm = GroupNorm(name + ".group_norm", channels, groups, epsilon)
+        q, k, v = (f"{name}.to_{letter}" for letter in "qkv")
+        self.attention = SelfAttention((q, k, v), name + ".to_out.0", channels, heads, numerics, bias=True)
+
+    def __call__(
+        self, weights: Weights, x: Tensor, context: Iterator[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
+        """(batch, height, width, channels) to the same; the context of other attentions is not looked at."""
+        sequence = ops.reshape(self.norm(weights, x), (x.shape[0], -1, x.shape[3]))
+        return x + ops.reshape(self.attention(weights, sequence), x.shape)
+
+    @property
+    def cross_attentions(self) -> list[CrossAttention]:
+        """None."""
+        return []
+
+
+class TransformerBlock(Layer):
+    """Two attentions and a feed-forward, each on a normalised input and added to it.
+
+    The first attention is to the sequence itself; with ``only_cross`` it is to the text, as the second is
+    (diffusers' BasicTransformerBlock with only_cross_attention).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        context_width: int,
+        heads: int,
+        numerics: Numerics,
+        only_cross: bool = False,
+    ) -> None:
         self.norm1, self.norm2, self.norm3 = (LayerNorm(f"{name}.norm{i}", channels) for i in (1, 2, 3))
         q, k, v = (f"{name}.attn1.to_{letter}" for letter in "qkv")
-        self.attn1 = SelfAttention((q, k, v), name + ".attn1.to_out.0", channels, heads, numerics)
+        self.attn1: SelfAttention | CrossAttention = (
+            CrossAttention(name + ".attn1", channels, context_width, heads, numerics)
+            if only_cross
+            else SelfAttention((q, k, v), name + ".attn1.to_out.0", channels, heads, numerics)
+        )
         self.attn2 = CrossAttention(name + ".attn2", channels, context_width, heads, numerics)
         self.ff = FeedForward(name + ".ff", channels)
 
-    def __call__(self, weights: Weights, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.attn1(weights, self.norm1(weights, x))
-        # Up to the first cross-attention the two halves of the guidance are one: it is here that they part.
-        x = match_batch(x, keys_values[0].shape[0])
-        x = x + self.attn2(weights, self.norm2(weights, x), keys_values)
+    @property
+    def cross_attentions(self) -> list[CrossAttention]:
+        """Those to the text, in the order in which they take keys and values."""
+        return [each for each in (self.attn1, self.attn2) if isinstance(each, CrossAttention)]
+
+    def __call__(self, weights: Weights, x: Tensor, context: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        if isinstance(self.attn1, SelfAttention):
+            x = x + self.attn1(weights, self.norm1(weights, x))
+        # Up to the first cross-attention the two halves of the guidance are one: it is there that they part.
+        for attention, norm in zip(self.cross_attentions, self._cross_norms, strict=True):
+            keys_values = next(context)
+            x = match_batch(x, keys_values[0].shape[0])
+            x = x + attention(weights, norm(weights, x), keys_values)
         return x + self.ff(weights, self.norm3(weights, x))
+
+    @property
+    def _cross_norms(self) -> list[LayerNorm]:
+        return [self.norm2] if isinstance(self.attn1, SelfAttention) else [self.norm1, self.norm2]
 
 
 class SpatialTransformer(Layer):
@@ -140,18 +191,26 @@ class SpatialTransformer(Layer):
         groups: int,
         linear_projection: bool,
         numerics: Numerics,
+        only_cross: bool = False,
     ) -> None:
         projection = Linear if linear_projection else Pointwise
         self.norm = GroupNorm(name + ".norm", channels, groups, epsilon=1e-6)
         self.proj_in = projection(name + ".proj_in", channels, channels)
         self.blocks = [
-            TransformerBlock(f"{name}.transformer_blocks.{i}", channels, context_width, heads, numerics)
+            TransformerBlock(
+                f"{name}.transformer_blocks.{i}", channels, context_width, heads, numerics, only_cross
+            )
             for i in range(depth)
         ]
         self.proj_out = projection(name + ".proj_out", channels, channels)
 
+    @property
+    def cross_attentions(self) -> list[CrossAttention]:
+        """Those of its blocks, in their order."""
+        return [attention for block in self.blocks for attention in block.cross_attentions]
+
     def __call__(self, weights: Weights, x: Tensor, keys_values: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """Transforms x (batch, height, width, channels); ``keys_values`` gives one pair a block.
+        """Transforms x (batch, height, width, channels); ``keys_values`` gives one pair a cross-attention.
 
         Where they are of a multiple of x's batch, the result is of theirs (see ``UNet.denoise``).
         """
@@ -159,6 +218,6 @@ class SpatialTransformer(Layer):
         y = ops.reshape(self.norm(weights, x), (batch, height * width, channels))
         y = self.proj_in(weights, y)
         for block in self.blocks:
-            y = block(weights, y, next(keys_values))
+            y = block(weights, y, keys_values)
         y = ops.reshape(self.proj_out(weights, y), (-1, height, width, channels))
         return match_batch(x, y.shape[0]) + y

@@ -24,6 +24,13 @@ def _widths(fields: ConfigFields) -> tuple[tuple[int, ...], int]:
     return widths, groups
 
 
+ATTENTIONS = ("cross", "cross alone", "self", "")
+"""What follows a residual block: a transformer of self-attention and attention to the text, or of the latter
+twice; self-attention alone; or nothing."""
+
+_BLOCKS: Mapping[str, str] = {"CrossAttn": "cross", "Attn": "self", "": ""}
+"""How the names of diffusers' block types begin, before Down or Up, and their attention."""
+
 _UNET_HAS: Mapping[str, tuple[Any, ...]] = {
     "act_fn": ("silu", "swish"),
     "addition_embed_type": (None, "text_time"),
@@ -38,7 +45,10 @@ _UNET_HAS: Mapping[str, tuple[Any, ...]] = {
     "encoder_hid_dim": (None,),
     "encoder_hid_dim_type": (None,),
     "mid_block_scale_factor": (1, 1.0),
-    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "downsample_type": ("conv",),
+    "upsample_type": ("conv",),
+    "attn_norm_num_groups": (None,),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D"),
     "num_attention_heads": (None,),
     "resnet_out_scale_factor": (1, 1.0),
     "resnet_skip_time_act": (False,),
@@ -55,7 +65,9 @@ _UNET_HAS: Mapping[str, tuple[Any, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class UNetConfig:
-    """UNet2DConditionModel's fields that vary between Stable Diffusion models.
+    """The fields of UNet2DConditionModel, and of UNet2DModel, that vary between models.
+
+    Attention is one of ``ATTENTIONS``, of the stages on the way down, the middle, and those on the way up.
 
     ``sample_size`` is (height, width) of the latents. ``heads`` is diffusers' ``num_attention_heads``, which
     its config files call ``attention_head_dim`` (see the comment in diffusers' unet_2d_condition.py).
@@ -69,8 +81,9 @@ class UNetConfig:
     layers_per_block: tuple[int, ...]
     heads: tuple[int, ...]
     depth: tuple[int, ...]
-    attention_down: tuple[bool, ...]
-    attention_up: tuple[bool, ...]
+    attention_down: tuple[str, ...]
+    attention_mid: str
+    attention_up: tuple[str, ...]
     cross_attention_dim: int
     use_linear_projection: bool
     norm_num_groups: int
@@ -94,21 +107,28 @@ class UNetConfig:
         channels, groups = _widths(fields)
         blocks = len(channels)
         down, up = (
-            fields.names(
-                f"{side.lower()}_block_types", (f"CrossAttn{side}Block2D", f"{side}Block2D"), MOST_BLOCKS
-            )
+            [
+                _BLOCKS[name.removesuffix(f"{side}Block2D")]
+                for name in fields.names(
+                    f"{side.lower()}_block_types",
+                    [f"{start}{side}Block2D" for start in _BLOCKS],
+                    MOST_BLOCKS,
+                )
+            ]
             for side in ("Down", "Up")
         )
         if not len(down) == len(up) == blocks:
             raise CheckpointError(
                 f"the UNet's config.json has {blocks} widths for {len(down)} down and {len(up)} up blocks"
             )
-        only_cross = config.get("only_cross_attention", False)
-        if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
-            raise CheckpointError("the UNet has only_cross_attention, which sdgen cannot compute")
-        heads = fields.per_block("attention_head_dim", blocks, MOST_CHANNELS, 8)
-        for width, count in zip(channels, heads, strict=True):
-            fields.divides(count, [width])
+        only_cross = fields.flags("only_cross_attention", blocks, False)
+        down = [_alone(kind, only) for kind, only in zip(down, only_cross, strict=True)]
+        up = [_alone(kind, only) for kind, only in zip(up, only_cross[::-1], strict=True)]
+        # The middle has self-attention whatever only_cross_attention says, as UNetMidBlock2DCrossAttn does.
+        mid = "cross" if "cross_attention_dim" in config else "self"
+        mid = mid if fields.flag("add_attention", True) else ""
+        texts = any(kind.startswith("cross") for kind in (*down, mid, *up))
+        heads = _heads(fields, config, channels)
         added = config.get("addition_embed_type") == "text_time"
         return cls(
             in_channels=fields.whole("in_channels", MOST_CHANNELS),
@@ -117,9 +137,10 @@ class UNetConfig:
             layers_per_block=fields.per_block("layers_per_block", blocks, 16, 2),
             heads=heads,
             depth=fields.per_block("transformer_layers_per_block", blocks, 32, 1),
-            attention_down=tuple(name.startswith("CrossAttn") for name in down),
-            attention_up=tuple(name.startswith("CrossAttn") for name in up),
-            cross_attention_dim=fields.whole("cross_attention_dim", MOST_CHANNELS),
+            attention_down=tuple(down),
+            attention_mid=mid,
+            attention_up=tuple(up),
+            cross_attention_dim=fields.whole("cross_attention_dim", MOST_CHANNELS) if texts else 0,
             use_linear_projection=fields.flag("use_linear_projection", False),
             norm_num_groups=groups,
             norm_eps=fields.number("norm_eps", 1e-12, 1, 1e-5),
@@ -130,6 +151,25 @@ class UNetConfig:
             added_inputs=fields.whole("projection_class_embeddings_input_dim", MOST_CHANNELS) if added else 0,
             size_width=fields.whole("addition_time_embed_dim", MOST_CHANNELS) if added else 0,
         )
+
+
+def _alone(kind: str, only_cross: bool) -> str:
+    return "cross alone" if kind == "cross" and only_cross else kind
+
+
+def _heads(fields: ConfigFields, config: Mapping[str, Any], channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Attention heads of each stage; UNet2DModel's config has their width, the other's their number."""
+    if "cross_attention_dim" in config:
+        heads = fields.per_block("attention_head_dim", len(channels), MOST_CHANNELS, 8)
+        for width, count in zip(channels, heads, strict=True):
+            fields.divides(count, [width])
+        return heads
+    if config.get("attention_head_dim", 8) is None:
+        return (1,) * len(channels)
+    width = fields.whole("attention_head_dim", MOST_CHANNELS, 8)
+    for each in channels:
+        fields.divides(width, [each])
+    return tuple(each // width for each in channels)
 
 
 def _sample_size(fields: ConfigFields, config: Mapping[str, Any]) -> tuple[int, int]:

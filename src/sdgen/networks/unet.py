@@ -10,24 +10,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdgen.backend import ops
-from sdgen.networks.attention import CrossAttention, SpatialTransformer, match_batch
+from sdgen.networks.attention import AttentionBlock, CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import GroupNorm, Layer, Numerics, Tensor, Weights, silu
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 from sdgen.networks.time_embedding import TimeEmbedding, TimeProjections, timestep_embedding
 
+Attention = SpatialTransformer | AttentionBlock
+"""What may follow a residual block: attention to the text, or of the positions to each other alone."""
+
 KeysValues = list[tuple[Tensor, Tensor]]
 """Keys and values of every cross-attention, in the order in which the network meets them."""
 
 
 class Stage(Layer):
-    """Residual blocks of one resolution, each with a spatial transformer where the stage has attention."""
+    """Residual blocks of one resolution, each with an attention after it where the stage has some."""
 
     def __init__(
         self,
         resnets: list[ResnetBlock],
-        attentions: list[SpatialTransformer],
+        attentions: list[Attention],
         resample: Downsample | Upsample | None,
     ) -> None:
         self.resnets, self.attentions, self.resample = resnets, attentions, resample
@@ -35,7 +38,7 @@ class Stage(Layer):
     def block(
         self, index: int, weights: Weights, x: Tensor, shifts: Iterator[Tensor], context: Iterator[Any]
     ) -> Tensor:
-        """One residual block and its transformer."""
+        """One residual block and its attention."""
         x = self.resnet(index, weights, x, next(shifts))
         return self.attentions[index](weights, x, context) if self.attentions else x
 
@@ -61,11 +64,12 @@ class _Assembly:
     def down(self, i: int) -> Stage:
         """Stage i of the way down, 0 the widest; its blocks and its downsampling leave skips."""
         config, name = self._config, f"down_blocks.{i}"
-        resnets, attentions = [], []
+        resnets: list[ResnetBlock] = []
+        attentions: list[Attention] = []
         for j in range(config.layers_per_block[i]):
             resnets.append(self._resnet(f"{name}.resnets.{j}", i))
-            if config.attention_down[i]:
-                attentions.append(self._transformer(f"{name}.attentions.{j}", i))
+            if kind := config.attention_down[i]:
+                attentions.append(self._attention(f"{name}.attentions.{j}", i, kind))
             self._skips.append(self._channels)
         if i == len(config.block_out_channels) - 1:
             return Stage(resnets, attentions, None)
@@ -74,20 +78,22 @@ class _Assembly:
         return Stage(resnets, attentions, down)
 
     def mid(self) -> Stage:
-        """Two residual blocks with a transformer between them."""
-        deepest = len(self._config.block_out_channels) - 1
+        """Two residual blocks with an attention between them, where there is one."""
+        deepest, kind = len(self._config.block_out_channels) - 1, self._config.attention_mid
         resnets = [self._resnet(f"mid_block.resnets.{j}", deepest) for j in range(2)]
-        return Stage(resnets, [self._transformer("mid_block.attentions.0", deepest)], None)
+        attentions = [self._attention("mid_block.attentions.0", deepest, kind)] if kind else []
+        return Stage(resnets, attentions, None)
 
     def up(self, i: int) -> Stage:
         """Stage i of the way up, 0 the deepest; each block takes a skip back."""
         config, name = self._config, f"up_blocks.{i}"
         stage = len(config.block_out_channels) - 1 - i
-        resnets, attentions = [], []
+        resnets: list[ResnetBlock] = []
+        attentions: list[Attention] = []
         for j in range(config.layers_per_block[stage] + 1):
             resnets.append(self._resnet(f"{name}.resnets.{j}", stage, self._skips.pop()))
-            if config.attention_up[i]:
-                attentions.append(self._transformer(f"{name}.attentions.{j}", stage))
+            if kind := config.attention_up[i]:
+                attentions.append(self._attention(f"{name}.attentions.{j}", stage, kind))
         up = Upsample(f"{name}.upsamplers.0", self._channels, self._numerics) if stage else None
         return Stage(resnets, attentions, up)
 
@@ -99,22 +105,29 @@ class _Assembly:
         config = self._config
         return ResnetBlock(name, inputs, outputs, config.norm_num_groups, config.norm_eps, self._numerics)
 
-    def _transformer(self, name: str, stage: int) -> SpatialTransformer:
+    def _attention(self, name: str, stage: int, kind: str) -> Attention:
+        """Attention of one of ``config.ATTENTIONS`` at a stage's width."""
         config = self._config
+        channels, heads = config.block_out_channels[stage], config.heads[stage]
+        if kind == "self":
+            return AttentionBlock(
+                name, channels, heads, config.norm_num_groups, config.norm_eps, self._numerics
+            )
         return SpatialTransformer(
             name,
-            config.block_out_channels[stage],
-            config.heads[stage],
+            channels,
+            heads,
             config.depth[stage],
             config.cross_attention_dim,
             config.norm_num_groups,
             config.use_linear_projection,
             self._numerics,
+            only_cross=kind == "cross alone",
         )
 
 
 class UNet(Layer):
-    """UNet of Stable Diffusion 1.x and 2.x and models of their shape.
+    """UNet of Stable Diffusion and of latent diffusion's models, with text or without.
 
     Latents are (batch, height, width, in_channels), height and width multiples of
     2 ** (stages - 1); the output has out_channels.
@@ -168,9 +181,8 @@ class UNet(Layer):
 
     def _cross_attentions(self) -> Iterator[CrossAttention]:
         for stage in (*self.down, self.mid, *self.up):
-            for transformer in stage.attentions:
-                for block in transformer.blocks:
-                    yield block.attn2
+            for attention in stage.attentions:
+                yield from attention.cross_attentions
 
     def denoise(self, weights: Weights, latents: Tensor, shifts: Tensor, context: KeysValues) -> Tensor:
         """The network's prediction for noisy latents.
@@ -219,7 +231,7 @@ class UNet(Layer):
     ) -> Tensor:
         """``denoise`` with ``deep_features`` of these latents or of a step before."""
         (*_, shift), last = self.time_projections.split(shifts), self.up[-1]
-        depth = len(last.attentions[-1].blocks) if last.attentions else 0
+        depth = len(last.attentions[-1].cross_attentions) if last.attentions else 0
         x = self.conv_in(weights, ops.cast(latents, self.numerics.activations))
         x = ops.concatenate([features, match_batch(x, features.shape[0])], axis=-1)
         x = last.block(-1, weights, x, iter([shift]), iter(context[len(context) - depth :]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdgen.backend import ops
-from sdgen.networks.attention import SelfAttention
+from sdgen.networks.attention import AttentionBlock
 from sdgen.networks.config import VAEConfig
 from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
@@ -11,19 +11,6 @@ from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 
 EPSILON = 1e-6
 """Of every group norm of the VAE."""
-
-
-class AttentionBlock(Layer):
-    """Single-head self-attention over the positions of a feature map, added to it."""
-
-    def __init__(self, name: str, channels: int, groups: int, numerics: Numerics) -> None:
-        self.norm = GroupNorm(name + ".group_norm", channels, groups, EPSILON)
-        q, k, v = (f"{name}.to_{letter}" for letter in "qkv")
-        self.attention = SelfAttention((q, k, v), name + ".to_out.0", channels, 1, numerics, bias=True)
-
-    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
-        sequence = ops.reshape(self.norm(weights, x), (x.shape[0], -1, x.shape[3]))
-        return x + ops.reshape(self.attention(weights, sequence), x.shape)
 
 
 class MidBlock(Layer):
@@ -35,7 +22,7 @@ class MidBlock(Layer):
             ResnetBlock(f"{name}.resnets.{i}", channels, channels, groups, EPSILON, numerics) for i in (0, 1)
         )
         self.attention = (
-            AttentionBlock(f"{name}.attentions.0", channels, groups, numerics)
+            AttentionBlock(f"{name}.attentions.0", channels, 1, groups, EPSILON, numerics)
             if config.mid_block_add_attention
             else None
         )

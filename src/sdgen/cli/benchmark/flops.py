@@ -7,9 +7,10 @@ activations, under 1 %, are not.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
-from sdgen.networks.attention import CrossAttention, SelfAttention
+from sdgen.networks.attention import CrossAttention, SelfAttention, SpatialTransformer
 from sdgen.networks.convolution import Conv3x3
 from sdgen.networks.layers import Layer, Linear
 from sdgen.networks.resnet import Upsample
@@ -71,11 +72,14 @@ def _shared_flops(unet: UNet, positions: int) -> int:
     """Of what comes before the first cross-attention (``UNet.denoise``)."""
     total = _flops(unet.conv_in, positions)
     for part in (*unet.down, unet.mid):
-        if part.attentions:
-            transformer = part.attentions[0]
-            shared = (part.resnets[0], transformer.proj_in, transformer.blocks[0].attn1)
-            return total + sum(_flops(layer, positions) for layer in shared)
-        total += sum(_flops(layer, positions) for layer in part.resnets)
+        for resnet, attention in itertools.zip_longest(part.resnets, part.attentions):
+            total += _flops(resnet, positions)
+            if isinstance(attention, SpatialTransformer):
+                first = attention.blocks[0].attn1
+                total += _flops(attention.proj_in, positions)
+                return total + (_flops(first, positions) if isinstance(first, SelfAttention) else 0)
+            if attention is not None:
+                total += _flops(attention, positions)
         if part.resample:
             positions //= 4
             total += _flops(part.resample, positions)
