@@ -20,6 +20,8 @@ NAMES = (
     *small_networks.UNETS_WITHOUT_TEXT,
     *small_networks.TEXT_ENCODERS,
     *small_networks.VAES,
+    *small_networks.VQ_MODELS,
+    *small_networks.LDM_BERTS,
 )
 
 

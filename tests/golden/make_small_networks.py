@@ -14,6 +14,7 @@ import numpy as np
 import small_networks as small
 import torch
 import transformers
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 
 
 def fill(module: torch.nn.Module) -> torch.nn.Module:
@@ -51,6 +52,19 @@ def text_encoder(name: str) -> np.ndarray:
     return model(torch.from_numpy(small.TOKENS).long()).last_hidden_state.numpy()
 
 
+def ldm_bert(name: str) -> np.ndarray:
+    """The encoding (1, 12, 32)."""
+    model = fill(LDMBertModel(LDMBertConfig(**small.LDM_BERTS[name])))
+    return model(torch.from_numpy(small.TOKENS).long())[0].numpy()
+
+
+def vq(name: str) -> np.ndarray:
+    """The picture of latents (1, 24, 20, 3)."""
+    model = fill(diffusers.VQModel(**small.VQ_MODELS[name]))
+    x = torch.from_numpy(np.ascontiguousarray(small.codes().transpose(0, 3, 1, 2)))
+    return model.decode(x).sample.numpy().transpose(0, 2, 3, 1)
+
+
 def vae(name: str) -> np.ndarray:
     """Mean and log variance of a picture, side by side: (1, 6, 10, 8)."""
     model = fill(diffusers.AutoencoderKL(**small.VAES[name]))
@@ -64,6 +78,7 @@ if __name__ == "__main__":
     found = {name: unet(name) for name in (*small.UNETS, *small.UNETS_WITHOUT_TEXT)} | {
         name: text_encoder(name) for name in small.TEXT_ENCODERS
     }
-    found |= {name: vae(name) for name in small.VAES}
+    found |= {name: vae(name) for name in small.VAES} | {name: vq(name) for name in small.VQ_MODELS}
+    found |= {name: ldm_bert(name) for name in small.LDM_BERTS}
     np.savez_compressed(Path(__file__).parent / "small_networks.npz", **found)
     print({name: float(np.abs(values).mean()) for name, values in found.items()})

@@ -84,6 +84,17 @@ TEXT_ENCODERS: Mapping[str, dict[str, Any]] = {
     "text-sd1": _TEXT | {"hidden_act": "quick_gelu"},
     "text-sd2": _TEXT | {"hidden_act": "gelu"},
 }
+LDM_BERTS: Mapping[str, dict[str, Any]] = {
+    "text-ldm": {
+        "vocab_size": 50,
+        "max_position_embeddings": 12,
+        "encoder_layers": 3,
+        "encoder_ffn_dim": 64,
+        "encoder_attention_heads": 2,
+        "head_dim": 12,
+        "d_model": 32,
+    },
+}
 _VAE = {
     "in_channels": 3,
     "out_channels": 3,
@@ -104,6 +115,21 @@ VAES: Mapping[str, dict[str, Any]] = {
         "use_post_quant_conv": False,
     },
 }
+VQ_MODELS: Mapping[str, dict[str, Any]] = {
+    "vq": {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 3,
+        "vq_embed_dim": 3,
+        "num_vq_embeddings": 40,
+        "block_out_channels": [16, 32, 48],
+        "layers_per_block": 2,
+        "norm_num_groups": 8,
+        "down_block_types": ["DownEncoderBlock2D"] * 3,
+        "up_block_types": ["UpDecoderBlock2D"] * 3,
+        "scaling_factor": 1.0,
+    },
+}
 TIMESTEPS = np.asarray([981.0, 412.0], np.float32)
 TOKENS = np.asarray([[49, 3, 7, 1, 48, 0, 0, 0, 0, 0, 0, 0]], np.int32)
 LABELS = np.asarray([9, 2], np.int32)
@@ -113,6 +139,11 @@ SIZES = np.asarray([[512, 768, 0, 8, 512, 768], [1024, 1024, 16, 0, 1024, 1024]]
 def latents(name: str) -> Array:
     """What a UNet is given: (2, 16, 8, in_channels)."""
     return normal(1, 2, 16, 8, {**UNETS, **UNETS_WITHOUT_TEXT}[name]["in_channels"])
+
+
+def codes() -> Array:
+    """Latents for decoders with a codebook: (1, 6, 5, 3)."""
+    return normal(4, 1, 6, 5, 3)
 
 
 def context() -> Array:
@@ -179,10 +210,12 @@ def outputs() -> dict[str, Array]:
     """What sdgen's networks compute on the active backend."""
     from sdgen.backend.program import Program
     from sdgen.networks.attention import scaled_dot_product
-    from sdgen.networks.config import TextEncoderConfig, UNetConfig
+    from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
     from sdgen.networks.layers import Numerics
+    from sdgen.networks.ldm_bert import LDMBert, LDMBertConfig
     from sdgen.networks.text_encoder import TextEncoder
     from sdgen.networks.unet import UNet
+    from sdgen.networks.vae import Decoder
 
     numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
     found = _posteriors(numerics)
@@ -201,10 +234,17 @@ def outputs() -> dict[str, Array]:
         found[name] = np.asarray(
             Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors)
         )
-    for name, config in TEXT_ENCODERS.items():
-        encoder = TextEncoder(TextEncoderConfig.from_config(config), numerics)
+    for name, config in VQ_MODELS.items():
+        decoder = Decoder(VAEConfig.from_config({**config, "_class_name": "VQModel"}), numerics)
+        found[name] = np.asarray(Program(decoder, values_of(decoder), jit=False)(codes()))
+    for name, config in (*TEXT_ENCODERS.items(), *LDM_BERTS.items()):
+        encoder: Any = (
+            LDMBert(LDMBertConfig.from_config(config), numerics)
+            if name in LDM_BERTS
+            else TextEncoder(TextEncoderConfig.from_config(config), numerics)
+        )
 
-        def encode(weights: Any, tokens: Any, encoder: TextEncoder = encoder) -> Any:
+        def encode(weights: Any, tokens: Any, encoder: Any = encoder) -> Any:
             return encoder.encode(weights, encoder.embed(weights, tokens))
 
         found[name] = np.asarray(Program(encode, values_of(encoder), jit=False)(TOKENS))

@@ -66,11 +66,13 @@ class SelfAttention(Layer):
         numerics: Numerics,
         bias: bool = False,
         causal: bool = False,
+        inner: int | None = None,
     ) -> None:
+        """Heads of ``channels / heads`` channels, or of ``inner / heads`` where that is given."""
         self.heads, self.causal = heads, causal
         self.attention, self.dtype = numerics.attention, numerics.dtype
-        self.to_qkv = Linear(projections, channels, channels, bias=bias)
-        self.to_out = Linear(out, channels, channels)
+        self.to_qkv = Linear(projections, channels, inner or channels, bias=bias)
+        self.to_out = Linear(out, inner or channels, channels)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         q, k, v = (split_heads(t, self.heads) for t in ops.split(self.to_qkv(weights, x), 3, axis=-1))

@@ -223,7 +223,11 @@ class TextEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
-    """AutoencoderKL's fields. Latents are ``scaling_factor`` times what the encoder gives."""
+    """AutoencoderKL's and VQModel's fields. Latents are ``scaling_factor`` times what the encoder gives.
+
+    ``codes`` is how many entries the codebook has, each of ``code_width`` numbers, as a latent position has;
+    0 for AutoencoderKL.
+    """
 
     in_channels: int
     out_channels: int
@@ -236,6 +240,8 @@ class VAEConfig:
     use_post_quant_conv: bool
     scaling_factor: float
     shift_factor: float
+    codes: int = 0
+    code_width: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> VAEConfig:
@@ -250,15 +256,20 @@ class VAEConfig:
             {
                 "act_fn": ("silu", "swish"),
                 "latents_mean": (None,),
+                "lookup_from_codebook": (False,),
+                "norm_type": ("group",),
                 "latents_std": (None,),
                 "down_block_types": (["DownEncoderBlock2D"] * len(channels),),
                 "up_block_types": (["UpDecoderBlock2D"] * len(channels),),
             }
         )
+        quantised = config.get("_class_name") == "VQModel"
+        latent = fields.whole("latent_channels", MOST_CHANNELS, 3 if quantised else 4)
+        width = latent if config.get("vq_embed_dim") is None else fields.whole("vq_embed_dim", MOST_CHANNELS)
         return cls(
             in_channels=fields.whole("in_channels", MOST_CHANNELS, 3),
             out_channels=fields.whole("out_channels", MOST_CHANNELS, 3),
-            latent_channels=fields.whole("latent_channels", MOST_CHANNELS, 4),
+            latent_channels=latent,
             block_out_channels=channels,
             layers_per_block=fields.whole("layers_per_block", 16, 1),
             norm_num_groups=groups,
@@ -267,6 +278,8 @@ class VAEConfig:
             use_post_quant_conv=fields.flag("use_post_quant_conv", True),
             scaling_factor=fields.number("scaling_factor", 1e-6, 1e6, 0.18215),
             shift_factor=fields.number("shift_factor", -1e6, 1e6, 0),
+            codes=fields.whole("num_vq_embeddings", 1 << 20, 256) if quantised else 0,
+            code_width=width if quantised else 0,
         )
 
     @property

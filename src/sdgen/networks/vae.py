@@ -6,7 +6,7 @@ from sdgen.backend import ops
 from sdgen.networks.attention import AttentionBlock
 from sdgen.networks.config import VAEConfig
 from sdgen.networks.convolution import Conv3x3
-from sdgen.networks.layers import GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
+from sdgen.networks.layers import Embedding, GroupNorm, Layer, Numerics, Pointwise, Tensor, Weights, silu
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 
 EPSILON = 1e-6
@@ -88,15 +88,39 @@ class Encoder(Layer):
         return mean, ops.clip(log_variance, -30.0, 20.0)
 
 
+class Codebook(Layer):
+    """Latents to the nearest entries of a codebook (van den Oord et al. 2017, equation 1)."""
+
+    def __init__(self, name: str, codes: int, width: int) -> None:
+        self.entries = Embedding(name, codes, width)
+
+    def __call__(self, weights: Weights, latents: Tensor) -> Tensor:
+        """(batch, height, width, code_width) -> the same, each position the entry that is nearest to it."""
+        entries = ops.cast(weights[self.entries.name + ".weight"], "float32")
+        lengths = ops.sum(ops.square(entries), axis=-1)
+
+        def nearest(row: Tensor) -> Tensor:
+            # |z - e|^2 without |z|^2, which is the same for all entries e.
+            distances = lengths - 2 * ops.matmul(row, ops.transpose(entries))
+            return ops.take(entries, ops.argmin(distances, axis=-1), axis=0)
+
+        # A row of positions at a time: each has a distance to thousands of entries.
+        rows = ops.reshape(ops.cast(latents, "float32"), (-1, *latents.shape[2:]))
+        return ops.reshape(ops.map(nearest, rows), latents.shape)
+
+
 class Decoder(Layer):
-    """Latents to pixels."""
+    """Latents to pixels; with a codebook, from the entries that are nearest to them."""
 
     def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
         self.config, self.activations = config, numerics.activations
         channels, groups = config.block_out_channels[::-1], config.norm_num_groups
-        latent = config.latent_channels
+        latent, width = config.latent_channels, config.code_width or config.latent_channels
+        self.codebook = (
+            Codebook("quantize.embedding", config.codes, config.code_width) if config.codes else None
+        )
         self.post_quant_conv = (
-            Pointwise("post_quant_conv", latent, latent) if config.use_post_quant_conv else None
+            Pointwise("post_quant_conv", width, latent) if config.use_post_quant_conv else None
         )
         self.conv_in = Conv3x3("decoder.conv_in", latent, channels[0], numerics)
         self.blocks: list[Layer] = [MidBlock("decoder.mid_block", channels[0], config, numerics)]
@@ -124,7 +148,7 @@ class Decoder(Layer):
     def enter(self, weights: Weights, latents: Tensor) -> Tensor:
         """Latents to the first feature map (batch, height, width, channels), in the network's dtype."""
         x = latents / self.config.scaling_factor + self.config.shift_factor
-        x = ops.cast(x, self.activations)
+        x = ops.cast(self.codebook(weights, x) if self.codebook else x, self.activations)
         if self.post_quant_conv:
             x = self.post_quant_conv(weights, x)
         return self.conv_in(weights, x)
