@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from command import Command, start
 from PIL import Image
@@ -93,3 +94,25 @@ def test_ctrl_c_keeps_what_is_whole(sdgen: Command) -> None:
     images = list(Path("outputs").glob("*.png"))
     assert 1 <= len(images) < 50
     assert {path.with_suffix(".json") for path in images} == set(Path("outputs").glob("*.json"))
+
+
+def test_the_process_is_recorded_and_the_picture_stays_as_it_is(sdgen: Command) -> None:
+    plain, watched = (
+        sdgen.drawn("a red heart", "--steps", "8", "--seed", "7", *more)[0]
+        for more in ((), ("--record", "h.png", "--record-of", "both"))
+    )
+    assert plain["pixels_sha256"] == watched["pixels_sha256"]
+    strip = np.asarray(Image.open("h.png"), np.float64)
+    assert strip.shape == (18 + 2 * 256 + 4, 8 * 256 + 7 * 4, 3)
+
+    def away(row: int, column: int) -> float:
+        """How far a frame is from the picture, levels."""
+        top, left = 18 + row * 260, column * 260
+        last = strip[top : top + 256, 7 * 260 :]
+        return float(np.sqrt(np.mean((strip[top : top + 256, left : left + 256] - last) ** 2)))
+
+    noisy, estimate = [away(0, column) for column in range(7)], [away(1, column) for column in range(7)]
+    assert noisy[0] > 60 and estimate[6] < 30
+    # What is noisy comes nearer with each step, and the estimate is always nearer.
+    assert noisy == sorted(noisy, reverse=True)
+    assert all(seen < blurred for seen, blurred in zip(estimate, noisy, strict=True))

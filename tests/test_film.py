@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_the_pictures_of_a_run_become_one_animation(sdgen: Command) -> None:
     assert list(blues("fox.apng")) == [7, 8, 9, 10]
     assert Image.open("fox.apng").info["duration"] == 200
     assert pictures.is_record(Path("fox.apng"))
+
+
+def test_the_way_between_two_prompts_becomes_one_animation(sdgen: Command) -> None:
+    frames = ("--frames", "5", "--steps", "2", "--seed", "3", "-o", "frames/")
+    result = sdgen.draw("--interpolate", "a cat", "a dog", *frames, "--animate", "between.apng", "--json")
+    assert result.exit_code == 0, result.stderr
+    prompts = [json.loads(line)["prompt"] for line in result.stdout.splitlines()]
+    assert prompts == ["a cat"] * 5 and "animation: between.apng" in result.stderr
+    assert len(list(Path("frames").glob("*.png"))) == 5 and pictures.is_record(Path("between.apng"))
 
 
 @pytest.mark.parametrize("name", ["fox.gif", "fox.webp"])

@@ -176,6 +176,13 @@ def test_latents_that_overflow_are_kept_as_the_largest() -> None:
     assert frames(opened(kept.encode(DRAWN, "apng")))[0][0, 0, 0] == 255
 
 
+def test_what_was_drawn_of_a_part_alone_keeps_its_shape() -> None:
+    tall = image.Image(DRAWN.request, np.full((64, 32, 3), 200, np.uint8), 1.0)
+    first, *_ = frames(opened(formed("latents").encode(tall, "apng")))
+    assert first.shape == (64, 32, 3)
+    assert (first[0, 0, 0], first[32, 16, 0], first[-1, 0, 0]) == (255, 140, 255)
+
+
 def test_frames_of_large_pictures_are_smaller() -> None:
     large = image.Image(DRAWN.request, np.zeros((600, 1200, 3), np.uint8), 1.0)
     assert frames(opened(formed("estimate").encode(large, "webp")))[0].shape == (256, 512, 3)

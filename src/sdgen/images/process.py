@@ -102,8 +102,9 @@ def _beside(*frames: Pixels) -> Pixels:
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    from PIL import Image
+    """A frame of that size; one of another shape, of a part that was drawn alone, gets margins."""
+    from PIL import Image, ImageOps
 
     if pixels.shape[:2] == (size[1], size[0]):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(ImageOps.pad(Image.fromarray(pixels), size, Image.Resampling.BICUBIC, color="white"))
