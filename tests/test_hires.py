@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import Command
+from PIL import Image
 
+import sdgen as package
 from sdgen.batch.outcomes import steps_left_out
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.errors import InputError
@@ -17,6 +21,14 @@ from sdgen.request.hires_fields import Enlargement
 
 SMALL = Request(prompt="a red heart", steps=4, width=64, height=64, seed=7)
 HIRES = SMALL.replace(hires="128x128", hires_strength=0.5)
+
+
+@pytest.fixture
+def sdgen(mini: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, which draws with the bundled model."""
+    command = Command(tmp_path, monkeypatch, real=True)
+    monkeypatch.setitem(vars(package), "load", lambda model, **options: mini)
+    return command
 
 
 @pytest.mark.parametrize(
@@ -137,6 +149,51 @@ def test_pictures_of_two_passes_do_not_depend_on_their_neighbours(batching: Any)
         error = np.mean((alone.pixels.astype(float) - pixels) ** 2)
         assert error == 0 or 10 * np.log10(255**2 / error) > 45
     assert batching.compilations - before <= 4  # Two sizes, with and without fresh noise.
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_started_from_is_enlarged_with_its_transparency(mini: Any) -> None:
+    picture = np.full((64, 64, 4), (200, 40, 40, 255), np.uint8)
+    picture[:32, :32, 3] = 0
+    (image,) = mini.generate([HIRES.replace(init_image=picture, strength=0.5, width=None, height=None)])
+    assert image.pixels.shape == (128, 128, 4)
+    alpha = image.pixels[..., 3]
+    assert (alpha[:60, :60].max(), alpha[68:].min()) == (0, 255)
+
+
+@pytest.mark.slow
+def test_one_record_of_both_passes_draws_the_picture_again(sdgen: Command) -> None:
+    size = ("--size", "64x64", "--steps", "3", "--seed", "7", "--hires-steps", "4")
+    (record,) = sdgen.drawn("a red heart", *size, "--hires", "2", "--hires-strength", "0.5")
+    assert (record["width"], record["height"], record["hires"]) == (64, 64, "128x128")
+    path = f"outputs/{record['image']}"
+    assert Image.open(path).size == (128, 128)
+    again = sdgen.run("replay", path)
+    assert again.exit_code == 0, again.stderr
+    assert "identical" in again.stdout
+    shown = sdgen.run("show", path)
+    assert "--hires 128x128" in shown.stdout and "--hires-steps 4" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_large_picture_in_tiles_is_drawn_again_from_its_record(sdgen: Command) -> None:
+    words = ("--size", "288x64", "--steps", "2", "--seed", "7", "--tiles")
+    (record,) = sdgen.drawn("a red heart", *words)
+    (whole,) = sdgen.drawn("a red heart", *words[:-1])
+    assert record["tiles"] is True and record["pixels_sha256"] != whole["pixels_sha256"]
+    again = sdgen.run("replay", f"outputs/{record['image']}")
+    assert "identical" in again.stdout, again.stderr
+
+
+def test_keras_cv_has_no_second_pass_and_no_tiles(mini: Any) -> None:
+    from sdgen.pipeline.keras_cv.engine import KerasCvEngine
+
+    stock = object.__new__(KerasCvEngine)
+    stock.checkpoint, stock.entry = mini.checkpoint, mini.entry
+    for field, value, named in (("hires", 2, "hires 256x256"), ("tiles", True, "--tiles")):
+        request = SMALL.replace(width=128, height=128, **{field: value})
+        with pytest.raises(InputError, match=f"--engine keras-cv has no {named}"):
+            stock.resolve(request)
 
 
 def test_draws_go_on_where_the_first_pass_would_have_ended(mini: Any) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,3 +139,39 @@ def test_a_tiled_image_does_not_depend_on_its_neighbours(sd2, shortcuts: bool) -
     )
     *_, last = alone
     np.testing.assert_allclose(np.asarray(last.latents)[0], both[1], rtol=1e-4, atol=1e-4)
+
+
+ON_JAX = """
+import sys
+import numpy as np
+import test_denoiser
+from sdgen import backend
+activate = backend.activate
+backend.activate = lambda name: activate("jax")
+import test_tiled_evaluation as tiled
+loop = test_denoiser.denoiser()
+found = tiled.windows(test_denoiser.SHAPE[1:3], (8, 8))
+np.savez(sys.argv[1], **{
+    name: test_denoiser.run(loop, test_denoiser.conditioning(), windows=found, shortcuts=shortcuts)[-1].latents
+    for name, shortcuts in (("whole", ()), ("fast", tiled.fast()))
+})
+"""
+
+
+@pytest.mark.slow
+def test_jax_computes_the_same_in_windows(sd2, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    folder = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_JAX, str(tmp_path / "jax.npz")],
+        env=environment,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with np.load(tmp_path / "jax.npz") as found:
+        for name, shortcuts in (("whole", ()), ("fast", fast())):
+            here = run(sd2, conditioning(), windows=windows(SHAPE[1:3], (8, 8)), shortcuts=shortcuts)
+            np.testing.assert_allclose(found[name], here[-1].latents, rtol=1e-3, atol=1e-3)

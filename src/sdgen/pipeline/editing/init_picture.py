@@ -19,21 +19,23 @@ def init_pixels(request: Request) -> Pixels:
     Raises:
         ImageError: its file has gone or changed.
     """
-    return over(_sized(request), request.background)
+    assert request.width is not None and request.height is not None
+    return over(_sized(request, request.width, request.height), request.background)
 
 
 def init_alpha(request: Request) -> Pixels:
-    """How opaque it is there, uint8 (height, width).
+    """How opaque it is where it is stored, uint8 (height, width): after ``hires``, where there is any.
 
     Raises:
         ImageError: its file has gone or changed.
     """
-    return np.ascontiguousarray(_sized(request)[..., 3])
+    assert request.picture_size is not None
+    return np.ascontiguousarray(_sized(request, *request.picture_size)[..., 3])
 
 
-def _sized(request: Request) -> Pixels:
-    assert request.init_image is not None and request.width is not None and request.height is not None
+def _sized(request: Request, width: int, height: int) -> Pixels:
+    assert request.init_image is not None
     try:
-        return resized(request.init_image.pixels(), request.width, request.height, request.resize)
+        return resized(request.init_image.pixels(), width, height, request.resize)
     except InputError as error:
         raise ImageError(str(error)) from None
