@@ -51,6 +51,10 @@ _OPTIONS: Mapping[str, str] = {
     "fast": "deepcache",
     "init-image": "image-path img2img input-image start-image",
     "strength": "image-strength denoise denoising",
+    "hires": "hires-fix highres-fix enable-hr upscale upscale-by",
+    "hires-method": "upscaler",
+    "tiles": "tiled-diffusion multidiffusion panorama",
+    "variation": "variation-amount variation-strength subseed-strength",
     "grid": "contact-sheet sheet save-grid",
     "json": "output-json",
     "quiet": "silent",
@@ -79,13 +83,11 @@ _ADVICE: Mapping[str, str] = {
     "config-from-metadata": "sdgen replay IMAGE draws an image again",
     "scheduler": "did you mean --sampler or --schedule?",
     "mask mask-image masked-image-path": "sdgen draws from text alone",
-    "hires-fix enable-hr hr-scale hr-upscaler upscale upscaler upscale-model upscale-repeats": (
-        "sdgen enlarges no picture; --size is the size that is drawn"
-    ),
+    "upscale-model upscale-repeats": "sdgen has no upscaling models; --hires 2 enlarges and refines",
     "control-net control-image controlnet controlnet-image-path": "ControlNet is not supported",
     "restore-faces gfpgan facetool codeformer": "sdgen restores no faces",
     "tiling seamless tile": "sdgen draws no seamless tiles",
-    "variation-amount subseed subseed-strength variations": "sdgen has no variations of a seed",
+    "subseed variations": "--variation-of SEED --seed 1 draws a variation of that seed's picture",
     "quantize type quantization": "weights are not quantised; --dtype float16 or bfloat16 takes less memory",
     "xformers sdp opt-sdp-attention flash-attention diffusion-fa compile torch-compile channels-last": (
         "leave it out: sdgen compiles and uses fused attention by itself"
