@@ -354,3 +354,10 @@ def test_a_record_whose_picture_has_gone_is_not_written_over(sdgen: Command) -> 
     assert result.exit_code == ExitCode.SOME_FAILED
     assert "0001-a-fox-7.process.gif is already there and is not overwritten; move it" in result.stderr
     assert Path("outputs/0001-a-fox-7.process.gif").read_bytes() == kept
+
+
+@pytest.mark.parametrize("option", ["--record", "--record-of", "--record-steps", "--preview", "--animate"])
+def test_drawing_again_has_none_of_it(sdgen: Command, option: str) -> None:
+    (record,) = sdgen.drawn("a fox")
+    result = sdgen.run("replay", f"outputs/{record['image']}", option, "gif")
+    assert result.exit_code == ExitCode.USAGE and "there is no option" in result.stderr

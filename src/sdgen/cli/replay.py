@@ -19,7 +19,7 @@ from sdgen import backend
 from sdgen.cli import drawing_requests, error_messages, redraw, variables
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate
-from sdgen.cli.options import CONFIG, DRAWING
+from sdgen.cli.options import CONFIG, DRAWING, WATCHING
 from sdgen.cli.redraw import Job
 from sdgen.cli.run import space
 from sdgen.cli.session import Session
@@ -58,6 +58,9 @@ UNFORESEEN = 3
 """Images in a row that may fail for reasons that nobody foresaw, before the run ends."""
 
 _PATH = click.Path(path_type=Path)
+_WATCHING = {str(option.name): None for option in WATCHING}
+_OF_DRAWING_ALONE = {"count", "output", "grid", *_WATCHING}
+"""Options of drawing that are none of drawing again."""
 
 
 def _as_recorded(option: Option) -> Option:
@@ -70,7 +73,7 @@ def _as_recorded(option: Option) -> Option:
 OPTIONS = (
     CONFIG,
     Option(["--prompt"], "Picture", type=Field("prompt"), help="Another prompt."),
-    *(_as_recorded(option) for option in DRAWING if option.name not in ("count", "output", "grid")),
+    *(_as_recorded(option) for option in DRAWING if option.name not in _OF_DRAWING_ALONE),
     Option(
         ["-o", "--output"],
         "Output",
@@ -101,7 +104,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     """
     files: tuple[Path, ...] = ctx.params["files"]
     # What drawing_requests.settle needs to know of draw's own parameters.
-    ctx.params |= {"count": 1, "prompts": (), "grid": None}
+    ctx.params |= {"count": 1, "prompts": (), "grid": None, **_WATCHING}
     values = drawing_requests.settle(ctx)
     error_messages.set_verbose(values["verbose"])
     given = {

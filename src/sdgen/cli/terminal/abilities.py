@@ -16,7 +16,7 @@ from sdgen.cli.terminal import streams
 KITTY, ITERM2, SIXEL, BLOCKS = "kitty", "iterm2", "sixel", "blocks"
 """Ways of showing a picture, see ``graphics``."""
 
-SECONDS = 0.3
+SECONDS = 1.0
 """How long a terminal's answer is waited for. All that people use answer at once, over a network, too."""
 
 _TRUE_COLOUR_PROGRAMS = ("iTerm.app", "WezTerm", "ghostty", "vscode")
