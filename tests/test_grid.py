@@ -73,6 +73,16 @@ def test_captions_tell_what_no_label_does(
     assert layout.captions == captions
 
 
+def test_a_caption_says_nothing_of_what_an_image_does_without(tmp_path: Path) -> None:
+    from PIL import ImageFont
+
+    plain = sheet_layout.entry(picture(tmp_path / "x.png", COLOURS[0], eta=0.0))
+    varied = sheet_layout.entry(picture(tmp_path / "y.png", COLOURS[1], variation_of=3, variation=0.2))
+    fields, font = ["schedule", "variation_of", "variation"], ImageFont.load_default(12)
+    told = [" ".join(contact_sheet._caption(entry, fields, font, 1000)) for entry in (plain, varied)]
+    assert told == ["none", "none, variation_of 3, variation 0.2"]
+
+
 def test_two_images_in_one_place_are_named_with_their_difference(tmp_path: Path) -> None:
     entries = sweep(tmp_path)
     more = picture(tmp_path / "more.png", COLOURS[0], steps=20, sampler="ddim", seed=8)

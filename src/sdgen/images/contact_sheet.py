@@ -12,6 +12,7 @@ from sdgen.errors import InputError
 from sdgen.files import exif, picture_files
 from sdgen.images import ai_mark, pictures
 from sdgen.images.sheet_layout import Entry, Layout, text_of, value_of
+from sdgen.request import FIELDS
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -131,12 +132,17 @@ def encode(sheet: Image.Image, format: str, source_type: str | None) -> bytes:
 
 
 def _caption(entry: Entry, fields: Sequence[str], font: Font, width: float) -> list[str]:
-    """Lines that tell some fields of an image, at most ``_CAPTION_LINES``."""
+    """Lines that tell some fields of an image, at most ``_CAPTION_LINES``: of sparse ones those it has."""
+    fields = [name for name in fields if value_of(entry, name) is not None or not _is_sparse(name)]
     values = {name: text_of(value_of(entry, name)) for name in fields}
     alone = [_fitted(_drawable(values[name]), font, width) for name in fields if name in _ALONE]
     rest = [_named(name, values[name]) for name in fields if name not in _ALONE]
     lines = _wrap(", ".join(rest), font, width, max(1, _CAPTION_LINES - len(alone))) if rest else []
     return [*alone, *lines][:_CAPTION_LINES]
+
+
+def _is_sparse(field: str) -> bool:
+    return field in FIELDS and FIELDS[field].sparse
 
 
 def _named(field: str, text: str) -> str:
