@@ -275,3 +275,26 @@ def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_ima
     assert other.warnings == ()
     # The checkpoint's curve is named where the sampler has it.
     assert (own.request.schedule, other.request.schedule) == ("karras", None)
+
+
+def test_images_of_a_batch_are_seen_each_at_its_own_step(mini, batching):
+    from sdgen.pipeline.watching import Watch
+
+    requests = [
+        Request(prompt="a red heart", seed=seed, steps=steps, sampler="euler")
+        for seed, steps in ((1, 2), (2, 4))
+    ]
+    plain = draw(mini, *requests, batch_size=2)
+    views, images = [], []
+    for event in mini.stream(requests, batch_size=2, watch=Watch(2)):
+        if isinstance(event, sdgen.Progress):
+            assert event.view.of == (2, 4)
+            views.append((event.view.steps, event.view.colours(0), event.view.values(1, "latents")))
+        else:
+            images.append(event)
+    seen = [steps for steps, _, _ in views]
+    assert {(1, 1), (2, 2), (2, 4)} <= set(seen) and seen[-1] == (2, 4)
+    assert all(colours.shape == (256, 256, 3) for _, colours, _ in views)
+    assert not np.array_equal(views[0][2], views[-1][2])
+    for image, expected in zip(images, plain, strict=True):
+        assert np.array_equal(image.pixels, expected)
