@@ -24,6 +24,7 @@ class Command:
     Attributes:
         folder: the current folder of the command.
         config: the folder of config.toml.
+        model: what ``draw`` draws with.
         loads: the arguments of every ``sdgen.load``.
     """
 
@@ -31,6 +32,7 @@ class Command:
         for name in [*os.environ]:
             if name.startswith("SDGEN_") and name != "SDGEN_CACHE_DIR":
                 monkeypatch.delenv(name)
+        self.model = "mini"
         self.folder = tmp_path / "here"
         self.config = tmp_path / "config"
         for folder in (self.folder, self.config):
@@ -50,8 +52,8 @@ class Command:
         return CliRunner().invoke(root, list(arguments), input=input)
 
     def draw(self, *arguments: str, **more: Any) -> Result:
-        """Run in this process with the mini model."""
-        return self.run(*arguments, "--model", "mini", **more)
+        """Run in this process with a model, the mini model where no other is chosen."""
+        return self.run(*arguments, "--model", self.model, **more)
 
     def drawn(self, *arguments: str) -> list[dict[str, Any]]:
         """The sidecars of what is drawn, in order."""

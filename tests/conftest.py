@@ -75,8 +75,24 @@ def mini():
     return sdgen.load("mini", device="cpu", dtype="float32", jit=True)
 
 
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that compiles soon, for tests of what does not depend on the model."""
+    from small_model import write_small_model
+
+    return write_small_model(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="session")
+def small(small_model):
+    """That model, loaded as ``mini`` is."""
+    import sdgen
+
+    return sdgen.load(str(small_model), device="cpu", dtype="float32", jit=True)
+
+
 @pytest.fixture
-def batching(mini, monkeypatch):
-    """The bundled model, drawing batches on the CPU as it would on an accelerator."""
-    monkeypatch.setattr(mini, "batch_limit", lambda asked=None: asked or 1)
-    return mini
+def batching(small, monkeypatch):
+    """The small model, drawing batches on the CPU as it would on an accelerator."""
+    monkeypatch.setattr(small, "batch_limit", lambda asked=None: asked or 1)
+    return small

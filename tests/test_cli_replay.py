@@ -253,10 +253,11 @@ def load_once(**options: object) -> object:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["png", "webp"])
-def test_the_real_model_draws_the_same_pixels_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+def test_a_real_model_draws_the_same_pixels_again(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
     sdgen = Command(tmp_path, monkeypatch, real=True)
+    sdgen.model = str(small_model)
     monkeypatch.setitem(vars(package), "load", lambda model, **options: load_once(model=model, **options))
     size = ("--size", "64x64", "--steps", "3", "--seed", "7", "--sampler", "euler-a", "--format", format)
     records = sdgen.drawn("a red fox", "a panda", *size)

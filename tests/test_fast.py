@@ -48,13 +48,13 @@ def test_a_fast_image_does_not_depend_on_its_neighbours(batching):
 
 
 @pytest.mark.slow
-def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(mini):
-    draw(mini, SMALL, FAST)
-    before = mini.compilations
-    fast, full = (mini.read(request).shape for request in (FAST, SMALL))
+def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(small):
+    draw(small, SMALL, FAST)
+    before = small.compilations
+    fast, full = (small.read(request).shape for request in (FAST, SMALL))
     assert fast != full
-    draw(mini, FAST.replace(steps=7, sampler="unipc"), SMALL.replace(steps=4), FAST.replace(guidance=2.0))
-    assert mini.compilations == before
+    draw(small, FAST.replace(steps=7, sampler="unipc"), SMALL.replace(steps=4), FAST.replace(guidance=2.0))
+    assert small.compilations == before
 
 
 @pytest.mark.slow

@@ -28,28 +28,28 @@ def lora_folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     save_file(
         {
-            f"unet.{MODULE}.lora_A.weight": rng.standard_normal((4, 256)).astype(np.float32),
-            f"unet.{MODULE}.lora_B.weight": rng.standard_normal((256, 4)).astype(np.float32),
+            f"unet.{MODULE}.lora_A.weight": rng.standard_normal((4, 64)).astype(np.float32),
+            f"unet.{MODULE}.lora_B.weight": rng.standard_normal((64, 4)).astype(np.float32),
         },
         prompt_loras.folder() / "style.safetensors",
     )
     return prompt_loras.folder()
 
 
-def test_a_lora_named_in_a_prompt_changes_the_picture(mini, lora_folder):
+def test_a_lora_named_in_a_prompt_changes_the_picture(small, small_model, lora_folder):
     request = SMALL.replace(prompt="a red heart <lora:style:0.8>")
     found = prompt_loras.named([request, request])
     assert found == [(lora_folder / "style.safetensors", (0.8, 0.8))]
-    merged = sdgen.load("mini", device="cpu", loras=found)
-    (with_lora,), (without,) = merged.generate([request]), mini.generate([SMALL])
+    merged = sdgen.load(str(small_model), device="cpu", loras=found)
+    (with_lora,), (without,) = merged.generate([request]), small.generate([SMALL])
     assert not np.array_equal(with_lora.pixels, without.pixels)
     assert with_lora.details["changes"] == [f"LoRA {lora_folder / 'style.safetensors'} at 0.8"]
     assert with_lora.details["weights_sha256"] != without.details["weights_sha256"]
 
 
-def test_another_prediction_type_draws_otherwise_and_is_recorded(mini):
-    pipeline = sdgen.load("mini", device="cpu", prediction_type="sample")
-    (other,), (usual,) = pipeline.generate([SMALL]), mini.generate([SMALL])
+def test_another_prediction_type_draws_otherwise_and_is_recorded(small, small_model):
+    pipeline = sdgen.load(str(small_model), device="cpu", prediction_type="sample")
+    (other,), (usual,) = pipeline.generate([SMALL]), small.generate([SMALL])
     assert not np.array_equal(other.pixels, usual.pixels)
     assert other.details["changes"] == ["prediction sample"]
 
@@ -168,12 +168,12 @@ def test_what_cannot_run_here_is_refused(options, sentence):
         sdgen.load("mini", **options)
 
 
-def test_a_textual_inversion_is_used_by_name(mini, tmp_path):
+def test_a_textual_inversion_is_used_by_name(small, small_model, tmp_path):
     file = tmp_path / "sparkle.safetensors"
-    save_file({"emb_params": np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)}, file)
-    pipeline = sdgen.load("mini", device="cpu", embeddings=[file])
+    save_file({"emb_params": np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)}, file)
+    pipeline = sdgen.load(str(small_model), device="cpu", embeddings=[file])
     request = SMALL.replace(prompt="a sparkle heart")
-    (named,), (word,) = pipeline.generate([request]), mini.generate([request])
+    (named,), (word,) = pipeline.generate([request]), small.generate([request])
     assert not np.array_equal(named.pixels, word.pixels)
 
 
@@ -185,9 +185,9 @@ def test_two_textual_inversions_of_one_name_are_refused(tmp_path):
         sdgen.load("mini", embeddings=files)
 
 
-def test_the_graph_runtime_draws_what_xla_draws(mini):
-    graph = sdgen.load("mini", device="cpu", jit=False)
-    (by_graph,), (by_xla,) = graph.generate([SMALL]), mini.generate([SMALL])
+def test_the_graph_runtime_draws_what_xla_draws(small, small_model):
+    graph = sdgen.load(str(small_model), device="cpu", jit=False)
+    (by_graph,), (by_xla,) = graph.generate([SMALL]), small.generate([SMALL])
     assert (by_graph.details["compiler"], by_xla.details["compiler"]) == ("graph", "xla")
     error = np.mean((by_graph.pixels.astype(float) - by_xla.pixels) ** 2)
     assert error == 0 or 10 * np.log10(255**2 / error) > 50
@@ -202,11 +202,11 @@ def test_long_jobs_compile_and_short_ones_do_not(tmp_path, monkeypatch):
     assert pipeline.pays_to_compile(iter([short]))
 
 
-def test_a_short_job_takes_what_an_earlier_process_has_compiled(mini, tmp_path, monkeypatch):
+def test_a_short_job_takes_what_an_earlier_process_has_compiled(small, small_model, tmp_path, monkeypatch):
     monkeypatch.setenv("SDGEN_CACHE_DIR", str(tmp_path))
-    pipeline = sdgen.load("mini", device="cpu")
+    pipeline = sdgen.load(str(small_model), device="cpu")
     assert not pipeline.pays_to_compile([SMALL])
-    compiled = sdgen.Pipeline(mini.checkpoint, mini.entry, "float32", "cpu:0", jit=True)
+    compiled = sdgen.Pipeline(small.checkpoint, small.entry, "float32", "cpu:0", jit=True)
     (expected,) = compiled.generate([SMALL])
     other = SMALL.replace(steps=40, guidance=3.0, sampler="unipc", prompt="a panda")
     assert pipeline.pays_to_compile([SMALL, other])

@@ -49,11 +49,11 @@ def test_two_streams_may_take_turns(mini):
     assert all(psnr(last[i].pixels, pixels) > 50 for i, pixels in enumerate(alone))
 
 
-def test_changing_numbers_compiles_nothing(mini):
-    draw(mini, SMALL, SMALL.replace(sampler="euler-a"))
-    before = mini.compilations
+def test_changing_numbers_compiles_nothing(small):
+    draw(small, SMALL, SMALL.replace(sampler="euler-a"))
+    before = small.compilations
     draw(
-        mini,
+        small,
         SMALL.replace(steps=5, guidance=2.0, seed=1),
         SMALL.replace(sampler="dpmpp-2m", schedule="karras"),
         SMALL.replace(sampler="unipc", steps=40, prompt="a panda", negative_prompt="a tree"),
@@ -64,18 +64,18 @@ def test_changing_numbers_compiles_nothing(mini):
         SMALL.replace(sampler="dpmpp-sde"),
         SMALL.replace(sampler="dpmpp-3m-sde"),
     )
-    assert mini.compilations == before
+    assert small.compilations == before
 
 
-def test_one_program_a_shape(mini):
+def test_one_program_a_shape(small):
     """What determines a program: size, guided or not, fresh noise or not, images at once, text chunks."""
     size = {"width": 32, "height": 96}
     base = SMALL.replace(**size, steps=1, eta=0.0)
-    before = mini.compilations
-    draw(mini, base, base.replace(steps=4, seed=1), base.replace(sampler="lcm", guidance=9.0, steps=1))
-    assert mini.compilations == before + 1
-    draw(mini, base.replace(guidance=1.0), base.replace(guidance=1.0, steps=3, sampler="dpmpp-2m"))
-    assert mini.compilations == before + 2
+    before = small.compilations
+    draw(small, base, base.replace(steps=4, seed=1), base.replace(sampler="lcm", guidance=9.0, steps=1))
+    assert small.compilations == before + 1
+    draw(small, base.replace(guidance=1.0), base.replace(guidance=1.0, steps=3, sampler="dpmpp-2m"))
+    assert small.compilations == before + 2
 
 
 def test_each_image_of_a_batch_is_that_of_its_seed_alone(batching):
@@ -160,10 +160,10 @@ def test_a_long_plain_prompt_is_cut_and_said_so(mini):
     assert "'heart heart heart heart heart'" in image.warnings[0]
 
 
-def test_a_long_prompt_is_read_whole_by_default(mini):
+def test_a_long_prompt_is_read_whole_by_default(small):
     long = " ".join(["heart"] * 80)
-    (whole,) = mini.generate([SMALL.replace(prompt=long)])
-    (longer,) = mini.generate([SMALL.replace(prompt=long + " panda")])
+    (whole,) = small.generate([SMALL.replace(prompt=long)])
+    (longer,) = small.generate([SMALL.replace(prompt=long + " panda")])
     assert whole.warnings == ()
     assert not np.array_equal(whole.pixels, longer.pixels)
 
@@ -179,9 +179,9 @@ def test_emphasis_changes_the_picture_and_a_weight_of_one_does_not(mini):
     assert not np.array_equal(plain, more)
 
 
-def test_without_guidance_the_negative_prompt_has_no_say(mini):
+def test_without_guidance_the_negative_prompt_has_no_say(small):
     request = SMALL.replace(guidance=1.0)
-    plain, negative = draw(mini, request, request.replace(negative_prompt="a tree"))
+    plain, negative = draw(small, request, request.replace(negative_prompt="a tree"))
     assert np.array_equal(plain, negative)
 
 

@@ -72,10 +72,13 @@ def test_twelve_requests_are_the_same_images_at_any_batch_size(batching: Any, tm
 
 
 @pytest.mark.slow
-def test_twelve_requests_are_the_same_images_at_any_batch_size_on_jax(tmp_path: Path) -> None:
+def test_twelve_requests_are_the_same_images_at_any_batch_size_on_jax(
+    small_model: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("jax")
     prompts = tmp_path / "p.jsonl"
-    prompts.write_text("".join(f"{request.to_json()}\n" for request in TWELVE), encoding="utf-8")
+    requests = [request.replace(model=str(small_model)) for request in TWELVE]
+    prompts.write_text("".join(f"{request.to_json()}\n" for request in requests), encoding="utf-8")
     script = (
         "import sys; from sdgen.__main__ import main\n"
         "from sdgen.cli.root import root\n"
@@ -135,28 +138,28 @@ def test_a_batch_that_is_gone_on_with_has_the_groups_of_the_undisturbed_run() ->
 
 
 def test_images_of_several_sizes_are_sorted_into_few_batches(batching: Any, tmp_path: Path) -> None:
-    requests = [SMALL.replace(seed=n, width=64 + 32 * (n % 2)) for n in range(6)]
-    outcomes = render(batching, requests, tmp_path, 3)
-    assert len(pixels(outcomes)) == 6
+    requests = [SMALL.replace(seed=n, width=64 + 32 * (n % 2)) for n in range(8)]
+    outcomes = render(batching, requests, tmp_path, 4)
+    assert len(pixels(outcomes)) == 8
     sizes = [
         json.loads(o.saved.sidecar.read_text())["batch_size"] for o in outcomes if o.saved and o.saved.sidecar
     ]
-    assert sizes == [3] * 6
+    assert sizes == [4] * 8
 
 
 @pytest.mark.slow
-def test_what_overflows_in_half_precision_is_drawn_in_float32(tmp_path: Path) -> None:
-    mini = sdgen.load("mini", device="cpu", dtype="float16", jit=True)
+def test_what_overflows_in_half_precision_is_drawn_in_float32(small_model: Path, tmp_path: Path) -> None:
+    small = sdgen.load(str(small_model), device="cpu", dtype="float16", jit=True)
     # Beyond what float16 has, and brought back by the last convolution.
-    unet = mini.checkpoint.unet
+    unet = small.checkpoint.unet
     factors = {"conv_norm_out.weight": 1e5, "conv_norm_out.bias": 1e5, "conv_out.weight": 1e-5}
     entries = {
         name: from_array(unet.tensors[name].astype(np.float32) * np.float32(factor))
         for name, factor in factors.items()
     }
     unet = dataclasses.replace(unet, tensors=unet.tensors.replaced(entries))
-    checkpoint = mini.checkpoint.with_components({"unet": unet})
-    pipeline = sdgen.Pipeline(checkpoint, mini.entry, "float16", "cpu:0")
+    checkpoint = small.checkpoint.with_components({"unet": unet})
+    pipeline = sdgen.Pipeline(checkpoint, small.entry, "float16", "cpu:0")
     (outcome,) = render(pipeline, [SMALL], tmp_path)
     assert len(pixels([outcome])) == 1
     assert outcome.warnings[-1].startswith("drawn in float32; in float16: ")
@@ -165,7 +168,9 @@ def test_what_overflows_in_half_precision_is_drawn_in_float32(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_no_model_before_is_alive_when_the_next_is_loaded(tmp_path: Path, jit: bool) -> None:
+def test_no_model_before_is_alive_when_the_next_is_loaded(
+    small_model: Path, tmp_path: Path, jit: bool
+) -> None:
     seen: list[weakref.ref[Any]] = []
     found: list[int] = []
 
@@ -174,7 +179,7 @@ def test_no_model_before_is_alive_when_the_next_is_loaded(tmp_path: Path, jit: b
 
     def load(model: str) -> Any:
         found.append(alive())
-        pipeline = sdgen.load("mini", device="cpu", dtype="float32", jit=jit)
+        pipeline = sdgen.load(str(small_model), device="cpu", dtype="float32", jit=jit)
         of_this = [pipeline, *pipeline.networks.diffusion_model.variables]
         seen.extend(map(weakref.ref, of_this))
         return pipeline
