@@ -29,8 +29,11 @@ OTHERS = {
     "page": (b"\n<!DOCTYPE HTML><html>Sign in</html>", "is a web page .* login"),
     "bare page": (b"<html>404</html>", "is a web page"),
     "gguf": (b"GGUF\x03\0\0\0", "is a GGUF file"),
-    "pickle": (b"\x80\x02}q\0.", "is a pickle, which can run code"),
-    "archive": (b"PK\x03\x04" + bytes(26) + b"archive/data.pkl", "is a pickle, which can run code"),
+    "pickle": (b"\x80\x02}q\0.", "is a pickle or a zip archive, .* put that in its place"),
+    "archive": (
+        b"PK\x03\x04" + bytes(26) + b"archive/data.pkl",
+        "is a pickle or a zip archive, .* put that in its place",
+    ),
     "empty": (b"", "is truncated or altered: it is empty"),
 }
 

@@ -124,10 +124,10 @@ def test_mark_of_zero_terminal_snr(single_files, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".CKPT"])
-def test_pickles_are_refused_with_the_way_out(tmp_path: Path, suffix: str) -> None:
+def test_a_pickle_that_is_cut_off_is_told(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"\x80\x02")
-    with pytest.raises(CheckpointError, match=r"pickle, which can run code .*save_file"):
+    with pytest.raises(CheckpointError, match=r"truncated or altered .its pickle ends early"):
         open_checkpoint(path)
 
 
@@ -276,7 +276,7 @@ def test_vae_that_is_none(single_files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("vae.ckpt", "is a pickle, which can run code"), ("vae.png", "is not a .safetensors file")],
+    [("vae.ckpt", "File is not a zip file"), ("vae.png", "is neither a .safetensors file nor a pickle")],
 )
 def test_vae_in_a_file_of_another_kind_is_not_called_damaged(
     single_files, tmp_path: Path, name: str, message: str

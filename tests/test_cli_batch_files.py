@@ -31,7 +31,7 @@ def dry_run(sdgen: Command, *arguments: str, text: str = "a fox\n"):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("x.ckpt", b"\x80\x02", "is a pickle, which can run code"),
+        ("x.ckpt", b"\x80\x02", "is truncated or altered"),
         ("x.safetensors", POINTER, "is a Git LFS pointer"),
         ("x.safetensors", b"<!doctype html>", "is a web page"),
         ("x.safetensors", b"GGUF", "is a GGUF file"),

@@ -321,9 +321,9 @@ def test_file_that_changes_nothing_is_an_error(mini: Checkpoint, tmp_path: Path)
         apply_loras(mini, [(tmp_path / "x.safetensors", 1.0)])
 
 
-def test_pickle_is_refused(mini: Checkpoint, tmp_path: Path) -> None:
+def test_a_file_that_is_no_weights_is_told(mini: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"\x80")
-    with pytest.raises(CheckpointError, match="pickle"):
+    with pytest.raises(CheckpointError, match=r"neither a \.safetensors file nor a pickle"):
         apply_loras(mini, [(tmp_path / "x.pt", 1.0)])
 
 

@@ -45,24 +45,17 @@ def test_other_width_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".PT", ".ckpt"])
-def test_pickle_is_refused_unread(tmp_path, suffix):
+def test_a_pickle_that_is_cut_off_is_told(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"\x80\x04")
-    with pytest.raises(CheckpointError, match="is a pickle, which can run code"):
-        read_embedding(path)
-
-
-def test_pickle_under_another_name_is_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl" + b"\0" * 100)
-    with pytest.raises(CheckpointError, match="is a pickle, which can run code"):
+    with pytest.raises(CheckpointError, match="truncated or altered"):
         read_embedding(path)
 
 
 def test_other_suffix_is_refused(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(b"\x89PNG")
-    with pytest.raises(CheckpointError, match=r"not a .safetensors file"):
+    with pytest.raises(CheckpointError, match=r"neither a .safetensors file"):
         read_embedding(path)
 
 

@@ -1,9 +1,9 @@
 """Weights of every format, under diffusers names.
 
-``open_checkpoint`` reads diffusers folders, single ``.safetensors`` files in the original naming of Stable
-Diffusion, and keras_cv's ``.h5`` files. Names, shapes and configuration come at once, each tensor's values
-when they are asked for. Nothing here runs code from a file: pickles (``.ckpt``, ``.pt``, ``.bin``) are
-refused.
+``open_checkpoint`` reads diffusers folders, single files in the original naming of Stable Diffusion
+(``.safetensors``, or pickles such as ``.ckpt``), and keras_cv's ``.h5`` files. Names, shapes and
+configuration come at once, each tensor's values when they are asked for. Nothing here runs code from a file:
+what a pickle asks for beside tensors is refused (``pickles``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def open_checkpoint(
 
     Args:
         path: a diffusers folder, a folder with keras_cv's ``.h5`` files, keras_cv's diffusion model
-            (``.h5``) with the other files beside it, or a single ``.safetensors`` file.
+            (``.h5``) with the other files beside it, or a single ``.safetensors`` file or pickle.
         variant: weights to prefer in a diffusers folder, for example "fp16"; nothing else has any.
         prediction_type: one of ``PREDICTION_TYPES``, in place of what the checkpoint says or suggests.
         own_vae: whether it must have a VAE. Without one its VAE has a configuration and no tensors, for
@@ -71,5 +71,6 @@ def open_checkpoint(
     if suffix in (".safetensors", *PICKLES):
         return open_single_file(path, prediction_type, own_vae, families)
     raise CheckpointError(
-        f"{path} is of no known kind; a diffusers folder, a .safetensors file or keras_cv's .h5 is needed"
+        f"{path} is of no known kind; a diffusers folder, a .safetensors or .ckpt file or keras_cv's .h5 is "
+        "needed"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.families import REGISTRY, Family, Network, Registry
 from sdgen.checkpoints.families.registry import has_part
-from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name
+from sdgen.checkpoints.weight_file import read_weights
 from sdgen.errors import CheckpointError
 from sdgen.files.json_files import read_json
 from sdgen.text.tokenizer import ClipTokenizer
+
+_WEIGHTS = re.compile(r"\.(safetensors|bin)(\.|$)")
+"""In the names of weights' files and their indexes."""
 
 
 def open_folder(
@@ -83,7 +86,7 @@ def _is_read(folder: Path, index: Mapping[str, Any], name: str, network: Network
         raise CheckpointError(
             f"{folder} has no {network.label}; copy the whole folder again, or give one with --vae"
         )
-    return there and (own_vae or any(".safetensors" in entry.name for entry in (folder / name).iterdir()))
+    return there and (own_vae or any(_WEIGHTS.search(entry.name) for entry in (folder / name).iterdir()))
 
 
 def _read_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) -> dict[str, ClipTokenizer]:
@@ -101,7 +104,7 @@ def read_component(folder: Path, network: Network, weights: Path) -> Component:
     Args:
         folder: holds config.json.
         network: of what kind it is.
-        weights: a ``.safetensors`` file or the index of a sharded one, as ``choose_weights`` gives it.
+        weights: a file of weights or the index of a sharded one, as ``choose_weights`` gives it.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -114,41 +117,46 @@ def choose_weights(folder: Path, stem: str, variant: str | None) -> tuple[str, P
     """The variant ("" for the plain one) and the file or shard index to read in a network's folder.
 
     A variant is named before the ending: ``stem.fp16.safetensors``; for an index after it:
-    ``stem.safetensors.index.fp16.json`` (diffusers and transformers, ``_add_variant``).
+    ``stem.safetensors.index.fp16.json`` (diffusers and transformers, ``_add_variant``). Pickles
+    (``stem.bin``, transformers' ``pytorch_model.bin``) are taken where there is no ``.safetensors`` file.
 
     Raises:
         CheckpointError: there is none, or there are several and none is plain or wanted.
     """
-    pattern = re.compile(
-        re.escape(stem) + r"(?:\.(?P<file>\w+))?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
-    )
-    found: dict[str, Path] = {}
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match:
-            found.setdefault(match["file"] or match["index"] or "", folder / name)
+    found = _variants(names, re.escape(stem), "safetensors") or _variants(
+        names, f"(?:pytorch_)?{re.escape(stem)}", "bin"
+    )
     if variant in found:
-        return variant or "", found[variant or ""]
+        return variant or "", folder / found[variant or ""]
     if "" in found:
-        return "", found[""]
+        return "", folder / found[""]
     if len(found) == 1:
-        return next(iter(found.items()))
+        return next((kind, folder / name) for kind, name in found.items())
     if found:
         raise CheckpointError(f"{folder} has weights in the variants {', '.join(found)}; say which to use")
-    unsafe = [name for name in names if name.endswith((".bin", ".pt", ".ckpt", ".msgpack"))]
-    if unsafe:
+    others = [name for name in names if name.endswith((".bin", ".pt", ".ckpt", ".msgpack"))]
+    if others:
         raise CheckpointError(
-            f"{folder} has its weights only as {unsafe[0]}, a pickle, which can run code when it is read; "
-            "take the model's .safetensors files, or convert it with diffusers: "
-            "pipe.save_pretrained(folder, safe_serialization=True)"
+            f"{folder} has its weights only as {others[0]}, which diffusers does not read under that name "
+            f"either; {stem}.safetensors is needed"
         )
     raise CheckpointError(f"{folder} has no {stem}.safetensors; fetch or copy the whole model again")
 
 
+def _variants(names: Sequence[str], stem: str, ending: str) -> dict[str, str]:
+    """The file or index of each variant, those with a pattern for a stem."""
+    pattern = re.compile(rf"{stem}(?:\.(?P<file>\w+))?\.{ending}(?:\.index(?:\.(?P<index>\w+))?\.json)?")
+    found: dict[str, str] = {}
+    for name in names:
+        if match := pattern.fullmatch(name):
+            found.setdefault(match["file"] or match["index"] or "", name)
+    return found
+
+
 def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
     if path.suffix != ".json":
-        return read_safetensors(path), (path,)
+        return read_weights(path), (path,)
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{path} has no weight_map; fetch or copy it again")
@@ -161,7 +169,7 @@ def _read_weights(path: Path) -> tuple[Tensors, tuple[Path, ...]]:
     for shard in shards.values():
         if not os.path.exists(shard):  # Path.exists raises where the name is too long
             raise CheckpointError(f"{shard} is missing, one of {len(shards)} parts; fetch or copy it again")
-    contents = {name: read_safetensors(shard) for name, shard in shards.items()}
+    contents = {name: read_weights(shard) for name, shard in shards.items()}
     for key, name in weight_map.items():
         if key not in contents[name]:
             raise CheckpointError(

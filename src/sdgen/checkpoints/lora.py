@@ -22,8 +22,8 @@ import numpy as np
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.lora_changes import SCALARS
 from sdgen.checkpoints.lora_keys import PEFT, Change, adapted, find_changes
-from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
 from sdgen.checkpoints.tensors import Array, LazyTensor, Shape, Tensors
+from sdgen.checkpoints.weight_file import read_texts, read_weights
 from sdgen.errors import CheckpointError, ModelUnavailable
 from sdgen.files.json_files import read_json
 
@@ -38,8 +38,8 @@ def apply_loras(
 
     Args:
         checkpoint: any checkpoint.
-        loras: files (``.safetensors``) with their scales, one number or one for text encoders and one for
-            the rest; 0 leaves the weights as they are. PEFT's own files have their alpha in the
+        loras: files (``.safetensors`` or pickles) with their scales, one number or one for text encoders and
+            one for the rest; 0 leaves the weights as they are. PEFT's own files have their alpha in the
             ``adapter_config.json`` beside them.
 
     Returns:
@@ -47,7 +47,7 @@ def apply_loras(
 
     Raises:
         ModelUnavailable: a file is not there.
-        CheckpointError: a file is damaged, of an unsupported kind (DoRA, LoKr, pickle), fits nothing, or is
+        CheckpointError: a file is damaged, of an unsupported kind (DoRA, LoKr), fits nothing, or is
             for a model of another shape.
     """
     for path, scale in loras:
@@ -65,7 +65,7 @@ def scale_text(scale: float | tuple[float, float]) -> str:
 def _apply(checkpoint: Checkpoint, path: Path, text_scale: float, scale: float) -> Checkpoint:
     if not os.path.exists(path):
         raise ModelUnavailable(f"there is no LoRA at {path}")
-    stored = read_safetensors(path)
+    stored = read_weights(path)
     encoders = {text.component for text in checkpoint.family.text}
     components = adapted(checkpoint)
     changes, unknown = find_changes(path, stored, components, checkpoint.family)
@@ -115,7 +115,7 @@ class _PeftSettings:
 
     def _read(self, path: Path, stored: Tensors) -> Mapping[str, Any]:
         """Settings by ``<component>.<name>``."""
-        metadata = read_metadata(path)
+        metadata = read_texts(path)
         beside = path.with_name("adapter_config.json")
         if "lora_adapter_metadata" not in metadata:
             if not any(key.startswith(PEFT) for key in stored) or not beside.exists():

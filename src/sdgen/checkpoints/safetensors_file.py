@@ -94,7 +94,7 @@ def _validate(path: Path) -> None:
             pass
     except SafetensorError as error:
         if path.suffix.lower() != ".safetensors":
-            raise CheckpointError(f"{path} is not a .safetensors file, which is needed here") from None
+            raise CheckpointError(f"{path} is neither a .safetensors file nor a pickle of PyTorch") from None
         reason = str(error).removeprefix("Error while deserializing header: ")[:200]
         raise CheckpointError(
             f"{path} is truncated or altered ({reason}); delete it and fetch or copy it again"

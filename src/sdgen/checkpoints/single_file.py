@@ -1,4 +1,4 @@
-"""Single ``.safetensors`` files in the naming of the original code (LDM, with CLIP or OpenCLIP).
+"""Single files, ``.safetensors`` or pickles, in the naming of the original code (LDM, with CLIP or OpenCLIP).
 
 Layout: ``model.diffusion_model.*`` (UNet), ``first_stage_model.*`` (VAE) and
 ``cond_stage_model.transformer.*`` (SD 1: CLIP as transformers has it) or ``cond_stage_model.model.*``
@@ -21,8 +21,8 @@ from sdgen.checkpoints.families.shape_config import (
     unet_config,
     vae_config,
 )
-from sdgen.checkpoints.safetensors_file import read_metadata, read_safetensors
 from sdgen.checkpoints.tensors import LazyTensor, Tensors
+from sdgen.checkpoints.weight_file import read_texts, read_weights
 from sdgen.errors import CheckpointError
 
 UNET = "model.diffusion_model."
@@ -37,7 +37,7 @@ def open_single_file(
     """A single-file checkpoint, its weights unread.
 
     Args:
-        path: a ``.safetensors`` file.
+        path: a ``.safetensors`` file, or a pickle (``.ckpt``).
         prediction_type: "epsilon", "v_prediction" or "sample", in place of what the file suggests.
         own_vae: whether it must have a VAE; see ``open_checkpoint``.
         families: those that it may be of.
@@ -45,12 +45,12 @@ def open_single_file(
     Raises:
         CheckpointError: the file is damaged, or is not a whole Stable Diffusion 1 or 2 model.
     """
-    stored = read_safetensors(path)
+    stored = read_weights(path)
     _check_kind(path, stored, own_vae)
     unet = unet_tensors(_part(stored, UNET))
     family = families.of_networks(str(path), {"unet": shown_of_unet(unet.shapes())})
     if prediction_type is None:
-        prediction_type = _prediction_type(stored, read_metadata(path), unet, family)
+        prediction_type = _prediction_type(stored, read_texts(path), unet, family)
     scheduler = {**family.scheduler, "prediction_type": prediction_type}
     if "ztsnr" in stored:
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdgen.checkpoints.safetensors_file import read_safetensors
+from sdgen.checkpoints.weight_file import read_texts, read_weights
 from sdgen.errors import CheckpointError, ModelUnavailable
+
+MAX_NAME = 500
+"""Characters of a word."""
 
 MAX_VECTORS = 75
 """Tokens of a prompt that CLIP's text encoder takes."""
@@ -17,15 +20,19 @@ MAX_VECTORS = 75
 _NAMELESS = ("emb_params", "clip_l", "*")
 """Tensor names of AUTOMATIC1111, ComfyUI and kohya's trainer that say nothing; the file's name counts."""
 
+_NAMED = "string_to_param."
+"""What begins a tensor's name in pickles as the method's own code and AUTOMATIC1111 write them; the word is
+beside it, as ``name``, and diffusers and AUTOMATIC1111 take it before the file's name."""
+
 
 def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, NDArray[np.float32]]:
     """Read a textual inversion for SD 1.x or 2.x.
 
-    The file holds one tensor. AUTOMATIC1111 calls it ``emb_params`` and takes the file's name for the
-    prompt's word; diffusers calls it what the prompt's word is, for example ``<cat-toy>``.
+    The file holds one tensor. In ``.safetensors`` AUTOMATIC1111 calls it ``emb_params`` and takes the file's
+    name for the prompt's word; diffusers calls it what the prompt's word is, for example ``<cat-toy>``.
 
     Args:
-        path: a ``.safetensors`` file.
+        path: a ``.safetensors`` file, or a pickle (``.pt``, ``.bin``).
         width: the text encoder's width, 768 for SD 1.x and 1024 for SD 2.x; checked if given.
 
     Returns:
@@ -33,12 +40,14 @@ def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, 
 
     Raises:
         ModelUnavailable: there is no such file.
-        CheckpointError: it is a pickle, is damaged, holds something else, or is of another width.
+        CheckpointError: it is damaged, holds something else, or is of another width.
     """
     path = Path(path)
     if not os.path.exists(path):
         raise ModelUnavailable(f"there is no textual inversion file {path}")
-    tensors = read_safetensors(path)
+    tensors = read_weights(path)
+    named = tensors.renamed(lambda name: name[len(_NAMED) :] if name.startswith(_NAMED) else None)
+    tensors = named or tensors
     if "clip_g" in tensors:
         raise CheckpointError(
             f"{path} is a textual inversion for SDXL (it holds clip_g); use one for SD 1 or 2"
@@ -61,4 +70,7 @@ def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, 
             f"{path} has vectors of {vectors.shape[1]} numbers and the model's text encoder takes {width}; "
             "768 is for SD 1.x and 1024 for SD 2.x"
         )
+    if named:  # The tensor's own name is what stood for it in training.
+        word = read_texts(path).get("name", "")
+        return word if 0 < len(word) <= MAX_NAME else path.stem, vectors
     return path.stem if name in _NAMELESS else name, vectors

@@ -10,8 +10,8 @@ from sdgen.checkpoints.checkpoint import Checkpoint, Component
 from sdgen.checkpoints.diffusers_folder import choose_weights, read_component
 from sdgen.checkpoints.families.networks import VAE as AUTOENCODER
 from sdgen.checkpoints.families.shape_config import vae_config
-from sdgen.checkpoints.safetensors_file import read_safetensors
 from sdgen.checkpoints.single_file import VAE, vae_tensors
+from sdgen.checkpoints.weight_file import read_weights
 from sdgen.errors import CheckpointError, ModelUnavailable
 
 
@@ -21,8 +21,8 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
     Args:
         checkpoint: any checkpoint.
         path: a diffusers VAE folder, a diffusers model folder (its vae/ is taken), or a ``.safetensors``
-            file with a VAE under LDM's or diffusers' names, or a whole single-file model. A file says
-            nothing of its scale: the family's 0.18215 is kept from the checkpoint.
+            file or a pickle with a VAE under LDM's or diffusers' names, or a whole single-file model. A file
+            says nothing of its scale: the family's 0.18215 is kept from the checkpoint.
         variant: weights to prefer in a folder, for example "fp16".
 
     Raises:
@@ -53,7 +53,7 @@ def _read_folder(folder: Path, variant: str | None) -> Component:
 
 
 def _read_file(path: Path, checkpoint: Checkpoint) -> Component:
-    stored = read_safetensors(path)
+    stored = read_weights(path)
     if any(name.startswith(VAE) for name in stored):
         stored = stored.renamed(lambda name: name.removeprefix(VAE) if name.startswith(VAE) else None)
     if "decoder.up.0.block.0.conv1.weight" in stored:

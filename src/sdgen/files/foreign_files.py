@@ -8,14 +8,14 @@ from pathlib import Path
 from sdgen.errors import CheckpointError
 from sdgen.files.user_files import open_regular
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-"""Endings of weights that are Python pickles."""
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+"""Endings of weights that PyTorch has pickled."""
 
-_PICKLE = (
-    "is a pickle, which can run code when it is read; take its .safetensors version, or convert it on a "
-    "machine you can spare: load it with torch.load(weights_only=True) and store its state_dict with "
-    "safetensors.torch.save_file"
-)
+PICKLE_START = re.compile(rb"PK\x03\x04|\x80[\x02-\x05](?!.{6}\{)", re.DOTALL)
+"""A zip archive, in which PyTorch has its pickles, or a pickle: the length with which a ``.safetensors`` file
+begins may look so, but a brace follows it."""
+
+_PICKLE = "is a pickle or a zip archive, and another kind of file belongs here; put that in its place"
 _POINTER = (
     "is a Git LFS pointer, which stands for the file and is not it; run git lfs pull in its folder, or "
     "download the file itself"
@@ -26,12 +26,12 @@ _PAGE = (
 )
 _GGUF = "is a GGUF file, quantised for other programs; take the model's .safetensors version"
 
-# What a file of each kind starts with; PyTorch puts its pickles into zip archives.
+# What a file of each kind starts with.
 _STARTS = (
     (re.compile(rb"version https://git-lfs\.github\.com/spec/"), _POINTER),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|\?xml)", re.IGNORECASE), _PAGE),
     (re.compile(rb"GGUF"), _GGUF),
-    (re.compile(rb"PK\x03\x04.{0,200}data\.pkl|\x80[\x02-\x05]", re.DOTALL), _PICKLE),
+    (PICKLE_START, _PICKLE),
 )
 
 
@@ -53,8 +53,6 @@ def refuse_foreign(path: Path) -> None:
         if pattern.match(start):
             raise CheckpointError(f"{path} {kind}")
     suffix = path.suffix.lower()
-    if suffix in PICKLES:
-        raise CheckpointError(f"{path} {_PICKLE}")
     if suffix == ".gguf":
         raise CheckpointError(f"{path} {_GGUF}")
     if not start:

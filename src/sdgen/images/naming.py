@@ -212,7 +212,8 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
 
 def model_slug(model: str) -> str:
     """A model's name, or the last part of its path, with dots kept: ``sd2.1-base``."""
-    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1].removesuffix(".safetensors").removesuffix(".h5")
+    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1]
+    last = re.sub(r"\.(safetensors|h5|ckpt|pt|pth|bin)$", "", last)
     return ".".join(slug(part) for part in last.split(".") if part) or "model"
 
 

@@ -16,9 +16,9 @@ from sdgen.checkpoints import Checkpoint, open_checkpoint
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
+from sdgen.checkpoints.weight_file import read_weights
 from sdgen.diffusion.choices import DRAWN_TASKS
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
-from sdgen.files.foreign_files import refuse_foreign
 from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
 from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
@@ -151,7 +151,7 @@ def check_files(
     except ModelUnavailable:
         for path in (vae, *(file for file, _ in loras)):
             if path is not None and os.path.isfile(path):
-                refuse_foreign(Path(path))
+                read_weights(Path(path))
         return
     checkpoint = read_checkpoint(
         model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task=task
