@@ -1,6 +1,7 @@
 """Fixtures of several modules, and SDGEN_TEST_ISA."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,9 +63,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow tests first, so that no worker is left with one when the others are done."""
+    """Files that fork first; then those with many slow tests, so that no worker ends with one."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    forking = {item.path for item in items if item.get_closest_marker("forks")}
+    items.sort(key=lambda item: (item.path not in forking, -slow[item.path]))
+
+
+_FRAMEWORKS = pytest.StashKey[set[str]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Notes which frameworks the tests' modules have imported."""
+    session.config.stash[_FRAMEWORKS] = {"jax", "keras", "tensorflow"} & sys.modules.keys()
+
+
+@pytest.fixture
+def frameworks_at_start(pytestconfig: pytest.Config) -> set[str]:
+    """Frameworks that were imported before the first test ran."""
+    return pytestconfig.stash[_FRAMEWORKS]
 
 
 @pytest.fixture(scope="session")

@@ -41,3 +41,8 @@ def test_a_module_is_read_in_one_sitting() -> None:
 
 def test_the_package_has_few_rooms() -> None:
     assert len({path.name for path in PACKAGE.iterdir()} - BESIDE) <= MOST_ENTRIES
+
+
+def test_collecting_the_tests_imports_no_framework(frameworks_at_start: set[str]) -> None:
+    """Tests that fork would take a hundred times as long, beside threads of others."""
+    assert frameworks_at_start == set()

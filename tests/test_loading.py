@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 
 import sdgen
 from sdgen import CheckpointError, InputError, Request, models
-from sdgen.pipeline.text_encoding import Conditioner
 from sdgen.prompts import prompt_loras
 
 SMALL = Request(prompt="a red heart", steps=2, width=64, height=64, seed=7)
@@ -129,6 +128,8 @@ def test_a_text_encoder_of_another_family_is_refused(mixed):
 
 
 def test_a_token_that_the_text_encoder_lacks_is_refused(mini):
+    from sdgen.pipeline.text_encoding import Conditioner
+
     tokenizer = copy.copy(mini.checkpoint.tokenizer)
     tokenizer.encode = lambda text: [70_000] if text else []
     conditioner = Conditioner(mini.networks, tokenizer, {}, jit=False, keep=False)

@@ -29,7 +29,7 @@ from sdgen.images.metadata import pixels_sha256
 from sdgen.pipeline.pipeline import Image
 from sdgen.request import Request
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+pytestmark = [pytest.mark.forks, pytest.mark.skipif(sys.platform == "win32", reason="forks")]
 
 REQUEST = Request(
     prompt="fox", seed=7, steps=4, sampler="ddim", guidance=5, width=64, height=64, model="mini"
