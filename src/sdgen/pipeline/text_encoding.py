@@ -15,7 +15,7 @@ from sdgen.errors import InputError
 from sdgen.networks.layers import Tensor, Weights
 from sdgen.pipeline.model_networks import Networks
 from sdgen.text.prompt_tokens import TokenizedPrompt, apply_emphasis, pad_chunks, tokenize_prompt
-from sdgen.text.tokenizer import ClipTokenizer
+from sdgen.text.token_rows import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -29,7 +29,7 @@ class Conditioner:
     def __init__(
         self,
         networks: Networks,
-        tokenizer: ClipTokenizer,
+        tokenizer: Tokenizer,
         embeddings: Mapping[str, Array],
         jit: bool | None,
         keep: bool = True,

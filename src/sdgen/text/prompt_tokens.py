@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sdgen.errors import InputError
 from sdgen.text.prompt_syntax import LoraTag, Segment, extract_loras, parse_emphasis
-from sdgen.text.tokenizer import ClipTokenizer
+from sdgen.text.token_rows import Tokenizer
 
 COMMA_BACKTRACK = 20
 """A full chunk gives up what follows its last comma if that is fewer tokens than this."""
@@ -58,7 +58,7 @@ class TokenizedPrompt:
 
 def tokenize_prompt(
     prompt: str,
-    tokenizer: ClipTokenizer,
+    tokenizer: Tokenizer,
     *,
     plain: bool = False,
     embeddings: Mapping[str, int] | None = None,
@@ -84,7 +84,7 @@ def tokenize_prompt(
     return _stack(_chunks(parts, tokenizer), tokenizer, loras=loras)
 
 
-def pad_chunks(prompt: TokenizedPrompt, chunks: int, tokenizer: ClipTokenizer) -> TokenizedPrompt:
+def pad_chunks(prompt: TokenizedPrompt, chunks: int, tokenizer: Tokenizer) -> TokenizedPrompt:
     """The prompt with empty chunks appended up to ``chunks``: prompts of one batch must be of one length."""
     missing = max(0, chunks - len(prompt.tokens))
     tokens = np.array([tokenizer.row([])] * missing, np.int32).reshape(missing, tokenizer.max_length)
@@ -133,7 +133,7 @@ _Unit = list[_Slot]
 class _Names:
     """Finds the names of textual inversions among tokens."""
 
-    def __init__(self, vectors: Mapping[str, int], tokenizer: ClipTokenizer) -> None:
+    def __init__(self, vectors: Mapping[str, int], tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._vectors = vectors
         room = tokenizer.max_length - 2
@@ -169,7 +169,7 @@ class _Names:
                 at += 1
 
 
-def _plain(units: Sequence[_Unit], tokenizer: ClipTokenizer) -> TokenizedPrompt:
+def _plain(units: Sequence[_Unit], tokenizer: Tokenizer) -> TokenizedPrompt:
     """One chunk of what fits, and the text of what does not."""
     ends = itertools.accumulate(map(len, units))
     fitting = sum(end <= tokenizer.max_length - 2 for end in ends)
@@ -182,13 +182,13 @@ def _plain(units: Sequence[_Unit], tokenizer: ClipTokenizer) -> TokenizedPrompt:
     return _stack([chunk], tokenizer, truncated=" ".join(words) or None)
 
 
-def _chunks(parts: Sequence[Sequence[_Unit]], tokenizer: ClipTokenizer) -> list[list[_Slot]]:
+def _chunks(parts: Sequence[Sequence[_Unit]], tokenizer: Tokenizer) -> list[list[_Slot]]:
     """Fill chunks of 75, and begin a new one at each part but the first.
 
     A full chunk whose last comma is near its end gives up what follows the comma to the next one.
     """
     room = tokenizer.max_length - 2
-    comma = tokenizer.vocab.get(",</w>")
+    comma = tokenizer.comma
     chunks: list[list[_Slot]] = []
     chunk: list[_Slot] = []
     after_comma = 0  # where what follows the chunk's last comma begins; 0: no comma
@@ -214,7 +214,7 @@ def _chunks(parts: Sequence[Sequence[_Unit]], tokenizer: ClipTokenizer) -> list[
 
 def _stack(
     chunks: Sequence[Sequence[_Slot]],
-    tokenizer: ClipTokenizer,
+    tokenizer: Tokenizer,
     loras: tuple[LoraTag, ...] = (),
     truncated: str | None = None,
 ) -> TokenizedPrompt:

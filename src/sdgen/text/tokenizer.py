@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdgen.errors import CheckpointError
+from sdgen.text.token_rows import Tokenizer
 from sdgen.text.tokenizer_files import (
     BOS,
     END_OF_WORD,
@@ -20,7 +21,7 @@ from sdgen.text.tokenizer_files import (
 )
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    import tokenizers
 
 _BYTES = {letter: byte for byte, letter in byte_letters().items()}
 
@@ -29,7 +30,7 @@ _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 space (openai/CLIP, clip/simple_tokenizer.py; transformers, models/clip/tokenization_clip.py)."""
 
 
-class ClipTokenizer:
+class ClipTokenizer(Tokenizer):
     """Text to token numbers and back.
 
     A text is cut at special tokens, which a user may type and which stand for themselves; what lies between
@@ -78,6 +79,7 @@ class ClipTokenizer:
         added = list(added)
         self._tokens.update((token.id, token.content) for token in added)
         self.largest = max(self._tokens, default=0)
+        self.comma = vocab.get(f",{END_OF_WORD}")
         self._merges, self._added = merges, added
         self._declared: dict[int, int] = {}
         self._unknown = self._tokens.get(eos if unknown is None else unknown, "")
@@ -130,7 +132,7 @@ class ClipTokenizer:
         return [self._declared.get(number, number) for number in numbers]
 
     @functools.cached_property
-    def _encoder(self) -> Tokenizer:
+    def _encoder(self) -> tokenizers.Tokenizer:
         """The library's tokenizer, made when the first text comes."""
         from tokenizers import AddedToken as Added
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -170,22 +172,6 @@ class ClipTokenizer:
         tokens = (self._tokens[number] for number in numbers if number in self._tokens)
         text = b"".join(map(_token_bytes, tokens)).decode("utf-8", errors="replace")
         return text.replace(END_OF_WORD, " ").strip()
-
-    def row(self, numbers: Sequence[int]) -> list[int]:
-        """Start, up to ``max_length - 2`` of the numbers, end, and padding to ``max_length``."""
-        row = [self.bos, *numbers[: self.max_length - 2], self.eos]
-        return row + [self.pad] * (self.max_length - len(row))
-
-    def encode_row(self, text: str) -> tuple[list[int], str | None]:
-        """One prompt as diffusers' pipelines tokenize it.
-
-        Returns:
-            The row of ``max_length`` tokens, and the text that did not fit (decoded from its tokens), or
-            None if all did.
-        """
-        numbers = self.encode(text)
-        rest = numbers[self.max_length - 2 :]
-        return self.row(numbers), self.decode(rest) if rest else None
 
 
 def _token_bytes(token: str) -> bytes:
