@@ -49,18 +49,6 @@ def test_an_inverted_mask_repaints_the_rest() -> None:
     np.testing.assert_array_equal(masks.inverted(square()), 1 - square())
 
 
-@pytest.mark.parametrize("size", [(512, 384), (1024, 768), (100, 75), (33, 25)])
-def test_a_mask_of_the_same_proportions_fits(size: tuple[int, int]) -> None:
-    masks.require_fitting(size, (512, 384))
-
-
-@pytest.mark.parametrize("size", [(384, 512), (512, 512), (512, 360), (1, 1000)])
-def test_a_mask_of_other_proportions_is_refused_with_both_sizes(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} and the picture 512x384") as caught:
-        masks.require_fitting(size, (512, 384))
-    assert caught.value.field == "mask"
-
-
 def test_an_empty_mask_is_refused_and_one_grey_pixel_is_enough() -> None:
     mask = np.zeros((8, 8), np.float32)
     with pytest.raises(InputError, match="black throughout"):

@@ -300,7 +300,7 @@ class BatchFolder(Output):
             return False
         inside = pictures.texts(picture).get("sdgen")
         if inside is None:
-            return self._force and not self.metadata and picture.size == request.picture_size
+            return self._force and not self.metadata and picture.size == request.stored_size
         with contextlib.suppress(ValueError):
             return image_and_sidecar.request(json_text.parse_object(inside)) == request
         return False

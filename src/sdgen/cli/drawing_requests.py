@@ -73,6 +73,18 @@ CONFLICTS = (
         "--size and --height both set the height; give one of them",
     ),
     Conflict(
+        "outpaint",
+        "zoom_out",
+        lambda values: None not in (values.get("outpaint"), values.get("zoom_out")),
+        "--outpaint and --zoom-out both say what is added; give one of them",
+    ),
+    Conflict(
+        "mask",
+        "mask_alpha",
+        lambda values: values.get("mask") is not None and bool(values.get("mask_alpha")),
+        "--mask and --mask-alpha both say what is repainted; give one of them",
+    ),
+    Conflict(
         "quiet",
         "verbose",
         lambda values: values["quiet"] and values["verbose"],
@@ -208,16 +220,19 @@ def settle(ctx: click.Context) -> dict[str, Any]:
             raise click.UsageError(conflict.sentence, ctx)
         weaker = conflict.first if first < second else conflict.second
         values[weaker] = _NEUTRAL.get(weaker)
+    if values.get("zoom_out") is not None:
+        values["outpaint"] = values["zoom_out"]
     for field in FIELDS.values():
         # A settings file may say how pictures are edited, whether or not this command edits one.
-        if field.needs and values.get(FIELDS[field.needs].parameter) is None and not _is_given(ctx, field):
+        if field.lacks(lambda name: values.get(FIELDS[name].parameter)) and not _is_given(ctx, field):
             values[field.parameter] = None
     return values
 
 
 def _is_given(ctx: click.Context, field: Field) -> bool:
-    """Whether the command line has the field's option."""
-    return ctx.get_parameter_source(field.parameter) is ParameterSource.COMMANDLINE
+    """Whether the command line has the field's option, or one that sets it, too."""
+    names = (field.parameter, *(("zoom_out",) if field.name == "outpaint" else ()))
+    return ParameterSource.COMMANDLINE in map(ctx.get_parameter_source, names)
 
 
 def requests(values: Mapping[str, Any], model: str) -> list[Request]:

@@ -82,7 +82,6 @@ _ADVICE: Mapping[str, str] = {
     "prompt-file prompts-file from-file prompts batch-prompts-file": "sdgen batch FILE draws those of a file",
     "config-from-metadata": "sdgen replay IMAGE draws an image again",
     "scheduler": "did you mean --sampler or --schedule?",
-    "mask mask-image masked-image-path": "sdgen draws from text alone",
     "upscale-model upscale-repeats": "sdgen has no upscaling models; --hires 2 enlarges and refines",
     "control-net control-image controlnet controlnet-image-path": "ControlNet is not supported",
     "restore-faces gfpgan facetool codeformer": "sdgen restores no faces",

@@ -15,7 +15,7 @@ from sdgen import backend
 from sdgen.backend import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
-from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole
+from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole, ZoomOut
 from sdgen.cli.types import Field as FieldType
 from sdgen.diffusion.choices import PREDICTION_TYPES
 from sdgen.images.animation import MOST_MOMENTS
@@ -108,7 +108,15 @@ SEEDS = (
     *_noise,
 )
 SAMPLING = _of_fields("Sampling")
-EDITING = _of_fields("Editing")
+EDITING = (
+    *_of_fields("Editing"),
+    _option(
+        "Editing",
+        "--zoom-out",
+        type=ZoomOut(),
+        help="Outpaint on all sides alike, to a picture so many times as wide and high: 1.5.",
+    ),
+)
 BETWEEN = _of_fields("Between")
 MODEL = (
     *_of_fields("Model"),

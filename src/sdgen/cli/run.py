@@ -206,7 +206,7 @@ def describe(outcome: Outcome, error: str | None) -> dict[str, Any]:
 def space(request: Request) -> int:
     """Bytes that an image may need, at most."""
     unknown = {"width": request.width or _UNKNOWN_SIDE, "height": request.height or _UNKNOWN_SIDE}
-    width, height = request.picture_size or request.replace(**unknown).picture_size or (0, 0)
+    width, height = request.stored_size or request.replace(**unknown).stored_size or (0, 0)
     return 3 * width * height + _BESIDE_PIXELS
 
 

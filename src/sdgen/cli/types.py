@@ -19,6 +19,7 @@ from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampl
 from sdgen.errors import InputError, SdgenError
 from sdgen.files.user_files import require_regular
 from sdgen.request import FIELDS, RANDOM_SEED, Request
+from sdgen.request.mask_fields import MAX_ZOOM_OUT, zoomed_out
 from sdgen.text import numerals
 
 
@@ -73,6 +74,20 @@ class Wholes(click.ParamType):
         if isinstance(value, tuple):
             return value
         return tuple(self._whole.convert(part, param, ctx) for part in str(value).split(","))
+
+
+class ZoomOut(click.ParamType):
+    """A factor above 1 as the borders that ``outpaint`` takes."""
+
+    name = "FACTOR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if isinstance(value, str) and "%" in value:
+            return value
+        factor = numerals.real(str(value))
+        if factor is None or not 1 < factor <= MAX_ZOOM_OUT:
+            self.fail(f"{value!r} is not a factor above 1 and up to {MAX_ZOOM_OUT}", param, ctx)
+        return zoomed_out(factor)
 
 
 class Bytes(click.ParamType):

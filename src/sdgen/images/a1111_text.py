@@ -30,6 +30,8 @@ def write(request: Request, details: Mapping[str, Any] | None = None) -> str:
         "weights": ("Model hash", (details.get("weights_sha256") or "")[:10] or None),
         **{name: (field.title, _written(request, name)) for name, field in FIELDS.items() if field.title},
     }
+    if request.only_masked is not None:
+        known["area"] = ("Inpaint area", "Only masked")
     known["model"] = (FIELDS["model"].title, details.get("model") or request.model)
     known["hires_strength"] = (_STRENGTH, _hires_strength(request))
     known["hires_size"] = ("Hires resize", None if _hires_factor(request) else request.hires)
@@ -200,6 +202,7 @@ _ZERO_SNR = "Zero Terminal SNR"
 _STRENGTH = "Denoising strength"
 _VARIATION_SEED = "Variation seed"
 _ENLARGING = {"lanczos": "Lanczos", "latents": "Latent"}
+_NOT_MASKED = "Inpaint not masked"
 _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "sampler": lambda request: _names(request)[0],
     "schedule": lambda request: _names(request)[1],
@@ -213,6 +216,8 @@ _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "variation_of": lambda request: None if request.variation_of is None else request.seed,
     "hires": _hires_factor,
     "hires_method": lambda request: _ENLARGING[request.hires_method] if request.hires else None,
+    "mask_invert": lambda request: _NOT_MASKED if request.mask_invert else None,
+    "mask_blur": lambda request: f"{request.mask_blur:g}" if request.masked else None,
 }
 """Fields whose values AUTOMATIC1111 writes in words of its own."""
 

@@ -174,7 +174,7 @@ def _checked(tool: str, values: Mapping[str, Any], other: dict[str, Any]) -> Fou
     """Values that a request does not take are no settings of ours, but are still shown."""
     settings: dict[str, Any] = {}
     for name, value in values.items():
-        needed = {other: values[other] for other in filter(None, (FIELDS[name].needs,)) if other in values}
+        needed = {other: values[other] for other in FIELDS[name].needed if other in values}
         try:
             settings[name] = getattr(Request(**{"prompt": "", **needed, name: value}), name)
         except InputError:

@@ -193,7 +193,7 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         request: with what the model fills in.
         digest: in place of the request's.
     """
-    width, height = request.picture_size or (request.width, request.height)
+    width, height = request.stored_size or (request.width, request.height)
     shown = _FORBIDDEN.sub(" ", _storable(request.prompt))
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {

@@ -6,11 +6,15 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.errors import InputError
 from sdgen.models import Entry
 from sdgen.networks.config import UNetConfig, VAEConfig
+from sdgen.pipeline import masked_size
 from sdgen.pipeline.editing.resizing import size_for
 from sdgen.request import MAX_SIZE, Request
 
 STRENGTH = 0.8
 """Of image to image; diffusers' default."""
+
+MASKED_STRENGTH = 1.0
+"""Where a part is repainted: what is kept is known, and nothing of what was there is wanted."""
 
 HIRES_STRENGTH = {"latents": 0.6}
 """Of the second pass of ``hires``, by how the picture is enlarged: enlarged latents are blurred, and need
@@ -55,6 +59,8 @@ def filled(
     if picture := request.init_image:
         most = MAX_SIZE // multiple * multiple
         source = (picture.width, picture.height)
+        if request.masked:
+            request = masked_size.filled_for_mask(request, multiple, (width, height))
         width, height = size_for(source, multiple, most, request.width, request.height)
     defaults = {
         "steps": entry.steps or 50,
@@ -64,7 +70,7 @@ def filled(
         "width": width,
         "height": height,
         "model": entry.name,
-        "strength": STRENGTH if picture else None,
+        "strength": (MASKED_STRENGTH if request.masked else STRENGTH) if picture else None,
     }
     if request.hires:
         defaults["hires_strength"] = HIRES_STRENGTH.get(request.hires_method, USUAL_HIRES_STRENGTH)

@@ -113,7 +113,9 @@ class Pipeline(Engine):
             )
             self._decoder = PictureDecoder(self.networks, not self._graph, low_memory)
             encoder = PictureEncoder(self.networks, not self._graph, low_memory)
-            self._start = Starter(encoder, self.networks.vae_config)
+            unet, vae = self._denoiser.unet.config, self.networks.vae_config
+            timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
+            self._start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps)
             self._enlarger = Enlarger(self._decoder, encoder, self.networks.vae_config)
 
     @cached_property
@@ -154,7 +156,8 @@ class Pipeline(Engine):
         if resolved.eta and resolved.sampler not in WITH_ETA:
             names = " and ".join(WITH_ETA)
             raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
-        require_whole_pictures(self.checkpoint)
+        if not resolved.masked:
+            require_whole_pictures(self.checkpoint)
         check_size(resolved, self.size_multiple)
         check_strength(resolved)
         layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
@@ -232,7 +235,7 @@ class Pipeline(Engine):
         guided = request.guided
         encoded = (prompt, *([negative] if guided else []), *([target] if target else []))
         chunks = max(len(text.tokens) for text in encoded)
-        size = (request.height, request.width, request.hires, request.tiles)
+        size = (request.height, request.width, request.hires, request.tiles, request.masked)
         shape = (*size, guided, chunks, request.clip_skip, request.fast)
         return TokenizedJob(request, shape, prompt, negative, target)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sdgen.diffusion.table import SamplerTable
 from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.conditioning import KnownLatents
 from sdgen.pipeline.editing.init_picture import init_pixels
+from sdgen.pipeline.masked_start import MaskedStarter
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -44,10 +45,15 @@ class Starter:
     Args:
         encoder: of pictures.
         vae: its configuration, which says how latents are scaled.
+        inpaints: whether the network is one for inpainting, with further input channels.
+        timesteps: that the network was trained on.
     """
 
-    def __init__(self, encoder: PictureEncoder, vae: VAEConfig) -> None:
-        self._encoder, self._vae = encoder, vae
+    def __init__(
+        self, encoder: PictureEncoder, vae: VAEConfig, inpaints: bool = False, timesteps: int = 1000
+    ) -> None:
+        self._encoder, self._vae, self._timesteps = encoder, vae, timesteps
+        self._starter_of_masked = MaskedStarter(self._encoded, vae, inpaints)
         self._last: tuple[Any, tuple[Array, Array]] | None = None
 
     def __call__(
@@ -69,7 +75,25 @@ class Starter:
             ImageError: a picture has changed since it was asked for, or cannot be encoded.
         """
         triples = zip(requests, tables, noises, strict=True)
+        if requests[0].masked:
+            return self._masked(triples)
         return Start(np.asarray([self._one(*each, shape) for each in triples], np.float32))
+
+    def _masked(self, triples: Iterable[tuple[Request, SamplerTable, ImageNoise]]) -> Start:
+        """The start of pictures that are repainted in part."""
+        parts = [self._starter_of_masked(*each) for each in triples]
+        start, latents, mask, noise = (
+            np.stack([getattr(part, name) for part in parts])
+            for name in ("start", "latents", "mask", "noise")
+        )
+        channels = [part.channels for part in parts if part.channels is not None]
+        known = KnownLatents(latents, mask, noise, self._timesteps)
+        return Start(start, known, np.stack(channels) if channels else None)
+
+    def _encoded(self, pixels: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the latents of pixels (height, width, 3), -1 to 1."""
+        mean, deviation = self._encoder(pixels[None])
+        return mean[0], deviation[0]
 
     def _one(self, request: Request, table: SamplerTable, noise: ImageNoise, shape: Shape) -> Array:
         """Noise alone, or as diffusers' StableDiffusionImg2ImgPipeline begins: alpha latents + sigma noise.
@@ -89,7 +113,6 @@ class Starter:
         assert request.init_image is not None
         of = (request.init_image, request.resize, request.background, request.width, request.height)
         if self._last is None or self._last[0] != of:
-            pixels = np.asarray(init_pixels(request)[None], np.float32) / np.float32(255) * 2 - 1
-            mean, deviation = self._encoder(pixels)
-            self._last = of, (mean[0], deviation[0])
+            pixels = np.asarray(init_pixels(request), np.float32) / np.float32(255) * 2 - 1
+            self._last = of, self._encoded(pixels)
         return self._last[1]

@@ -194,7 +194,7 @@ def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     """An entry's fields and the defaults, of which those of edited pictures are for entries that edit one."""
     settings = {**defaults, **own}
     for field in defaults:
-        if field not in own and (needs := FIELDS[field].needs) and settings.get(needs) is None:
+        if field not in own and FIELDS[field].lacks(settings.get):
             del settings[field]
     return settings
 

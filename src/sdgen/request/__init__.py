@@ -27,6 +27,7 @@ from sdgen.request.drawing_fields import DrawingFields
 from sdgen.request.editing_fields import EditingFields
 from sdgen.request.fields import Field, table
 from sdgen.request.hires_fields import HiresFields, enlarged
+from sdgen.request.mask_fields import MaskFields, canvas_size, require_fitting
 from sdgen.request.pictures import Picture
 
 __all__ = [
@@ -45,7 +46,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(DrawingFields, EditingFields, HiresFields, BetweenFields):
+class Request(DrawingFields, EditingFields, MaskFields, HiresFields, BetweenFields):
     """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
 
     ``sdgen.request.FIELDS`` has the type, the range and the meaning of each field. A whole number may come
@@ -61,10 +62,12 @@ class Request(DrawingFields, EditingFields, HiresFields, BetweenFields):
             value = getattr(self, name)
             if value is not field.default:
                 object.__setattr__(self, name, field.kind.check(name, value))
-                if field.needs and getattr(self, field.needs) is None:
-                    raise InputError(
-                        f"{name} means nothing without {field.needs}; give both or neither", name
-                    )
+                if field.lacks(self.__getattribute__):
+                    needed = " or ".join(field.needed)
+                    raise InputError(f"{name} means nothing without {needed}; give both or neither", name)
+
+        if self.mask is not None and self.init_image is not None:
+            require_fitting(self.mask, self.init_image)
 
     @property
     def guided(self) -> bool:
@@ -106,6 +109,14 @@ class Request(DrawingFields, EditingFields, HiresFields, BetweenFields):
             return enlarged((0, 0), self.hires) if self.hires and "x" in self.hires else None
         size = self.width, self.height
         return enlarged(size, self.hires) if self.hires else size
+
+    @property
+    def stored_size(self) -> tuple[int, int] | None:
+        """Width and height of the picture that comes of it: where one is repainted in part, that one's."""
+        picture = self.init_image
+        if picture is None or not self.masked or (self.only_masked is None and self.resize != "none"):
+            return self.picture_size
+        return canvas_size(picture, self.outpaint)
 
     def replace(self, **changes: Any) -> Request:
         """The same request with some fields changed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ class Field:
         filled: it has a value in every request that was drawn, though its default is None.
         sparse: it is left out of records, and of what stands for a request, where it has its default: so
             those of pictures that do without it stay what they were.
-        needs: the field without which this one means nothing.
+        needs: the field without which this one means nothing, or those of which it needs one.
         option: names of its option, as click takes them; none where it has no option of drawing.
         section: heading of the help under which the option is listed.
         after: field in the section that the option follows; None where fields have their own order.
@@ -44,7 +44,7 @@ class Field:
     leads: bool = False
     filled: bool = False
     sparse: bool = False
-    needs: str | None = None
+    needs: str | tuple[str, ...] = ()
     option: tuple[str, ...] = ()
     section: str = ""
     after: str | None = None
@@ -63,6 +63,16 @@ class Field:
     def parameter(self) -> str:
         """What click calls the option's value: ``guidance_rescale``; the field's name where it has none."""
         return self.flag.removeprefix("--").replace("-", "_") or self.name
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The fields of which this one needs one."""
+        return (self.needs,) if isinstance(self.needs, str) else self.needs
+
+    def lacks(self, value: Callable[[str], Any]) -> bool:
+        """Whether nothing is set that this field needs, by each field's ``value``; None and False are not."""
+        needed = self.needed
+        return bool(needed) and all(value(name) is None or value(name) is False for name in needed)
 
     def is_usual(self, value: Any) -> bool:
         """Whether a value goes without saying."""

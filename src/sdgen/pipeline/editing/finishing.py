@@ -6,6 +6,7 @@ import numpy as np
 
 from sdgen.errors import ImageError
 from sdgen.images.image import Pixels
+from sdgen.pipeline.editing.canvas import canvas
 from sdgen.pipeline.editing.init_picture import init_alpha
 from sdgen.request import Request
 
@@ -13,15 +14,17 @@ from sdgen.request import Request
 def finished(request: Request, pixels: Pixels) -> tuple[Pixels | None, ImageError | None]:
     """The pixels of a resolved request as they are stored, uint8 (height, width, 3 or 4); or why not.
 
-    The transparency of the picture that was started from is given back.
+    The transparency of the picture that was started from is given back, and what a mask leaves as it is.
 
     Args:
         request: resolved.
         pixels: of the decoder, uint8 (height, width, 3).
     """
-    if request.init_image is None or not request.init_image.alpha:
+    if request.init_image is None or not (request.masked or request.init_image.alpha):
         return pixels, None
     try:
+        if request.masked:
+            return canvas(request).with_drawn(pixels, request.colour_match), None
         return np.dstack([pixels, init_alpha(request)]), None
     except ImageError as error:
         return None, error

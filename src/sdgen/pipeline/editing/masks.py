@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from sdgen.errors import InputError
+from sdgen.pipeline.editing.resizing import Geometry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 NEARLY = 8
 """Levels, of 255, within which a mask is black or white: JPEG leaves such, and an eye sees none of them."""
-
-SAME_PROPORTIONS = 0.01
-"""By how much of itself a mask's width for its height may differ from the picture's."""
 
 
 def mask_of_picture(pixels: Pixels) -> Array:
@@ -52,23 +50,6 @@ def inverted(mask: Array) -> Array:
     return turned
 
 
-def require_fitting(mask: tuple[int, int], picture: tuple[int, int]) -> None:
-    """Refuse a mask of other proportions than its picture's, both (width, height).
-
-    Raises:
-        InputError: it would have to be stretched.
-    """
-    wide = mask[0] * picture[1] / (mask[1] * picture[0])
-    # A pixel more or less comes of rounding, however small the mask is.
-    pixel = 1 / min(mask)
-    if abs(math.log(wide)) > max(SAME_PROPORTIONS, pixel):
-        raise InputError(
-            f"the mask is {mask[0]}x{mask[1]} and the picture {picture[0]}x{picture[1]}; "
-            "make a mask of the picture's size",
-            "mask",
-        )
-
-
 def require_some(mask: Array) -> None:
     """Refuse a mask that repaints nothing.
 
@@ -88,11 +69,23 @@ def resized_mask(mask: Array, height: int, width: int) -> Array:
     for axis, size in enumerate((height, width)):
         before = mask.shape[axis]
         if size < before:
-            starts = np.arange(size) * before // size
-            mask = np.maximum.reduceat(mask, starts, axis=axis)
+            starts, ends = np.arange(size) * before // size, -(-np.arange(1, size + 1) * before // size)
+            bounds = np.stack([starts, ends], 1).ravel()
+            last = np.take(mask, [-1], axis=axis)  # So that the last end is within.
+            found = np.maximum.reduceat(np.concatenate([mask, last], axis=axis), bounds, axis=axis)
+            mask = np.take(found, np.arange(0, 2 * size, 2), axis=axis)
         elif size > before:
             mask = np.take(mask, np.arange(size) * before // size, axis=axis)
     return mask
+
+
+def applied_mask(mask: Array, geometry: Geometry) -> Array:
+    """The mask brought to size as its picture is, by ``resizing.applied``."""
+    first, top, last, bottom = (round(edge) for edge in geometry.part)
+    left, above, right, below = geometry.place
+    width, height = geometry.size
+    inner = resized_mask(mask[top:bottom, first:last], below - above, right - left)
+    return np.pad(inner, [(above, height - below), (left, width - right)], mode="edge")
 
 
 def latent_mask(mask: Array, factor: int) -> Array:
