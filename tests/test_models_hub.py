@@ -116,13 +116,52 @@ class TestChoose:
         with pytest.raises(ModelUnavailable, match="the weights of unet are not whole"):
             choose(["model_index.json", "unet/model-00002-of-00002.safetensors"], None)
 
-    def test_pickles_are_refused_with_the_reason(self) -> None:
-        with pytest.raises(ModelUnavailable, match=r"only as diffusion_pytorch_model\.bin, a pickle"):
-            choose(["model_index.json", "unet/diffusion_pytorch_model.bin"], "fp16")
+    def test_pickles_are_taken_where_there_is_nothing_else(self) -> None:
+        names = ["model_index.json", "text_encoder/pytorch_model.bin", "unet/diffusion_pytorch_model.bin"]
+        assert choose([*names, "unet/diffusion_pytorch_model.fp16.bin"], None) == names
+
+    def test_pickles_of_a_variant(self) -> None:
+        names = ["model_index.json", "unet/diffusion_pytorch_model.fp16.bin"]
+        assert choose([*names, "unet/diffusion_pytorch_model.bin"], "fp16") == names
+
+    def test_pickles_in_parts_come_with_their_index(self) -> None:
+        shards = [f"text_encoder/pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+        index = "text_encoder/pytorch_model.bin.index.json"
+        names = ["model_index.json", *shards, index, "unet/diffusion_pytorch_model.safetensors"]
+        assert choose([*names, "unet/diffusion_pytorch_model.bin"], None) == sorted(names)
+
+    def test_safetensors_of_another_variant_are_better_than_a_pickle(self) -> None:
+        names = ["model_index.json", "unet/diffusion_pytorch_model.safetensors"]
+        assert choose([*names, "unet/diffusion_pytorch_model.fp16.bin"], "fp16") == names
+
+    def test_weights_of_other_programs_are_refused_with_the_reason(self) -> None:
+        with pytest.raises(ModelUnavailable, match=r"only as diffusion_flax_model\.msgpack, and neither"):
+            choose(["model_index.json", "unet/diffusion_flax_model.msgpack"], "fp16")
 
     def test_what_is_no_diffusers_model_is_told(self) -> None:
         with pytest.raises(ModelUnavailable, match=r"no model_index\.json"):
             choose(["model.safetensors"], None)
+
+
+class Notes(models.Progress):
+    """Gathers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_pickles_are_fetched_where_there_is_nothing_else_and_that_is_said(
+    hub: HubServer, places: Places
+) -> None:
+    name = "unet/diffusion_pytorch_model"
+    others = {path: data for path, data in FILES.items() if not path.startswith(name)}
+    hub.add(REPO, {**others, f"{name}.bin": b"pickle"}, COMMIT)
+    notes = Notes()
+    assert f"{name}.bin" in tree(models.pull(REPO, progress=notes))
+    assert any(f"{name}.bin as pickles alone" in text for text in notes.said)
 
 
 def test_a_repository_arrives_with_what_it_needs(published: HubServer, places: Places) -> None:

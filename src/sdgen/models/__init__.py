@@ -6,7 +6,7 @@
     models.locate("mini")             # the bundled folder
     models.pull("sd2.1-base")         # download, or return at once if it is here
 
-A model is named by a row of the catalogue, a folder, a ``.safetensors`` or ``.h5`` file, or a Hub
+A model is named by a row of the catalogue, a folder, a ``.safetensors``, ``.ckpt`` or ``.h5`` file, or a Hub
 repository ``user/repo[@revision]``. A catalogue name wins over a folder of that name; write ``./name``
 for the folder.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from sdgen.diffusion.choices import SERVED_BY
 from sdgen.errors import InputError, ModelUnavailable
 from sdgen.files import folders
+from sdgen.files.foreign_files import PICKLES
 from sdgen.models import catalogue, fetch_model, store
 from sdgen.models.catalogue import DEFAULT, Entry, RemoteFile, Source
 from sdgen.models.digests import file_sha256, weights_sha256
@@ -57,7 +58,7 @@ _CANNOT = {
 }
 """What a model for the first task is told that is asked for the second."""
 
-_ENDINGS = (".safetensors", ".h5", ".hdf5", ".ckpt")
+_ENDINGS = (".safetensors", ".h5", ".hdf5", *PICKLES)
 
 
 def names() -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def find(spec: str | os.PathLike[str]) -> Entry:
     guess = f" (did you mean {near[0]}?)" if near else ""
     raise ModelUnavailable(
         f"there is no model named {text!r}{guess}; `sdgen models list` shows the names, and a folder, "
-        "a .safetensors or .h5 file or user/repo is taken too"
+        "a .safetensors, .ckpt or .h5 file or user/repo is taken too"
     )
 
 

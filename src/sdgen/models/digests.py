@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sdgen.errors import CheckpointError
 from sdgen.files import folders, small_json
+from sdgen.files.foreign_files import PICKLES
 
 WEIGHTS = (".safetensors", ".h5")
-"""Endings of the files that hold weights."""
+"""Endings of the files that hold weights, but for pickles, which count where a folder has none of these."""
 
 _BLOCK = 2**20
 
@@ -55,7 +56,13 @@ def weights_sha256(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_dir():
         return file_sha256(path)
-    weights = [file for file in folders.files(path) if file.suffix in WEIGHTS and os.path.isfile(file)]
+    there = [file for file in folders.files(path) if os.path.isfile(file)]
+    whole = {file.parent for file in there if file.suffix in WEIGHTS}
+    weights = [
+        file
+        for file in there
+        if file.suffix in WEIGHTS or (file.suffix in PICKLES and file.parent not in whole)
+    ]
     names = sorted(file.relative_to(path).as_posix() for file in weights)
     if not names:
         raise CheckpointError(f"{path} holds no weights: there is no {' or '.join(WEIGHTS)} file in it")

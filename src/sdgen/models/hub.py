@@ -30,12 +30,22 @@ _MOST_REF = 1000
 """Bytes of the file that says at which commit a branch is."""
 
 _TEXT = (".json", ".txt")
-_PICKLES = (".bin", ".ckpt", ".pt", ".msgpack")
+
+PICKLED = ".bin"
+"""Ending of weights that PyTorch has pickled."""
+
+WEIGHTS = (".safetensors", PICKLED)
+"""Endings of weights, first those that are preferred."""
+
+_OTHERS = (".ckpt", ".pt", ".msgpack")
+"""Endings of weights that diffusers does not read from a network's folder."""
+
+_STEM = r"(?:(?:diffusion_)?pytorch_)?model"
 _WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-(?P<part>\d{5})-of-(?P<parts>\d{5}))?"
-    r"(?:\.(?P<late_variant>\w+))?\.safetensors"
+    _STEM + r"(?:\.(?P<variant>\w+))?(?:-(?P<part>\d{5})-of-(?P<parts>\d{5}))?"
+    r"(?:\.(?P<late_variant>\w+))?(?P<ending>\.safetensors|\.bin)"
 )
-_INDEX = re.compile(r"(?:diffusion_pytorch_)?model\.safetensors\.index(?:\.(?P<variant>\w+))?\.json")
+_INDEX = re.compile(_STEM + r"(?P<ending>\.safetensors|\.bin)\.index(?:\.(?P<variant>\w+))?\.json")
 
 
 def endpoint() -> str:
@@ -67,14 +77,15 @@ def choose(names: Iterable[str], variant: str | None) -> list[str]:
     """The files of a diffusers repository that a model needs, in name order.
 
     Configuration and tokenizer files of the components that Stable Diffusion draws with, and for each
-    network one set of safetensors weights: of the variant, or the plain one where there is no such variant.
+    network one set of weights: of the variant, or the plain one where there is no such variant; safetensors,
+    or a pickle where a network has no safetensors at all.
 
     Args:
         names: paths of all files, relative to the repository, with '/'.
         variant: preferred weights, such as ``fp16``; None for the plain ones.
 
     Raises:
-        ModelUnavailable: it is no diffusers repository, or a component has no whole safetensors weights.
+        ModelUnavailable: it is no diffusers repository, or a component has no whole weights.
     """
     names = sorted(names)
     if "model_index.json" not in names:
@@ -88,7 +99,7 @@ def choose(names: Iterable[str], variant: str | None) -> list[str]:
     for folder, files in found.items():
         settings = [file for file in files if file.endswith(_TEXT) and not _INDEX.fullmatch(file)]
         chosen += [f"{folder}/{file}" for file in settings + _weights(folder, files, variant)]
-    if not any(name.startswith("unet/") and name.endswith(".safetensors") for name in chosen):
+    if not any(name.startswith("unet/") and name.endswith(WEIGHTS) for name in chosen):
         raise ModelUnavailable("there are no UNet weights in it")
     return sorted(chosen)
 
@@ -138,10 +149,11 @@ def digest_of(text: str) -> dict[str, Any]:
 
 def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
     """The weight files of one network, with the index if they are several; none if it has none."""
+    ending = next((end for end in WEIGHTS if any(_is_weights(file, end) for file in files)), "")
     sets: dict[tuple[str, int], list[str]] = {}
     for file in files:
         match = _WEIGHTS.fullmatch(file)
-        if match:
+        if match and match["ending"] == ending:
             kind = match["variant"] or match["late_variant"] or ""
             sets.setdefault((kind, int(match["parts"] or 1)), []).append(file)
     whole = sorted((kind, parts) for (kind, parts), found in sets.items() if len(found) == parts)
@@ -149,20 +161,26 @@ def _weights(folder: str, files: list[str], variant: str | None) -> list[str]:
         for kind, parts in whole:
             if kind == wanted:
                 indexes = [(file, _INDEX.fullmatch(file)) for file in files if parts > 1]
-                index = [file for file, match in indexes if match and (match["variant"] or "") == kind]
+                found = ((file, match) for file, match in indexes if match and match["ending"] == ending)
+                index = [file for file, match in found if (match["variant"] or "") == kind]
                 return sets[kind, parts] + index
     if whole:
         kinds = ", ".join(sorted({kind for kind, _ in whole})[:_MOST_NAMED])
         raise ModelUnavailable(f"{folder} has its weights only in the variants {kinds}")
     if sets:
         raise ModelUnavailable(f"the weights of {folder} are not whole: a part is missing")
-    pickles = [file for file in files if file.endswith(_PICKLES)]
-    if pickles:
+    others = [file for file in files if file.endswith(_OTHERS)]
+    if others:
         raise ModelUnavailable(
-            f"the weights of {folder} are there only as {pickles[0]}, a pickle, which can run code when "
-            "it is read; sdgen reads safetensors alone"
+            f"the weights of {folder} are there only as {others[0]}, and neither as safetensors nor as "
+            "PyTorch's .bin"
         )
     return []
+
+
+def _is_weights(file: str, ending: str) -> bool:
+    match = _WEIGHTS.fullmatch(file)
+    return match is not None and match["ending"] == ending
 
 
 def _whole(index: Path, names: Iterable[str]) -> bool:
@@ -179,7 +197,7 @@ def _whole(index: Path, names: Iterable[str]) -> bool:
         elif component.startswith("tokenizer"):
             whole = "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files
         else:
-            whole = "config.json" in files and any(name.endswith(".safetensors") for name in files)
+            whole = "config.json" in files and any(name.endswith(WEIGHTS) for name in files)
         if not whole:
             return False
     return True

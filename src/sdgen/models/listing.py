@@ -33,11 +33,19 @@ def list_files(source: Source, progress: Progress, policy: Policy) -> tuple[Remo
             patience.wait(fault)
     try:
         commit, said = hub_replies.listing(data)
-        return _chosen(repo, commit, said, source.variant)
+        files = _chosen(repo, commit, said, source.variant)
     except WrongAnswer as fault:
         raise NextMirror(f"cannot be used: {hub.endpoint()} {fault}") from None
     except ModelUnavailable as error:
         raise NextMirror(f"cannot be used: {error}") from None
+    pickles = [file.name for file in files if file.name.endswith(hub.PICKLED)]
+    if pickles:
+        more = f" and {len(pickles) - 3} more" if len(pickles) > 3 else ""
+        progress.note(
+            f"{repo} has {', '.join(pickles[:3])}{more} as pickles alone: they are fetched, and the "
+            "numbers in them are read without running anything"
+        )
+    return files
 
 
 def _chosen(repo: str, commit: str, said: Mapping[str, Any], variant: str | None) -> tuple[RemoteFile, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sdgen.errors import InputError
 from sdgen.files import folders
+from sdgen.files.foreign_files import PICKLES
 from sdgen.request import Request
 from sdgen.text.prompt_syntax import LoraTag, extract_loras
 
@@ -27,6 +28,8 @@ def folder() -> Path:
 def find(name: str) -> Path:
     """The file of a LoRA: ``<name>.safetensors`` in the folder or below it, links to folders followed.
 
+    Where there is none of that ending, a pickle of the name is taken.
+
     Raises:
         InputError: there is none, or more than one.
     """
@@ -34,7 +37,9 @@ def find(name: str) -> Path:
 
 
 def _found(name: str, files: Mapping[str, Sequence[Path]]) -> Path:
-    found = files.get(f"{name}.safetensors", ())
+    found = files.get(f"{name}.safetensors") or [
+        path for ending in PICKLES for path in files.get(name + ending, ())
+    ]
     if len(found) == 1:
         return found[0]
     if found:

@@ -251,12 +251,17 @@ _TABLE: dict[bytes, Instruction] = {
 }
 
 INSTRUCTIONS = {code[0]: instruction for code, instruction in _TABLE.items()}
-"""What is done by code. Without them: OBJ, NEWOBJ_EX, BYTEARRAY8, NEXT_BUFFER and READONLY_BUFFER."""
+"""What is done by code."""
+
+_LEFT_OUT = {
+    ord("o"): "OBJ",
+    0x92: "NEWOBJ_EX",
+    0x96: "BYTEARRAY8",
+    0x97: "NEXT_BUFFER",
+    0x98: "READONLY_BUFFER",
+}
 
 
 def _name(code: int) -> str:
-    """What CPython calls an instruction, or its number where it has none."""
-    import pickletools
-
-    names = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-    return names.get(code, f"{code:#04x}")
+    """What CPython calls an instruction that is not carried out, or its number where it has none."""
+    return _LEFT_OUT.get(code, f"{code:#04x}")
