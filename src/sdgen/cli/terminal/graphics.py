@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import re
 import zlib
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _NUMBER = 0x5D6E
 """Of our picture, among those that a terminal of kitty's kind keeps."""
 
 _SIXEL_COLOURS = 64
+_REPEATED = re.compile(r"([?-~])\1{3,}")
 _CUBE = np.asarray([0, 95, 135, 175, 215, 255])
 """Levels of red, green and blue in the 216 colours that xterm has as 16 to 231."""
 
@@ -89,18 +91,23 @@ def sixel(pixels: Pixels, box: Box, cell: tuple[int, int]) -> str:
         box: where.
         cell: width and height of a cell, pixels.
     """
+    from PIL import Image
+
     size = box.columns * cell[0], box.lines * cell[1] // 6 * 6
-    picture = _resized(pixels, *size).quantize(_SIXEL_COLOURS)
+    # The octree takes a tenth of the time of other methods.
+    picture = _resized(pixels, *size).quantize(_SIXEL_COLOURS, Image.Quantize.FASTOCTREE)
     palette = np.asarray(picture.getpalette(), np.int32).reshape(-1, 3) * 100 // 255
     numbers = np.asarray(picture)
     parts = [f'\x1bP0;1q"1;1;{size[0]};{size[1]}']
     parts += [f"#{number};2;{r};{g};{b}" for number, (r, g, b) in enumerate(palette.tolist())]
-    places = (1 << np.arange(6))[:, None]
+    columns = np.arange(size[0])
     for top in range(0, size[1], 6):
         band = numbers[top : top + 6]
+        bits = np.full((_SIXEL_COLOURS, size[0]), 63, np.uint8)
+        for row, line in enumerate(band):
+            bits[line, columns] += 1 << row
         for number in np.unique(band).tolist():
-            row = ((band == number) * places).sum(axis=0) + 63
-            parts.append(f"#{number}{_run_lengths(row.astype(np.uint8).tobytes().decode('ascii'))}$")
+            parts.append(f"#{number}{_run_lengths(bits[number].tobytes().decode('ascii'))}$")
         parts.append("-")
     return _in_place("".join(parts) + "\x1b\\")
 
@@ -137,11 +144,7 @@ def _joined(colours: Any) -> Any:
 
 def _run_lengths(text: str) -> str:
     """Sixels with what is repeated written once, behind ! and how often."""
-    parts = []
-    for char, same in groupby(text):
-        count = len(list(same))
-        parts.append(f"!{count}{char}" if count > 3 else char * count)
-    return "".join(parts)
+    return _REPEATED.sub(lambda run: f"!{len(run[0])}{run[1]}", text)
 
 
 def _in_place(text: str) -> str:
