@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from sdgen.errors import InputError
-from sdgen.pipeline.editing import masks
+from sdgen.images.image import Image
+from sdgen.pipeline.editing import cropping, masks, outpainting
+from sdgen.pipeline.editing.colour_matching import matched
+from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.editing.pasting import pasted
+from sdgen.request import Request
 
 
 def grey(level: int, alpha: int = 255) -> Any:
@@ -141,3 +147,109 @@ def test_the_picture_goes_over_into_what_was_drawn_within_the_mask() -> None:
     picture, drawn = np.zeros((1, 5, 3), np.uint8), np.full((1, 5, 3), 200, np.uint8)
     mask = np.asarray([[0, 0.1, 0.25, 0.5, 1]], np.float32)
     np.testing.assert_array_equal(pasted(picture, drawn, mask)[0, :, 0], [0, 40, 100, 200, 200])
+
+
+LOSSLESS = ("png", "webp", "tiff", "bmp", "ppm", "gif", "png", "tiff", "webp", "bmp")
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_file_comes_back_to_the_bit_where_its_mask_is_black(number: int, tmp_path: Path) -> None:
+    """As a picture is finished and stored, whatever was drawn; every second one has transparency."""
+    rng = np.random.default_rng(number)
+    height, width = rng.integers(20, 90, 2)
+    channels = 4 if number % 2 and LOSSLESS[number] in ("png", "webp", "tiff") else 3
+    before = rng.integers(0, 256, (height, width, channels), np.uint8)
+    white = np.where(rng.random((height // 4 + 1, width // 4 + 1)) < 0.3, 255, 0).repeat(4, 0).repeat(4, 1)
+    white = np.ascontiguousarray(white[:height, :width]).astype(np.uint8)
+    if LOSSLESS[number] == "gif":  # Which has 256 colours.
+        before = np.broadcast_to(before[..., :1], before.shape)
+    for name, pixels in (("picture", before), ("mask", white)):
+        pixels = pixels[..., 0] if LOSSLESS[number] == "gif" and pixels.ndim == 3 else pixels
+        file = tmp_path / f"{name}.{LOSSLESS[number]}"
+        PIL.Image.fromarray(pixels).save(
+            file, **({"lossless": True, "exact": True} if file.suffix == ".webp" else {})
+        )
+    asked = Request(
+        prompt="a",
+        init_image=tmp_path / f"picture.{LOSSLESS[number]}",
+        mask=tmp_path / f"mask.{LOSSLESS[number]}",
+        mask_blur=number * 2,
+        only_masked=(None, 5)[number % 2],
+        colour_match=number % 3 == 0,
+        width=96,
+        height=96,
+        resize="fill" if number % 2 else "none",
+        strength=1,
+        steps=1,
+    )
+    drawn, error = finished(asked, rng.integers(0, 256, (96, 96, 3), np.uint8))
+    assert error is None
+    saved = Image(asked, drawn, 0.0).save(tmp_path / "out.png")
+    after = np.asarray(PIL.Image.open(saved.path))
+    black = white == 0
+    np.testing.assert_array_equal(after[black], before[black])
+    assert (after != before).any(-1)[~black].any()
+
+
+def test_a_drift_that_the_surroundings_tell_of_is_taken_back() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(40, 200, (64, 64, 3)).astype(np.uint8)
+    drifted = np.clip(truth * np.float32(1.08) - 9, 0, 255).astype(np.uint8)
+    after = matched(drifted, truth, square() == 0)
+    inside = square() == 1
+    before_error, error = (
+        np.abs(each[inside].astype(float) - truth[inside]).mean() for each in (drifted, after)
+    )
+    assert error < before_error / 2
+
+
+def test_surroundings_of_one_colour_do_not_change_others() -> None:
+    truth = np.full((64, 64, 3), 250, np.uint8)
+    drawn = np.full((64, 64, 3), 244, np.uint8)
+    drawn[square() == 1] = (200, 30, 30)
+    after = matched(drawn, truth, square() == 0)
+    np.testing.assert_allclose(after[square() == 1].mean(0), (206, 36, 36), atol=1)
+
+
+def test_nothing_known_leaves_the_colours() -> None:
+    drawn = grey(77)[..., :3]
+    np.testing.assert_array_equal(matched(drawn, grey(99)[..., :3], np.zeros((2, 3), bool)), drawn)
+
+
+@pytest.mark.parametrize(
+    ("padding", "size", "box"),
+    [
+        (0, (64, 64), (16, 16, 48, 48)),
+        (8, (64, 64), (8, 8, 56, 56)),
+        (8, (128, 64), (-16, 8, 80, 56)),
+        (100, (64, 64), (0, 0, 64, 64)),
+    ],
+)
+def test_the_part_that_is_drawn_is_the_mask_with_padding_in_the_sizes_proportions(
+    padding: int, size: tuple[int, int], box: tuple[int, ...]
+) -> None:
+    assert cropping.box_of_mask(square(), padding, *size) == box
+
+
+def test_a_part_at_the_edge_is_moved_into_the_picture() -> None:
+    mask = np.zeros((100, 200), np.float32)
+    mask[90:, 190:] = 1
+    assert cropping.box_of_mask(mask, 10, 64, 64) == (180, 80, 200, 100)
+    assert cropping.box_of_mask(mask, 10, 128, 64) == (160, 80, 200, 100)
+
+
+def test_a_part_beyond_the_picture_is_mirrored_and_left_out_again() -> None:
+    pixels = np.arange(12).reshape(3, 4)
+    part = cropping.taken_out(pixels, (-2, -1, 6, 4))
+    np.testing.assert_array_equal(part, np.pad(pixels, [(1, 1), (2, 2)], mode="symmetric"))
+    np.testing.assert_array_equal(cropping.put_back(pixels, part + 100, (-2, -1, 6, 4)), pixels + 100)
+
+
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+def test_what_is_outpainted_begins_as_the_mirrored_picture(side: str) -> None:
+    around = tuple(5 if name == side else 0 for name in ("left", "top", "right", "bottom"))
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    large, new = outpainting.enlarged(pixels, around), outpainting.new_part(4, 6, around)
+    assert large.shape == new.shape
+    np.testing.assert_array_equal(large[new == 0].reshape(4, 6), pixels)
+    assert new.sum() == 5 * (6 if side in ("top", "bottom") else 4)
