@@ -207,7 +207,9 @@ class Pipeline(Engine):
     def _stored(self, request: Request, batch: int) -> bool:
         """Whether the programs for a request, with prompts of one chunk, are on disk."""
         length = self.checkpoint.tokenizer.max_length
-        return not request.fast and all(
+        if request.fast or request.masked:
+            return False
+        return all(
             self._denoiser.stored(batch, each.shape, request.guided, length, each.fresh_noise, each.windows)
             for each in self._passes([request])
         )

@@ -8,6 +8,7 @@ Levin and Fried 2023).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from sdgen.pipeline.editing.resizing import Geometry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[Any]]
+
+ROWS = 256
+"""That are reckoned with at once: the numbers of a large picture would take several times its memory."""
 
 NEARLY = 8
 """Levels, of 255, within which a mask is black or white: JPEG leaves such, and an eye sees none of them."""
@@ -29,19 +33,23 @@ def mask_of_picture(pixels: Pixels) -> Array:
         pixels: uint8 (height, width, 4), RGBA, not premultiplied.
     """
     # ITU-R 601-2, as Pillow's convert("L") has it.
-    grey = pixels[..., :3] @ np.asarray([299, 587, 114], np.float32) / np.float32(1000)
-    return _clear_ends(grey * (pixels[..., 3] / np.float32(255)))
+    weights = np.asarray([299, 587, 114], np.float32) / np.float32(1000)
+    return _by_rows(lambda part: (part[..., :3] @ weights) * (part[..., 3] / np.float32(255)), pixels)
 
 
 def mask_of_alpha(pixels: Pixels) -> Array:
     """The mask that repaints what is transparent in a picture, uint8 (height, width, 4)."""
-    return _clear_ends(255 - pixels[..., 3].astype(np.float32))
+    return _by_rows(lambda part: 255 - part[..., 3].astype(np.float32), pixels)
 
 
-def _clear_ends(levels: Array) -> Array:
-    """Levels of 0 to 255 as a mask."""
-    mask = np.where(levels <= NEARLY, 0, np.where(levels >= 255 - NEARLY, 255, levels))
-    return (mask / 255).astype(np.float32)
+def _by_rows(levels: Callable[[Pixels], Array], pixels: Pixels) -> Array:
+    """The mask of levels, 0 to 255, that are reckoned for some rows at a time."""
+    mask = np.empty(pixels.shape[:2], np.float32)
+    for top in range(0, len(pixels), ROWS):
+        part = levels(pixels[top : top + ROWS])
+        part = np.where(part <= NEARLY, 0, np.where(part >= 255 - NEARLY, 255, part))
+        mask[top : top + ROWS] = part / 255
+    return mask
 
 
 def inverted(mask: Array) -> Array:
@@ -136,13 +144,17 @@ def _span(of: Any, margin: int) -> slice:
 def _gaussian(values: Array, deviation: float) -> Array:
     """A Gaussian blur of float32 (height, width), the edges going on beyond the picture."""
     reach = math.ceil(4 * deviation)
-    padded = np.pad(values, reach, mode="edge")
     for axis in (0, 1):
-        frequencies = np.fft.rfftfreq(padded.shape[axis])
-        response = np.exp(-2 * (np.pi * deviation * frequencies) ** 2)
-        response = response[:, None] if axis == 0 else response
-        padded = np.fft.irfft(np.fft.rfft(padded, axis=axis) * response, padded.shape[axis], axis)
-    return padded[reach : reach + values.shape[0], reach : reach + values.shape[1]].astype(np.float32)
+        padded = np.pad(values, [(reach, reach) if i == axis else (0, 0) for i in (0, 1)], mode="edge")
+        lines = np.moveaxis(padded, axis, 1)
+        length = lines.shape[1]
+        response = np.exp(-2 * (np.pi * deviation * np.fft.rfftfreq(length)) ** 2)
+        blurred = np.empty((len(lines), length - 2 * reach), np.float32)
+        for first in range(0, len(lines), ROWS):
+            spectrum = np.fft.rfft(lines[first : first + ROWS], axis=1)
+            blurred[first : first + ROWS] = np.fft.irfft(spectrum * response, length, 1)[:, reach:-reach]
+        values = np.moveaxis(blurred, 1, axis)
+    return values
 
 
 def _dilated(values: Array, reach: int) -> Array:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from sdgen.pipeline.editing.masks import ROWS
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,9 +23,11 @@ def pasted(picture: Pixels, drawn: Pixels, mask: Array) -> Pixels:
         drawn: of the same shape.
         mask: float32 (height, width), 0 to 1.
     """
-    share = np.minimum(1, 2 * mask)[..., None]
     result: Pixels = picture.copy()
-    where = mask > 0
-    mixed = share * drawn + (1 - share) * picture
-    result[where] = np.rint(mixed[where]).astype(np.uint8)
+    for top in range(0, len(picture), ROWS):
+        rows = slice(top, top + ROWS)
+        where = mask[rows] > 0
+        share = np.minimum(1, 2 * mask[rows][where])[:, None]
+        mixed = share * drawn[rows][where] + (1 - share) * picture[rows][where]
+        result[rows][where] = np.rint(mixed).astype(np.uint8)
     return result
