@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import Command
 from PIL import Image
 
-from sdgen.errors import InputError
+from sdgen import prompts
+from sdgen.errors import ExitCode, InputError
+from sdgen.images import a1111_text
 from sdgen.pipeline.editing.resizing import resized
 from sdgen.request import Request
 from sdgen.request.mask_fields import borders, zoomed_out
@@ -58,6 +62,13 @@ def test_what_is_for_masks_means_nothing_without_one(fields: dict[str, Any]) -> 
         Request(**{"prompt": "a", "init_image": picture(), **fields})
 
 
+def test_a_black_mask_is_refused_and_turned_round_it_repaints_all() -> None:
+    with pytest.raises(InputError, match="the mask is black throughout") as caught:
+        request(mask=mask(level=0))
+    assert caught.value.field == "mask"
+    assert request(mask=mask(level=0), mask_invert=True).masked
+
+
 def test_a_mask_means_nothing_without_a_picture() -> None:
     with pytest.raises(InputError, match="mask means nothing without init_image"):
         Request(prompt="a", mask=mask())
@@ -78,7 +89,6 @@ def test_a_mask_of_other_proportions_is_refused_with_both_sizes(size: tuple[int,
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"mask": mask(level=0)}, "the mask is black throughout"),
         ({"mask": np.full((96, 128), 255, np.uint8), "mask_invert": True}, "is white throughout and turned"),
         ({"mask": None, "mask_alpha": True}, "mask of the picture's transparency is black throughout"),
         ({"mask_alpha": True}, "mask and mask_alpha both"),
@@ -232,3 +242,85 @@ def test_an_image_that_was_repainted_is_drawn_again_from_its_record(mini: Any, t
     assert mini.resolve(recorded) == recorded == image.request
     (again,) = mini.generate([recorded])
     np.testing.assert_array_equal(again.pixels, image.pixels)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command with the stand-in pipeline, a picture and masks in its folder."""
+    made = Command(tmp_path, monkeypatch)
+    for name, pixels in {
+        "a": picture(),
+        "m": mask(),
+        "black": mask(level=0),
+        "wide": mask(96, 256),
+    }.items():
+        Image.fromarray(pixels).save(made.folder / f"{name}.png")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--mask", "m.png"], "mask means nothing without init_image"),
+        (["--mask-alpha"], "mask_alpha means nothing without init_image"),
+        (["--zoom-out", "2"], "outpaint means nothing without init_image"),
+        (["--init-image", "a.png", "--mask-blur", "3"], "mask_blur means nothing without mask"),
+        (["--init-image", "a.png", "--only-masked", "3"], "only_masked means nothing without mask"),
+        (["--init-image", "a.png", "--mask", "gone.png"], "gone.png is not there"),
+        (["--init-image", "a.png", "--mask", "black.png"], "the mask is black throughout"),
+        (["--init-image", "a.png", "--mask", "wide.png"], "the mask is 256x96 and the picture 128x96"),
+        (["--init-image", "a.png", "--mask", "m.png", "--mask-alpha"], "--mask and --mask-alpha both"),
+        (["--init-image", "a.png", "--outpaint", "1", "--zoom-out", "2"], "--outpaint and --zoom-out both"),
+        (["--init-image", "a.png", "--outpaint", "1,2"], "such as 128,0,128,0"),
+        (["--init-image", "a.png", "--zoom-out", "1"], "'1' is not a factor above 1"),
+    ],
+)
+def test_the_command_answers_what_it_cannot_repaint_before_a_model_is_loaded(
+    command: Command, options: list[str], sentence: str
+) -> None:
+    result = command.draw("a heart", *options)
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
+    assert sentence in result.stderr
+    assert not command.loads
+
+
+def test_the_record_and_other_tools_line_say_how_a_picture_was_repainted(command: Command) -> None:
+    (sidecar,) = command.drawn(
+        *("a heart", "--init-image", "a.png", "--mask", "m.png", "--mask-invert", "--only-masked", "32")
+    )
+    assert (sidecar["mask"]["file"], sidecar["mask_invert"], sidecar["only_masked"]) == ("m.png", True, 32)
+    assert "mask_blur" not in sidecar
+    line = a1111_text.write(
+        Request(prompt="a", init_image="a.png", mask="m.png", mask_invert=True, only_masked=32)
+    )
+    for pair in (
+        "Mask mode: Inpaint not masked",
+        "Mask blur: 4",
+        "Inpaint area: Only masked",
+        "Masked area padding: 32",
+    ):
+        assert pair in line.splitlines()[-1].split(", ")
+
+
+def test_zooming_out_is_recorded_as_what_it_adds(command: Command) -> None:
+    (sidecar,) = command.drawn("a heart", "--init-image", "a.png", "--zoom-out", "1.5")
+    assert sidecar["outpaint"] == "25%,25%,25%,25%"
+
+
+def test_a_settings_files_mask_blur_is_for_pictures_with_a_mask(command: Command) -> None:
+    (command.config / "config.toml").write_text("mask-blur = 9\n")
+    plain, masked = (
+        command.drawn("a heart", *options)[0]
+        for options in ([], ["--init-image", "a.png", "--mask", "m.png", "--seed", "4"])
+    )
+    assert ("mask_blur" in plain, masked["mask_blur"]) == (False, 9)
+
+
+def test_a_prompts_file_names_masks_from_its_own_folder(command: Command) -> None:
+    (command.folder / "job").mkdir()
+    for name in ("a.png", "m.png"):
+        (command.folder / name).rename(command.folder / "job" / name)
+    (command.folder / "job" / "p.jsonl").write_text('{"prompt": "a", "image": "a.png", "mask": "m.png"}\n')
+    (line,) = prompts.read("job/p.jsonl")
+    assert line.request is not None and line.request.mask is not None
+    assert line.request.mask.file == os.path.join("job", "m.png")

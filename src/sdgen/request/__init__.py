@@ -27,7 +27,7 @@ from sdgen.request.drawing_fields import DrawingFields
 from sdgen.request.editing_fields import EditingFields
 from sdgen.request.fields import Field, table
 from sdgen.request.hires_fields import HiresFields, enlarged
-from sdgen.request.mask_fields import MaskFields, canvas_size, require_fitting
+from sdgen.request.mask_fields import BLACK_MASK, MaskFields, canvas_size, require_fitting
 from sdgen.request.pictures import Picture
 
 __all__ = [
@@ -68,6 +68,8 @@ class Request(DrawingFields, EditingFields, MaskFields, HiresFields, BetweenFiel
 
         if self.mask is not None and self.init_image is not None:
             require_fitting(self.mask, self.init_image)
+            if self.mask.black and not self.mask_invert:
+                raise InputError(BLACK_MASK, "mask")
 
     @property
     def guided(self) -> bool:

@@ -29,6 +29,11 @@ MAX_ZOOM_OUT = 1 + 2 * MAX_PERCENT // 100
 SAME_PROPORTIONS = 0.01
 """By how much of itself a mask's width for its height may differ from the picture's."""
 
+BLACK_MASK = (
+    "the mask is black throughout, so nothing is repainted; paint white what is to be, or turn it round with "
+    "mask_invert"
+)
+
 _BORDER = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%|px)?", re.ASCII)
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _REMEMBERED = 4096
 """Files of which it is known what they show: many requests may start from one."""
 
+NEARLY_BLACK = 8
+"""The level, of 255, up to which a picture is black: JPEG leaves such."""
+
 _DIGEST = re.compile("[0-9a-f]{64}")
 _PLAIN = ("file", "sha256", "width", "height", "alpha")
 
@@ -37,6 +40,7 @@ class Picture:
         width, height: pixels, after it was turned as its EXIF says.
         alpha: whether some of it is transparent.
         file: where it was read from; None where it came as bytes, an array or a Pillow image.
+        black: whether it is seen to be black throughout; False where only a record of it was read.
     """
 
     sha256: str
@@ -46,6 +50,7 @@ class Picture:
     file: str | None = None
     _held: Any = dataclasses.field(default=None, repr=False)
     """Bytes of a file, or the pixels, where no file has them."""
+    black: bool = False
 
     def __eq__(self, other: object) -> bool:
         return self.sha256 == other.sha256 if isinstance(other, Picture) else NotImplemented
@@ -236,7 +241,8 @@ def _kept(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _seen(pixels: NDArray[np.uint8], file: str | None = None, held: Any = None) -> Picture:
     height, width = pixels.shape[:2]
-    return Picture(_sha256(pixels), width, height, bool(pixels[..., 3].min() < 255), file, held)
+    black = not bool((pixels[..., :3].max(-1) * (pixels[..., 3] > 0)).max() > NEARLY_BLACK)
+    return Picture(_sha256(pixels), width, height, bool(pixels[..., 3].min() < 255), file, held, black)
 
 
 def _sha256(pixels: NDArray[np.uint8]) -> str:
