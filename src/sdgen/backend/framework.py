@@ -45,7 +45,7 @@ class Framework(Protocol):
     def cond(self, condition: Any, when_true: Callable[[], Any], when_false: Callable[[], Any]) -> Any:
         """The result of one of two functions."""
 
-    def map_in_turn(self, function: Callable[[Any], Any], count: int) -> Any:
+    def map_in_turn(self, function: Callable[[Any], Any], count: int, like: Any = None) -> Any:
         """A function of the numbers below ``count``, stacked."""
 
     def matmul(self, a: Any, b: Any, transposed: bool, result: str) -> Any:

@@ -64,7 +64,7 @@ def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], 
     return jax.lax.cond(condition, when_true, when_false)
 
 
-def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:
+def map_in_turn(function: Callable[[Any], Any], count: int, like: Any = None) -> Any:
     """As ``operations.map_in_turn``."""
     return jax.lax.map(function, jnp.arange(count))
 

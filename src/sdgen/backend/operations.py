@@ -71,12 +71,18 @@ def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], 
     return framework().cond(condition, when_true, when_false)
 
 
-def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:
+def map_in_turn(function: Callable[[Any], Any], count: int, like: Any = None) -> Any:
     """``stack([function(i) for i in range(count)])`` as a loop of the program, one after the other.
 
     Intermediate results of one turn are the only ones in memory.
+
+    Args:
+        function: gives a tensor or a tuple of some.
+        count: of turns.
+        like: (shape, dtype) of what it gives, or a tuple of such; where it is not known, TensorFlow traces
+            the function twice.
     """
-    return framework().map_in_turn(function, count)
+    return framework().map_in_turn(function, count, like)
 
 
 def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:

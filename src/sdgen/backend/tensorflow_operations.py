@@ -85,10 +85,15 @@ def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], 
     return tf.cond(condition, when_true, when_false)
 
 
-def map_in_turn(function: Callable[[Any], Any], count: int) -> Any:
+def map_in_turn(function: Callable[[Any], Any], count: int, like: Any = None) -> Any:
     """As ``operations.map_in_turn``."""
-    # Without a signature, map_fn takes the dtype of the numbers; this trace of the function is pruned.
-    result = tf.nest.map_structure(tf.TensorSpec.from_tensor, function(tf.constant(0)))
+    # Without a signature, map_fn takes the dtype of the numbers.
+    if like is None:  # This trace of the function is pruned.
+        result = tf.nest.map_structure(tf.TensorSpec.from_tensor, function(tf.constant(0)))
+    elif isinstance(like[0][0], int):
+        result = tf.TensorSpec(*like)
+    else:
+        result = tuple(tf.TensorSpec(*each) for each in like)
     return tf.map_fn(function, tf.range(count), fn_output_signature=result, parallel_iterations=1)
 
 

@@ -81,7 +81,10 @@ class Denoiser:
         self._advance = {
             (fast, tiled, jit): Program(self._rows_by(evaluation), weights, jit, traced)
             for fast, whole in ((False, WholeEvaluation(self.unet)), (True, ShortenedEvaluation(self.unet)))
-            for tiled, evaluation in ((False, whole), (True, TiledEvaluation(whole)))
+            for tiled, evaluation in (
+                (False, whole),
+                (True, TiledEvaluation(whole, self.unet.config.out_channels)),
+            )
             for jit in (True, False)
         }
 

@@ -19,8 +19,14 @@ class TiledEvaluation:
     other, in the memory of one. Guidance is applied, and rescaled, in each by itself.
     """
 
-    def __init__(self, evaluate: Evaluation) -> None:
-        self.keeps, self._evaluate = evaluate.keeps, evaluate
+    def __init__(self, evaluate: Evaluation, channels: int) -> None:
+        """An evaluation in windows.
+
+        Args:
+            evaluate: what is done in each.
+            channels: of its prediction.
+        """
+        self.keeps, self._evaluate, self._channels = evaluate.keeps, evaluate, channels
 
     def __call__(
         self, weights: Weights, x: Tensor, here: Mapping[str, Tensor], maps: Mapping[str, Any], kept: Tensor
@@ -37,7 +43,10 @@ class TiledEvaluation:
             prediction, after = self._evaluate(weights, part, here, maps, before)
             return (prediction, after) if self.keeps else prediction
 
-        result = backend.map_in_turn(in_window, count)
+        like: Any = (batch, *size, self._channels), "float32"
+        if self.keeps:
+            like = (like, (tuple(kept.shape[1:]), kept.dtype))
+        result = backend.map_in_turn(in_window, count, like)
         predictions, after = result if self.keeps else (result, kept)
         return _averaged(predictions, windows["sources"], windows["shares"]), after
 
