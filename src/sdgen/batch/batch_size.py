@@ -29,7 +29,7 @@ def choose(pipeline: Engine, request: Request) -> int:
     It is at most ``MOST``.
 
     Args:
-        request: resolved; its size and whether it is guided count.
+        request: resolved; its size, in tiles or not, and whether it is guided count.
     """
     if pipeline.device.startswith("cpu") or pipeline.low_memory:
         return 1
@@ -61,6 +61,11 @@ def bytes_per_image(pipeline: Engine, request: Request) -> int:
     config = pipeline.checkpoint.unet.config
     channels = int(config.get("block_out_channels", [320])[0])
     width, height = request.picture_size
+    if request.tiles:
+        from sdgen.pipeline.defaults import native_size
+
+        most = native_size(pipeline.entry, pipeline.checkpoint)
+        width, height = min(width, most[1]), min(height, most[0])
     positions = width * height // 64
     passes = 2 if request.guided else 1
     activations = _ACTIVATIONS * positions * channels * backend.DTYPES[pipeline.dtype].size
