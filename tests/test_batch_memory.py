@@ -54,16 +54,15 @@ print(json.dumps([sizes(128, 1), sizes(256, 1), sizes(256, 2), sizes(512, 1), si
 def test_the_estimate_is_above_what_the_compiled_loop_takes_and_within_four_times_of_it() -> None:
     """For one image at 128x128 XLA takes 3.2 MB of 10.5 expected; at 256x256 20.2 of 54.5, for two 28.4.
 
-    XXX
+    At 512x512 it takes 60.8 MB at once, and 20.7 in tiles.
     """
     pytest.importorskip("jax")
     process = start([sys.executable, "-c", COMPILED])
     found, messages = process.communicate(timeout=300)
     assert process.returncode == 0, messages.decode()
-    *small, whole, tiled = json.loads(found)
-    print(small, whole, tiled)
-    for batch, taken, each in (*small, whole, tiled):
+    *found, whole, tiled = json.loads(found)
+    for batch, taken, each in (*found, tiled):
         assert 0 < taken <= batch * each
         if batch == 1:
             assert each <= 4 * taken
-    assert tiled[1] < small[1][1] + 0.1 * whole[1]
+    assert tiled[1] < 1.1 * found[1][1] < 0.4 * whole[1]
