@@ -142,6 +142,21 @@ def test_the_ends_of_a_variation_are_the_pictures_of_the_seeds(mini: Any) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "in part"])
+def test_a_picture_that_is_started_from_is_varied_too(mini: Any, masked: bool) -> None:
+    picture = np.full((64, 64, 3), (200, 40, 40), np.uint8)
+    mask = np.zeros((64, 64, 3), np.uint8)
+    mask[16:48, 16:48] = 255
+    base = SMALL.replace(seed=3, init_image=picture, strength=0.75, **({"mask": mask} if masked else {}))
+    varied = base.replace(seed=7, variation_of=3)
+    first, between, alone = (
+        image.pixels
+        for image in mini.generate([varied.replace(variation=0.0), varied.replace(variation=0.5), base])
+    )
+    assert np.array_equal(first, alone) and not np.array_equal(between, alone)
+
+
+@pytest.mark.slow
 def test_pictures_between_share_a_batch_with_others(batching: Any) -> None:
     requests = [
         SMALL,

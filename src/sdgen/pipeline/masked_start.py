@@ -12,6 +12,7 @@ from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.table import SamplerTable
 from sdgen.images.image import Pixels
 from sdgen.networks.config import VAEConfig
+from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.editing import masks
 from sdgen.pipeline.editing.canvas import canvas
 from sdgen.request import Request
@@ -76,7 +77,7 @@ class MaskedStarter:
             latents = self._sample(parts.picture(), noise)
         elif ((parts.mask > 0) & (parts.mask < 1)).any():
             latents = self._scaled(parts.picture()[0])
-        normal = noise.normal(*shape)
+        normal = first_noise(request, noise, shape)
         start = table.alpha_in[0] * latents + table.sigma_in[0] * normal
         if whole:
             start = table.init_scale * normal
