@@ -30,6 +30,13 @@ class Name:
         self.called = called or bool(arguments)
 
 
+class Persistent:
+    """What a persistent id stands for."""
+
+    def __init__(self, identity: Any) -> None:
+        self.identity = identity
+
+
 class Program:
     """A pickle of protocol 2 with the storages that it names by their keys."""
 
@@ -44,6 +51,8 @@ class Program:
         """The instructions that put a value on the stack."""
         if isinstance(value, np.ndarray):
             return self._tensor(value)
+        if isinstance(value, Persistent):
+            return self.code(value.identity) + b"Q"
         if isinstance(value, Name):
             name = f"c{value.module}\n{value.name}\n".encode()
             return name + (self.code(value.arguments) + b"R" if value.called else b"")
@@ -64,10 +73,17 @@ class Program:
         self.storages[key] = array
         strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
         kind = Name("torch", STORAGES[array.dtype.name])
-        storage = self.code(("storage", kind, key, "cpu", array.size)) + b"Q"
-        rest = (0, array.shape, tuple(strides), False, Name("collections", "OrderedDict", called=True))
+        storage = Persistent(("storage", kind, key, "cpu", array.size))
+        rest = (
+            storage,
+            0,
+            array.shape,
+            tuple(strides),
+            False,
+            Name("collections", "OrderedDict", called=True),
+        )
         inner = b"".join(map(self.code, rest))
-        return self.code(Name("torch._utils", "_rebuild_tensor_v2")) + b"(" + storage + inner + b"tR"
+        return self.code(Name("torch._utils", "_rebuild_tensor_v2")) + b"(" + inner + b"tR"
 
 
 def write_zip(path: Path, value: Any, pickled: bytes | None = None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pickled_files import WRITERS, Name, write_older, write_zip
+from pickled_files import WRITERS, Name, Persistent, Program, write_older, write_zip
 
 from sdgen.checkpoints.pickles import read_pickle, read_pickle_texts
 from sdgen.checkpoints.pickles.instructions import MAX_INSTRUCTIONS
@@ -73,6 +73,9 @@ def test_a_safetensors_file_whose_length_looks_like_a_pickle_is_read(tmp_path: P
         struct.pack("<Qf", length, 2.5)[:8] + header + struct.pack("<f", 2.5)
     )
     assert read_weights(tmp_path / "x.safetensors")["x"].tolist() == [2.5]
+
+
+LONG_LIST = b"](" + b"N" * 400_000 + b"e\x85q\x01"
 
 
 def text(value: str) -> bytes:
@@ -143,6 +146,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "makes no sense",
     ),
     "a million instructions": (b"\x80\x02" + b"N0" * MAX_INSTRUCTIONS + b".", "of more than 1000000 instr"),
+    "a long list in each of many calls": (
+        b"\x80\x02ctorch\nSize\nq\x00" + LONG_LIST + b"h\x00h\x01R" * 100_000 + b".",
+        "of more than 1000000 instructions",
+    ),
+    "many arguments": (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v3\n(" + b"N" * 400_000 + b"tR.",
+        "makes no sense",
+    ),
     "a pickle that goes on": (b"\x80\x02" + b"N" * 100, "ends early"),
 }
 
@@ -189,17 +200,9 @@ def test_what_published_checkpoints_hold_beside_tensors_is_passed_over(
 
 
 def rebuilt(*arguments: object, numbers: int = 4) -> bytes:
-    """A pickle of a tensor of a storage with four float32 numbers, which goes by ``arguments``."""
-
-    class Program:
-        storage = ("storage", Name("torch", "FloatStorage"), "0", "cpu", numbers)
-
-    from pickled_files import Program as Assembler
-
-    code = Assembler()
-    inner = code.code(Program.storage) + b"Q" + b"".join(map(code.code, arguments))
-    tensor = code.code(Name("torch._utils", "_rebuild_tensor_v2")) + b"(" + inner + b"tR"
-    return b"\x80\x02}" + text("x") + tensor + b"s."
+    """A pickle of a tensor of the storage "0", which goes by ``arguments``."""
+    storage = Persistent(("storage", Name("torch", "FloatStorage"), "0", "cpu", numbers))
+    return Program().dump({"x": Name("torch._utils", "_rebuild_tensor_v2", storage, *arguments)})
 
 
 TENSORS: dict[str, tuple[bytes, str]] = {
@@ -226,9 +229,10 @@ def test_a_tensor_that_cannot_be_is_refused(tmp_path: Path, what: str) -> None:
 
 
 def test_views_of_one_storage_may_have_so_many_bytes_together(tmp_path: Path) -> None:
-    one = rebuilt(0, (1 << 16,), (1,), numbers=1 << 16)[3:-2]
-    many = b"\x80\x02}(" + b"".join(text(f"x{n}") + one[6:] for n in range(9)) + b"u."
-    write_zip(tmp_path / "x.pt", np.zeros(1 << 16, np.float32), many)
+    storage = Persistent(("storage", Name("torch", "FloatStorage"), "0", "cpu", 1 << 16))
+    whole = Name("torch._utils", "_rebuild_tensor_v2", storage, 0, (1 << 16,), (1,))
+    many = {f"x{n}": whole for n in range(9)}
+    write_zip(tmp_path / "x.pt", np.zeros(1 << 16, np.float32), Program().dump(many))
     with pytest.raises(CheckpointError, match="its tensors are larger than it is"):
         read_pickle(tmp_path / "x.pt")
 
@@ -308,6 +312,15 @@ def test_numbers_of_the_older_layout_must_be_those_of_its_pickle(tmp_path: Path)
     write_older(tmp_path / "x.pt", {"x": np.ones(64, np.float32)})
     data = (tmp_path / "x.pt").read_bytes()
     (tmp_path / "x.pt").write_bytes(data[:-4])
+    with pytest.raises(CheckpointError, match="not those that its pickle describes"):
+        read_pickle(tmp_path / "x.pt")
+
+
+def test_keys_of_storages_that_are_a_billion_laughs_are_refused(tmp_path: Path) -> None:
+    write_older(tmp_path / "x.pt", {"x": np.ones(4, np.float32)})
+    data = (tmp_path / "x.pt").read_bytes()
+    keys = data.index(pickle.dumps(["0"], 2))
+    (tmp_path / "x.pt").write_bytes(data[:keys] + b"\x80\x02](" + b")" + b"2\x86" * 200 + b"e." + data[keys:])
     with pytest.raises(CheckpointError, match="not those that its pickle describes"):
         read_pickle(tmp_path / "x.pt")
 

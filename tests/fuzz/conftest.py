@@ -24,13 +24,18 @@ def _report(findings: list[runner.Finding]) -> None:
 
 
 @pytest.fixture
-def fuzz(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, runner.Maker], None]:
-    """Runs a target ("module:function") on ``--fuzz-inputs`` inputs of a maker; fails on findings."""
+def fuzz(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Runs a target ("module:function") on ``--fuzz-inputs`` inputs of a maker; fails on findings.
+
+    ``least`` inputs are tried where that is more.
+    """
     names = ("--fuzz-inputs", "--fuzz-seconds", "--fuzz-seed")
     count, seconds, seed = map(request.config.getoption, names)
-    return lambda target, make: _report(
-        runner.fuzz(target, make, tmp_path, runner.inputs(count, seconds), seed)
-    )
+
+    def run(target: str, make: runner.Maker, least: int = 0) -> None:
+        _report(runner.fuzz(target, make, tmp_path, runner.inputs(max(count, least), seconds), seed))
+
+    return run
 
 
 @pytest.fixture(scope="session")

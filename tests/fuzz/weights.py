@@ -176,7 +176,7 @@ def _model_folder(rng: random.Random, folder: Path) -> None:
     for _ in range(rng.randint(1, 3)):
         path = rng.choice(paths if rng.random() < 0.3 else small)
         if path in headers:
-            _spoil(rng, path, headers[path])
+            spoil(rng, path, headers[path])
         elif path.suffix == ".json" and rng.random() < 0.8:
             path.write_text(json.dumps(_altered_text(rng, path)))
         else:
@@ -191,7 +191,7 @@ def _altered_text(rng: random.Random, path: Path) -> object:
         return strange_value(rng)
 
 
-def _spoil(rng: random.Random, path: Path, header: Header) -> None:
+def spoil(rng: random.Random, path: Path, header: Header) -> None:
     """Damages a ``.safetensors`` file: its bytes, its header's members, or in ways that keep it sound."""
     header = json.loads(json.dumps(header))
     size = max((entry["data_offsets"][1] for entry in header.values()), default=0)
@@ -267,7 +267,7 @@ def _lora(rng: random.Random, folder: Path) -> None:
         length = int.from_bytes(path.read_bytes()[:8], "little")
         header = json.loads(path.read_bytes()[8 : 8 + length])
         header.pop("__metadata__", None)
-        _spoil(rng, path, header)
+        spoil(rng, path, header)
 
 
 def _layers(rng: random.Random, folder: Path) -> None:
@@ -286,16 +286,16 @@ def _layers(rng: random.Random, folder: Path) -> None:
 def _single_file(rng: random.Random, folder: Path) -> None:
     stored = files.golden()["single_file"][rng.choice(("sd1", "sd2"))]["stored"]
     path = folder / "model.safetensors"
-    _spoil(rng, path, write_header(path, stored))
+    spoil(rng, path, write_header(path, stored))
 
 
 def _vae(rng: random.Random, folder: Path) -> None:
     write_model(folder / "model")
     path = folder / "vae.safetensors"
     config = VAEConfig.from_config(VAE)
-    _spoil(rng, path, write_header(path, (*encoder_shapes(config).items(), *decoder_shapes(config).items())))
+    spoil(rng, path, write_header(path, (*encoder_shapes(config).items(), *decoder_shapes(config).items())))
 
 
 def _embedding(rng: random.Random, folder: Path) -> None:
     path = folder / "embedding.safetensors"
-    _spoil(rng, path, write_header(path, [("emb_params", (rng.choice((0, 1, 75, 76)), 8))]))
+    spoil(rng, path, write_header(path, [("emb_params", (rng.choice((0, 1, 75, 76)), 8))]))

@@ -223,9 +223,8 @@ def _read_older(path: Path, file: BinaryIO, size: int) -> Unpickled:
     if protocol != _PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
         raise _damaged(path, "it does not begin as torch.save begins a file")
     big_endian = system.get("little_endian") is False
-    _place(
-        path, file, machine.position, size, [storages.pop(key, None) for key in map(str, keys)], big_endian
-    )
+    found = [storages.pop(key, None) if isinstance(key, str) else None for key in keys]
+    _place(path, file, machine.position, size, found, big_endian)
     return Unpickled(content, path, big_endian, size)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from sdgen.errors import CheckpointError
 
+MAX_ARGUMENTS = 16
+"""Of a call; those that make tensors have up to seven."""
+
 _MAX_LINE = 1000
 
 
@@ -127,6 +130,10 @@ class Machine:
         arguments, made = self.pop(), self.pop()
         if not isinstance(arguments, tuple) or not isinstance(made, Maker | Opaque):
             raise ValueError
+        if len(arguments) > MAX_ARGUMENTS:
+            raise ValueError
+        # A maker may go through what it is given, which may be the same long list in every call.
+        self.carried_out += sum(len(value) for value in arguments if isinstance(value, list | tuple))
         self.push(made.make(arguments) if isinstance(made, Maker) else Opaque(made.name))
 
     def resolve(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,19 +106,18 @@ def _state_dict(content: Any) -> Any:
 
 def _named(path: Path, content: Any) -> Iterator[tuple[str, StoredTensor]]:
     """Tensors with their names. One dictionary may be in many places, so what is looked at is counted."""
-    looked_at = 0
-    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
-    for prefix, value, depth in waiting:  # which grows
+    looked_at = itertools.count()
+
+    def named(prefix: str, value: Any, depth: int) -> Iterator[tuple[str, StoredTensor]]:
         for name, inner in _members(value).items():
-            looked_at += 1
-            if looked_at > MAX_INSTRUCTIONS:
+            if next(looked_at) >= MAX_INSTRUCTIONS:
                 raise CheckpointError(f"{path} has the same dictionaries in too many places; fetch it again")
-            if not isinstance(name, str):
-                continue
-            if isinstance(inner, StoredTensor):
+            if isinstance(name, str) and isinstance(inner, StoredTensor):
                 yield prefix + name, inner
-            elif depth + 1 < MAX_NESTING and _members(inner):
-                waiting.append((f"{prefix}{name[:MAX_NAME]}.", inner, depth + 1))
+            elif isinstance(name, str) and depth < MAX_NESTING:
+                yield from named(f"{prefix}{name[:MAX_NAME]}.", inner, depth + 1)
+
+    return named("", content, 1)
 
 
 def _members(value: Any) -> Mapping[Any, Any]:

@@ -71,10 +71,10 @@ class StoredTensor:
 
     def fits(self) -> bool:
         """Whether it has a possible shape and lies inside its storage."""
+        if len(self.shape) > MAX_DIMENSIONS or len(self.shape) != len(self.strides):
+            return False
         numbers = (self.offset, *self.shape, *self.strides)
         if any(type(number) is not int or not 0 <= number < MAX_NUMBERS for number in numbers):
-            return False
-        if len(self.shape) > MAX_DIMENSIONS or len(self.shape) != len(self.strides):
             return False
         if math.prod(self.shape) >= MAX_NUMBERS:
             return False
