@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from sdgen.errors import InputError
+from sdgen.files.picture_files import MOST_PIXELS
 from sdgen.pipeline.editing import masks
 from sdgen.request import MAX_SIZE, Picture, Request
 
@@ -30,6 +31,11 @@ def filled_for_mask(request: Request, multiple: int, native: tuple[int, int]) ->
     if request.outpaint is None:
         _require_white(request)
     stored = _canvas(request)
+    if stored[0] * stored[1] > MOST_PIXELS:
+        raise InputError(
+            f"the picture comes to {stored[0]}x{stored[1]}, more than {MOST_PIXELS} pixels; add less to it",
+            "outpaint",
+        )
     if request.only_masked is not None:
         if request.resize != "fill":
             raise InputError(
