@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from typing import IO
 
 NOISE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "
@@ -46,7 +47,7 @@ def held_back() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(_holding.release)
         try:
-            kept = stack.enter_context(tempfile.TemporaryFile())
+            kept = stack.enter_context(_unnamed_file())
             real = os.dup(STDERR)
         except OSError:  # No space for a file, or no stderr.
             yield
@@ -64,6 +65,13 @@ def held_back() -> Iterator[None]:
                 for line in kept:
                     if not NOISE.match(line):
                         os.write(STDERR, line)
+
+
+def _unnamed_file() -> IO[bytes]:
+    """A file without a name; in memory where that can be: who reads a picture writes nowhere."""
+    if hasattr(os, "memfd_create"):  # Linux.
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _flush() -> None:
