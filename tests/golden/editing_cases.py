@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "editing"
 SAMPLERS = ("ddim", "euler", "euler-a", "dpmpp-2m", "heun", "unipc")
 
 _PROMPTS = {"prompt": "a red heart", "negative_prompt": "a tree", "guidance": 3.0}
-_MINI = {**_PROMPTS, "model": "mini", "width": 64, "height": 96, "steps": 20, "picture": "ddim-11.png"}
+_MINI = {**_PROMPTS, "model": "mini", "width": 64, "height": 96, "steps": 12, "picture": "ddim-11.png"}
 _SMALL = {**_PROMPTS, "width": 48, "height": 16, "steps": 10, "picture": "waves"}
 _MINI_BOX, _SMALL_BOX = (16, 24, 48, 72), (16, 0, 40, 8)
 
@@ -55,9 +55,15 @@ def cases() -> list[dict[str, Any]]:
     return [{"name": _name(case), **case} for case in found]
 
 
+def grown(case: dict[str, Any]) -> dict[str, Any]:
+    """What is other in the case whose mask is that of an unaligned one, grown to whole latent pixels."""
+    other = {**case, "mask": list(GROWN)}
+    return {"mask": list(GROWN), "name": _name(other)}
+
+
 def _name(case: dict[str, Any]) -> str:
     parts = [case["model"], case["sampler"], str(case["strength"])]
-    parts += ["unaligned" if case["mask"] == UNALIGNED else "inpainting"] if "mask" in case else []
+    parts += ["unaligned" if tuple(case["mask"]) == UNALIGNED else "inpainting"] if "mask" in case else []
     return "-".join([*parts, str(case["seed"])])
 
 
@@ -75,6 +81,13 @@ def mask(case: dict[str, Any]) -> np.ndarray:
     left, top, right, bottom = case["mask"]
     white[top:bottom, left:right] = 255
     return white
+
+
+def write(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Store the cases of each model, one a line."""
+    lines = {model: ",\n".join(map(json.dumps, found)) for model, found in rows.items()}
+    models = [f"{json.dumps(model)}: [\n{cases}\n]" for model, cases in lines.items()]
+    (FOLDER / "cases.json").write_text("{" + ",\n".join(models) + "}\n")
 
 
 def stored() -> dict[str, tuple[dict[str, Any], np.ndarray]]:

@@ -10,7 +10,6 @@ configuration is made to say 4, which nothing but that choice goes by.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -83,7 +82,7 @@ def main() -> None:
         for name in sys.argv[1:] or rows:
             folder = MODEL if name == "mini" else write_model(name, Path(temporary) / name)
             sheet(folder, rows[name]).save(editing.FOLDER / f"{name}.png", optimize=True)
-    (editing.FOLDER / "cases.json").write_text(json.dumps(rows, indent=1) + "\n")
+    editing.write({name: found for name, found in rows.items() if (editing.FOLDER / f"{name}.png").exists()})
 
 
 if __name__ == "__main__":

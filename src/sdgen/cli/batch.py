@@ -25,7 +25,7 @@ from sdgen.batch.tasks import Rejected, Task
 from sdgen.cli import batch_options, batch_plan, drawing_requests, error_messages, watching
 from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
-from sdgen.cli.downloads import locate
+from sdgen.cli.downloads import locate, task_of
 from sdgen.cli.options import drawing_options
 from sdgen.cli.run import Run, show_licence, space
 from sdgen.cli.terminal import streams
@@ -117,7 +117,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         return ExitCode.OK
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))
     for model in used:
-        locate(model, quiet=values["quiet"], no_input=values["no_input"])
+        purpose = task_of(task.request for task in tasks if (task.request.model or "") == model)
+        locate(model, task=purpose, quiet=values["quiet"], no_input=values["no_input"])
     store.prepare(*_missing(tasks, store))
     run.sheet, run.film = _sheet(values, len(tasks)), watching.film(values, len(tasks))
     for model in used:

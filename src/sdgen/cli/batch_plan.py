@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sdgen import models
 from sdgen.batch.batch_folder import BatchFolder
 from sdgen.batch.tasks import Task
+from sdgen.cli.downloads import task_of
 from sdgen.cli.terminal import streams
 from sdgen.errors import InputError
 from sdgen.request import Request
@@ -48,7 +49,8 @@ def check_files(tasks: Sequence[Task], values: Mapping[str, Any]) -> None:
     from sdgen.prompts import prompt_loras
 
     for model in dict.fromkeys(task.request.model or "" for task in tasks):
-        named = prompt_loras.named(task.request for task in tasks if (task.request.model or "") == model)
+        requests = [task.request for task in tasks if (task.request.model or "") == model]
+        named = prompt_loras.named(requests)
         loading.check_files(
             model,
             vae=values["vae"],
@@ -56,6 +58,7 @@ def check_files(tasks: Sequence[Task], values: Mapping[str, Any]) -> None:
             embeddings=values["embedding"],
             variant=values["variant"],
             prediction_type=values["prediction"],
+            task=task_of(requests),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from sdgen.cli.terminal import streams
 from sdgen.errors import ModelUnavailable
 from sdgen.models import store
 from sdgen.models.catalogue import Entry
+from sdgen.request import Request
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
@@ -97,6 +99,11 @@ def locate(
             raise
     models.licence_notice(entry)  # It was in the question.
     return models.pull(model, anyway=True, progress=DownloadBar())
+
+
+def task_of(requests: Iterable[Request]) -> str:
+    """What a model is wanted for that draws all of these: one for inpainting draws masked pictures alone."""
+    return "inpainting" if all(request.masked for request in requests) else "text-to-image"
 
 
 def can_ask() -> bool:
