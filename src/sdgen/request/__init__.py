@@ -46,7 +46,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(DrawingFields, EditingFields, MaskFields, HiresFields, BetweenFields):
+class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFields):  # The last come first.
     """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
 
     ``sdgen.request.FIELDS`` has the type, the range and the meaning of each field. A whole number may come
