@@ -31,7 +31,7 @@ from sdgen.cli.run import Run, show_licence, space
 from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.progress import Display, JsonDisplay
 from sdgen.errors import ExitCode, InputError
-from sdgen.images import image_files
+from sdgen.images import image_files, naming
 from sdgen.prompts.expansion import Expansion, parse_seeds, parse_sweeps
 from sdgen.text.plurals import counted
 
@@ -71,7 +71,7 @@ _CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
 
 
 @click.command("batch", cls=Command, notes=NOTES, short_help="Draw every entry of prompts files.")
-@click.argument("prompts", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@click.argument("prompts", metavar="FILE...", nargs=-1, type=click.Path(allow_dash=True))
 @drawing_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -84,6 +84,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if target is not None and (target == drawing_requests.STDOUT or image_files.is_file_name(target)):
         raise InputError(f"-o {target}: a batch goes to a folder; give one with -o", "output")
     values = drawing_requests.settle(ctx)
+    if not values["prompts"] and not drawing_requests.several(values):
+        raise click.MissingParameter(ctx=ctx, param=command.params[0])
     error_messages.set_verbose(values["verbose"])
     store = _folder(values)
     entries = _entries(values)
@@ -242,7 +244,7 @@ def _folder(values: dict[str, Any]) -> BatchFolder:
         changes["engine"] = values["engine"]
     return BatchFolder(
         Path(values["output"]).expanduser() if values["output"] else image_files.FOLDER,
-        values["name"] or DEFAULT_NAME,
+        values["name"] or (naming.AS_STARTED if drawing_requests.several(values) else DEFAULT_NAME),
         values["format"] or "png",
         not values["no_metadata"],
         changes,
@@ -265,7 +267,8 @@ def _entries(values: dict[str, Any]) -> Entries:
         frames=values["frames"],
     )
     defaults = drawing_requests.given(values, values["model"] or models.DEFAULT)
-    return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"])
+    pictures = defaults.pop("init_image") if drawing_requests.several(values) else ()
+    return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"], pictures)
 
 
 def _no_prompt(values: Mapping[str, Any]) -> InputError:

@@ -98,8 +98,10 @@ _TOLD = {
     "count": "Images of an entry that does not say; -n 4 --seed 7 draws the seeds 7, 8, 9 and 10.",
     "output": "The folder of the images; it is made if need be. Default: outputs/.",
     "name": "File name in the folder, without its ending; fields: {n} {slug} {seed} {steps} {sampler} "
-    "{model} {guidance} {width} {height} {prompt} {digest}. One without {digest} gets it at its end. "
-    f"Default: {DEFAULT_NAME}.",
+    "{model} {guidance} {width} {height} {prompt} {image} {digest}. One without {digest} gets it at its end. "
+    f"Default: {DEFAULT_NAME}; {{image}}-{{digest}} where --init-image is several.",
+    "init_image": "Start from this picture, what does not name another; from each, of a folder or a pattern. "
+    "Without a prompts FILE, the .txt beside each is its prompt.",
 }
 """Help of options of drawing that a batch takes otherwise."""
 

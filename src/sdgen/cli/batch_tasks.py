@@ -16,8 +16,9 @@ from sdgen import prompts
 from sdgen.batch.tasks import Rejected, Task
 from sdgen.errors import InputError
 from sdgen.prompts import Line
+from sdgen.prompts import pictures as captioned
 from sdgen.prompts.expansion import Expansion, expand_line
-from sdgen.request import Request
+from sdgen.request import Picture, Request
 
 STDIN = "-"
 MOST_TASKS = 1_000_000
@@ -36,6 +37,8 @@ class Entries:
         defaults: fields of ``Request`` for what an entry leaves out.
         expansion: what is done to every entry.
         shard: which share of the tasks this run has, and of how many: (1, 1) is all.
+        pictures: of each, every entry is drawn that names none of its own. Without files, their captions are
+            the entries.
 
     Attributes:
         repeats: entries left out because an equal one came before; it would be the same image.
@@ -52,10 +55,18 @@ class Entries:
         defaults: Mapping[str, Any],
         expansion: Expansion,
         shard: tuple[int, int] = (1, 1),
+        pictures: Sequence[Picture] = (),
     ) -> None:
-        self._readers = [
+        self._pictures: Sequence[Picture] = pictures if files else ()
+        # Of a kind with the others, and yet no other: what an entry names is never it.
+        self._each = dataclasses.replace(pictures[0]) if self._pictures else None
+        if self._each is not None:
+            defaults = {**defaults, "init_image": self._each}
+        self._readers: list[Iterator[Line]] = [
             prompts.read(_stdin() if file == STDIN else file, format, defaults) for file in files
         ]
+        if pictures and not files:
+            self._readers = [captioned.lines(pictures, defaults)]
         self._files, self._expansion, self._shard = files, expansion, shard
         self.repeats = self.of_other_shards = 0
 
@@ -75,12 +86,20 @@ class Entries:
                 if any(not request.prompt.strip() for request in requests):
                     yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
                     continue
-                for request in requests:
+                for request in self._started(requests):
                     number = self._number(request, seen)
                     if number and number % shards == share % shards:
                         yield Task(request, number, f"{line.file}:{line.line}")
                     elif number:
                         self.of_other_shards += 1
+
+    def _started(self, requests: Sequence[Request]) -> Iterator[Request]:
+        """The requests, those without a picture of their own from each of the pictures."""
+        for request in requests:
+            if self._each is None or request.init_image is not self._each:
+                yield request
+            else:
+                yield from (request.replace(init_image=picture) for picture in self._pictures)
 
     def all(self, rejected: Callable[[Rejected], None]) -> list[Task]:
         """All of the tasks.
@@ -93,7 +112,7 @@ class Entries:
         """
         found: list[Task] = []
         wrong = 0
-        files = ", ".join(self._files)
+        files = ", ".join(self._files) or "--init-image"
         for item in self:
             if isinstance(item, Task):
                 found.append(item)

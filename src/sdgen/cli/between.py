@@ -34,7 +34,8 @@ def settle(ctx: click.Context, values: dict[str, Any]) -> None:
     """Put what ``--interpolate`` says where its parts belong; values are changed in place.
 
     Raises:
-        click.UsageError: there is no prompt, or one beside those of ``--interpolate``.
+        click.UsageError: there is no prompt, nor a picture that may have a caption; or there is one beside
+            those of ``--interpolate``.
         InputError: there is nothing to draw frames between.
     """
     if values["interpolate"] is not None:
@@ -44,7 +45,7 @@ def settle(ctx: click.Context, values: dict[str, Any]) -> None:
         first, values["prompt_to"] = values["interpolate"]
         values["prompts"] = (first,)
         values["frames"] = values["frames"] or USUAL_FRAMES
-    if not values["prompts"]:
+    if not values["prompts"] and values["init_image"] is None:
         raise click.MissingParameter(ctx=ctx, param=_argument(ctx))
     if values["frames"] is None or values["prompt_to"] is not None or values["variation_of"] is not None:
         return

@@ -70,7 +70,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     """Draw a picture of each PROMPT and print its path.
 
     The prompt - is read from stdin, the whole text being one prompt. -- ends the options, so that a
-    prompt may begin with a dash.
+    prompt may begin with a dash. With --init-image, a prompt may also lie in a .txt beside the picture.
     """
     values = drawing_requests.settle(ctx)
     between.settle(ctx, values)
@@ -114,7 +114,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
     run.film = film
     store = watching.attach(run, Sink(save), recording)
-    status = run(Feed(_tasks(requests, len(values["prompts"]))), store)
+    status = run(Feed(_tasks(requests, values)), store)
     if viewer is None or run.stopping():
         return status
     try:
@@ -150,13 +150,17 @@ def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
         )
 
 
-def _tasks(requests: Sequence[Request], prompts: int) -> list[Task]:
-    """A task for each request; where there are several prompts, it says which it is for."""
+def _tasks(requests: Sequence[Request], values: Mapping[str, Any]) -> list[Task]:
+    """A task for each request; where there are several prompts or pictures, it says which it is for."""
+    prompts = max(1, len(values["prompts"]))
     each = len(requests) // prompts
-    return [
-        Task(request, number + 1, f"prompt {number // each + 1} of {prompts}" if prompts > 1 else "")
-        for number, request in enumerate(requests)
-    ]
+
+    def source(number: int, request: Request) -> str:
+        if drawing_requests.several(values):
+            return (request.init_image and request.init_image.file) or ""
+        return f"prompt {number // each + 1} of {prompts}" if prompts > 1 else ""
+
+    return [Task(request, number + 1, source(number, request)) for number, request in enumerate(requests)]
 
 
 def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:

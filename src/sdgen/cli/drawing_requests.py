@@ -6,7 +6,7 @@ import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from sdgen.cli import prompts_given
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.errors import InputError
 from sdgen.images import animation, image_files, naming
+from sdgen.prompts import pictures
 from sdgen.prompts.frames import frames
-from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Request
+from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Picture, Request
 from sdgen.request.fields import Field
 
 STDOUT = "-"
@@ -57,6 +58,11 @@ def _other_format(values: Mapping[str, Any]) -> bool:
 
 def _one_file(first: str | None, second: str | None) -> bool:
     return None not in (first, second) and os.path.abspath(first or "") == os.path.abspath(second or "")
+
+
+def _both_from_stdin(values: Mapping[str, Any]) -> bool:
+    picture = values["init_image"]
+    return STDOUT in values["prompts"] and isinstance(picture, Picture) and picture.file is None
 
 
 CONFLICTS = (
@@ -107,6 +113,18 @@ CONFLICTS = (
         "prompts",
         lambda values: len(values["prompts"]) > 1 and _to_one_place(values),
         "-o names a place for one image, and there are several prompts; give a folder with -o",
+    ),
+    Conflict(
+        "output",
+        "init_image",
+        lambda values: several(values) and _to_one_place(values),
+        "-o names a place for one image, and --init-image several to start from; give a folder with -o",
+    ),
+    Conflict(
+        "prompts",
+        "init_image",
+        _both_from_stdin,
+        "the prompt - and --init-image - are both read from stdin; give one of them otherwise",
     ),
     Conflict(
         "output",
@@ -236,14 +254,16 @@ def _is_given(ctx: click.Context, field: Field) -> bool:
 
 
 def requests(values: Mapping[str, Any], model: str) -> list[Request]:
-    """What to draw: ``count`` images of each prompt, with the same seeds for each, and all frames of each.
+    """What to draw: ``count`` images of each prompt, or of each picture's, and all frames of each.
+
+    The seeds are the same for each.
 
     Args:
         values: as ``settle`` gives them.
         model: the model's name.
 
     Raises:
-        InputError: a prompt is unusable, or the last seed is out of range.
+        InputError: a prompt is unusable or missing, or the last seed is out of range.
     """
     seed, count = values["seed"], values["count"]
     if seed in (None, RANDOM_SEED):
@@ -256,8 +276,8 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     if to is not None:
         fields["prompt_to"] = prompts.pop()
     asked = [
-        Request(**{**fields, "prompt": prompt, "seed": number})
-        for prompt in prompts
+        Request(**{**fields, **start, "seed": number})
+        for start in _starts(values, prompts)
         for number in range(seed, seed + count)
     ]
     if not values["frames"]:
@@ -265,6 +285,27 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     if _to_one_place(values):
         raise InputError("-o names a place for one image, and --frames asks for more; give a folder with -o")
     return [frame for request in asked for frame in frames(request, values["frames"])]
+
+
+def _starts(values: Mapping[str, Any], prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each prompt, with the picture that it is for where there are several.
+
+    The caption beside a picture stands for its prompt: among several, before those that are given; of one
+    that is named, where none is given.
+    """
+    picture = values["init_image"]
+    if several(values) or (picture is not None and not prompts):
+        started = picture if several(values) else (picture,)
+        for each, texts in zip(started, pictures.captions(started, prompts), strict=True):
+            prompts_given.check(texts, values["prompt_syntax"] == "plain")
+            yield from ({"prompt": prompt, "init_image": each} for prompt in texts)
+        return
+    yield from ({"prompt": prompt} for prompt in prompts)
+
+
+def several(values: Mapping[str, Any]) -> bool:
+    """Whether ``--init-image`` names a folder or a pattern of pictures."""
+    return isinstance(values.get("init_image"), tuple)
 
 
 def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -292,10 +333,9 @@ def destination(values: Mapping[str, Any]) -> image_files.Output | None:
             raise InputError("-o - writes image bytes, and stdout is a terminal; send it to a file or a pipe")
         return None
     metadata = not values["no_metadata"]
+    name = values["name"] or (naming.AS_STARTED if several(values) else naming.DEFAULT)
     if target is None:
-        return image_files.Output(
-            image_files.FOLDER, values["name"] or naming.DEFAULT, format or "png", metadata
-        )
+        return image_files.Output(image_files.FOLDER, name, format or "png", metadata)
     target = os.path.expanduser(target)
     if image_files.is_file_name(target):
         path = Path(target)
@@ -306,7 +346,7 @@ def destination(values: Mapping[str, Any]) -> image_files.Output | None:
             file_name=path.name,
             overwrite=values.get("overwrite", False),
         )
-    return image_files.Output(Path(target), values["name"] or naming.DEFAULT, format or "png", metadata)
+    return image_files.Output(Path(target), name, format or "png", metadata)
 
 
 def _strength(ctx: click.Context, name: str) -> int:

@@ -15,7 +15,19 @@ from sdgen import backend
 from sdgen.backend import program_cache
 from sdgen.cli import settings
 from sdgen.cli.command import Option
-from sdgen.cli.types import Bytes, Existing, Lora, Model, Name, Sampler, Schedule, Size, Whole, ZoomOut
+from sdgen.cli.types import (
+    Bytes,
+    Existing,
+    Lora,
+    Model,
+    Name,
+    Pictures,
+    Sampler,
+    Schedule,
+    Size,
+    Whole,
+    ZoomOut,
+)
 from sdgen.cli.types import Field as FieldType
 from sdgen.diffusion.choices import PREDICTION_TYPES
 from sdgen.images.animation import MOST_MOMENTS
@@ -85,6 +97,7 @@ _TYPES: Mapping[str, Callable[[], Any]] = {
     "sampler": Sampler,
     "schedule": Schedule,
     "model": Model,
+    "init_image": lambda: Pictures("init_image"),
 }
 """How fields are read of which their kind does not tell enough."""
 
@@ -203,7 +216,8 @@ OUTPUT = (
         "--name",
         metavar="TEMPLATE",
         help="File name in the folder, without its ending; fields: {n} {slug} {seed} {steps} {sampler} "
-        "{model} {guidance} {width} {height} {prompt} {date} {time}. Default: {n}-{slug}-{seed}.",
+        "{model} {guidance} {width} {height} {prompt} {image} {date} {time}. Default: {n}-{slug}-{seed}; "
+        "{image}, the name of what was started from, where --init-image is several.",
     ),
     _option("Output", "--format", type=Name(FORMATS), help="png, webp or jpeg. Default: png."),
     _option(

@@ -33,7 +33,17 @@ def read(prompts: Sequence[str], plain: bool = False) -> list[str]:
     if prompts.count(STDIN) > 1:
         raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
     found = [_stdin() if prompt == STDIN else prompt for prompt in prompts]
-    for prompt in found:
+    check(found, plain)
+    return found
+
+
+def check(prompts: Sequence[str], plain: bool = False) -> None:
+    """Refuse prompts with flags in them; ``plain`` as for ``read``.
+
+    Raises:
+        InputError: there is one.
+    """
+    for prompt in prompts:
         # Midjourney's and sd-scripts' settings stand there.
         if not plain and (flag := text.flag_in(prompt)) is not None:
             raise InputError(
@@ -41,7 +51,6 @@ def read(prompts: Sequence[str], plain: bool = False) -> list[str]:
                 "quotation marks, or --prompt-syntax plain if it is text",
                 "prompt",
             )
-    return found
 
 
 def _stdin() -> str:

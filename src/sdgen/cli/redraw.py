@@ -73,6 +73,8 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
         InputError: too little is recorded, or a file that was used is not there.
     """
     changes = {name: given[field.parameter] for name, field in FIELDS.items() if field.parameter in given}
+    if isinstance(changes.get("init_image"), tuple):
+        raise InputError("--init-image names several pictures, and an image starts from one; name a file")
     if "size" in given:
         changes["width"], changes["height"] = given["size"]
     request = _with_pictures(record, record.request(**changes), changes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from click.shell_completion import CompletionItem
 
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES, Named, read_sampler, read_schedule
 from sdgen.errors import InputError, SdgenError
+from sdgen.files.picture_files import MOST_BYTES
 from sdgen.files.user_files import require_regular
+from sdgen.prompts import pictures
 from sdgen.request import FIELDS, RANDOM_SEED, Request
 from sdgen.request.mask_fields import MAX_ZOOM_OUT, zoomed_out
+from sdgen.request.pictures import read_picture
 from sdgen.text import numerals
 
 
@@ -43,6 +47,43 @@ class Field(click.ParamType):
             return kind.check(name, converted)
         except InputError as error:
             self.fail(str(error), param, ctx)
+
+
+class Pictures(click.ParamType):
+    """A picture to start from, read to a ``Picture``; a folder or a pattern of them is read to a tuple.
+
+    ``-`` is the picture on stdin.
+    """
+
+    name = "FILE|DIR|GLOB"
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or (ctx is not None and ctx.resilient_parsing):
+            return value
+        source = os.path.expanduser(value)
+        try:
+            if source == "-":
+                return read_picture(_stdin(), self.field)
+            if pictures.are_several(source):
+                return pictures.read(pictures.find(source), self.field)
+            return read_picture(source, self.field)
+        except InputError as error:
+            self.fail(str(error).removeprefix(f"{self.field}: "), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+def _stdin() -> bytes:
+    """A picture on stdin, up to one byte more than is read of one."""
+    if sys.stdin.isatty():
+        raise InputError("it is to come from stdin, which is a terminal; pipe one in, or name a file")
+    return sys.stdin.buffer.read(MOST_BYTES + 1)
 
 
 class Whole(click.ParamType):

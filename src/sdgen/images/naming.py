@@ -17,11 +17,12 @@ DIGEST, OLD_DIGEST = 16, 10
 """Hexadecimal digits of a digest in a name, and how many sdgen wrote before. A million names that differ in
 their digest alone meet with a probability of 3e-8, where ten digits meet with one of 0.37."""
 
-_TEXTS = {"slug": 60, "prompt": 100, "model": 60, "sampler": 16, "date": 10, "time": 8}
+_TEXTS = {"slug": 60, "prompt": 100, "image": 100, "model": 60, "sampler": 16, "date": 10, "time": 8}
 _NUMBERS = {"n": 9, "seed": 19, "steps": 4, "guidance": 12, "width": 4, "height": 4}
 _SHAPES = {
     "slug": "[a-z0-9-]{1,60}",
     "prompt": ".{0,100}",
+    "image": ".{0,100}",
     "model": "[a-z0-9.-]{1,60}",
     "sampler": "[a-z0-9-]{0,16}",
     "date": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
@@ -43,6 +44,7 @@ FIELDS = (
     "width",
     "height",
     "prompt",
+    "image",
     "digest",
     "date",
     "time",
@@ -50,6 +52,9 @@ FIELDS = (
 """The fields of a name template."""
 
 DEFAULT = "{n}-{slug}-{seed}"
+AS_STARTED = "{image}"
+"""What images are called that were started from several pictures: as those are."""
+
 LONGEST = 200
 """Bytes of a name without its ending. File systems allow 255; temporary files need some more."""
 
@@ -194,10 +199,9 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         digest: in place of the request's.
     """
     width, height = request.stored_size or (request.width, request.height)
-    shown = _FORBIDDEN.sub(" ", _storable(request.prompt))
-    shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return {
-        "prompt": " ".join(shown.split()),
+        "prompt": _shown(request.prompt),
+        "image": _started_from(request),
         "digest": digest or request.digest(),
         "slug": slug(request.prompt),
         "seed": request.seed,
@@ -208,6 +212,18 @@ def fields(request: Request, digest: str | None = None) -> dict[str, Any]:
         "width": width or 0,
         "height": height or 0,
     }
+
+
+def _shown(text: str) -> str:
+    """The text, with a space for what a file name cannot hold."""
+    shown = _FORBIDDEN.sub(" ", _storable(text))
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in shown).split())
+
+
+def _started_from(request: Request) -> str:
+    """The name of the file that the image was started from, without its ending; "image" where none was."""
+    file = request.init_image.file if request.init_image is not None else None
+    return _shown(re.split(r"[/\\]", os.path.splitext(file)[0])[-1]) if file else "image"
 
 
 def model_slug(model: str) -> str:

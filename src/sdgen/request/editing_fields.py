@@ -30,8 +30,9 @@ class EditingFields:
         sparse=True,
         option=("--init-image",),
         section="Editing",
-        metavar="FILE",
-        help="Start from this picture.",
+        metavar="FILE|DIR|GLOB",
+        help="Start from this picture; - is the one on stdin. Of a folder or a pattern, each is drawn, with "
+        "the prompt in the .txt beside it where there is one.",
         aliases=("image", "init_img", "init_images"),
     )
     """A path, the bytes of a file, an array or a Pillow image becomes a ``Picture``."""
