@@ -188,12 +188,12 @@ def test_a_folder_that_goes_ends_the_run_and_none_takes_its_place(
 ) -> None:
     draw, folder = stand_in.Pipeline.draw, Path("outputs")
 
-    def drawn(self: stand_in.Pipeline, jobs: list[stand_in.Job], size: int, jit: bool) -> object:
+    def drawn(self: stand_in.Pipeline, jobs: list[stand_in.Job], *arguments: object) -> object:
         if jobs[0].request.prompt == "a cat":
             shutil.rmtree(folder) if fate == "removed" else folder.rename("moved")
             if fate == "replaced":
                 folder.mkdir()
-        return draw(self, jobs, size, jit)
+        return draw(self, jobs, *arguments)
 
     monkeypatch.setattr(stand_in.Pipeline, "low_memory", True)  # Nothing is stored while something is drawn.
     monkeypatch.setattr(stand_in.Pipeline, "draw", drawn)

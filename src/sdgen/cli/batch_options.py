@@ -99,7 +99,7 @@ _TOLD = {
     "output": "The folder of the images; it is made if need be. Default: outputs/.",
     "name": "File name in the folder, without its ending; fields: {n} {slug} {seed} {steps} {sampler} "
     "{model} {guidance} {width} {height} {prompt} {image} {digest}. One without {digest} gets it at its end. "
-    f"Default: {DEFAULT_NAME}; {{image}}-{{digest}} where --init-image is several.",
+    f"Default: {DEFAULT_NAME}. Of several pictures to start from: {{image}}-{{digest}}.",
     "init_image": "Start from this picture, what does not name another; from each, of a folder or a pattern. "
     "Without a prompts FILE, the .txt beside each is its prompt.",
 }
