@@ -22,7 +22,7 @@ from sdgen.batch.report import Report
 from sdgen.batch.request_queue import RequestQueue
 from sdgen.batch.store import Store
 from sdgen.batch.tasks import Rejected, Task
-from sdgen.cli import batch_options, batch_plan, drawing_requests, error_messages, watching
+from sdgen.cli import batch_options, batch_plan, conflicts, drawing_requests, error_messages, watching
 from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate, task_of
@@ -84,7 +84,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if target is not None and (target == drawing_requests.STDOUT or image_files.is_file_name(target)):
         raise InputError(f"-o {target}: a batch goes to a folder; give one with -o", "output")
     values = drawing_requests.settle(ctx)
-    if not values["prompts"] and not drawing_requests.several(values):
+    if not values["prompts"] and not conflicts.several(values):
         raise click.MissingParameter(ctx=ctx, param=command.params[0])
     error_messages.set_verbose(values["verbose"])
     store = _folder(values)
@@ -244,7 +244,7 @@ def _folder(values: dict[str, Any]) -> BatchFolder:
         changes["engine"] = values["engine"]
     return BatchFolder(
         Path(values["output"]).expanduser() if values["output"] else image_files.FOLDER,
-        values["name"] or (naming.AS_STARTED if drawing_requests.several(values) else DEFAULT_NAME),
+        values["name"] or (naming.AS_STARTED if conflicts.several(values) else DEFAULT_NAME),
         values["format"] or "png",
         not values["no_metadata"],
         changes,
@@ -267,7 +267,7 @@ def _entries(values: dict[str, Any]) -> Entries:
         frames=values["frames"],
     )
     defaults = drawing_requests.given(values, values["model"] or models.DEFAULT)
-    pictures = defaults.pop("init_image") if drawing_requests.several(values) else ()
+    pictures = defaults.pop("init_image") if conflicts.several(values) else ()
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"], pictures)
 
 

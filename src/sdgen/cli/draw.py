@@ -14,7 +14,7 @@ from sdgen.batch.feeds import Feed
 from sdgen.batch.policy import Policy
 from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
-from sdgen.cli import between, drawing_requests, error_messages, watching
+from sdgen.cli import between, conflicts, drawing_requests, error_messages, watching
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate, task_of
 from sdgen.cli.options import drawing_options
@@ -156,7 +156,7 @@ def _tasks(requests: Sequence[Request], values: Mapping[str, Any]) -> list[Task]
     each = len(requests) // prompts
 
     def source(number: int, request: Request) -> str:
-        if drawing_requests.several(values):
+        if conflicts.several(values):
             return (request.init_image and request.init_image.file) or ""
         return f"prompt {number // each + 1} of {prompts}" if prompts > 1 else ""
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from sdgen.cli import prompts_given
-from sdgen.diffusion.sampler_names import WITH_ETA
+from sdgen.cli import conflicts, prompts_given
 from sdgen.errors import InputError
-from sdgen.images import animation, image_files, naming
+from sdgen.images import image_files, naming
 from sdgen.prompts import pictures
 from sdgen.prompts.frames import frames
-from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Picture, Request
+from sdgen.request import FIELDS, MAX_SEED, RANDOM_SEED, Request
 from sdgen.request.fields import Field
 
-STDOUT = "-"
-KERAS_CV = "keras-cv"
+STDOUT = conflicts.STDOUT
 RANDOM_SEEDS = 2**32
 _STRENGTH = (
     ParameterSource.DEFAULT,
@@ -32,186 +29,6 @@ _STRENGTH = (
     ParameterSource.COMMANDLINE,
 )
 _NEUTRAL: Mapping[str, Any] = {"count": 1, "json": False, "quiet": False, "verbose": False}
-
-
-@dataclasses.dataclass(frozen=True)
-class Conflict:
-    """Two options that exclude each other where ``clash`` finds that their values do."""
-
-    first: str
-    second: str
-    clash: Callable[[Mapping[str, Any]], bool]
-    sentence: str
-
-
-def _to_one_place(values: Mapping[str, Any]) -> bool:
-    target: str | None = values["output"]
-    return target is not None and (target == STDOUT or image_files.is_file_name(target))
-
-
-def _other_format(values: Mapping[str, Any]) -> bool:
-    target, format = values["output"], values["format"]
-    if format is None or target in (None, STDOUT) or not image_files.is_file_name(target):
-        return False
-    return bool(image_files.format_of(target) != format)
-
-
-def _one_file(first: str | None, second: str | None) -> bool:
-    return None not in (first, second) and os.path.abspath(first or "") == os.path.abspath(second or "")
-
-
-def _both_from_stdin(values: Mapping[str, Any]) -> bool:
-    picture = values["init_image"]
-    return STDOUT in values["prompts"] and isinstance(picture, Picture) and picture.file is None
-
-
-CONFLICTS = (
-    Conflict(
-        "size",
-        "width",
-        lambda values: None not in (values["size"], values["width"]),
-        "--size and --width both set the width; give one of them",
-    ),
-    Conflict(
-        "size",
-        "height",
-        lambda values: None not in (values["size"], values["height"]),
-        "--size and --height both set the height; give one of them",
-    ),
-    Conflict(
-        "outpaint",
-        "zoom_out",
-        lambda values: None not in (values.get("outpaint"), values.get("zoom_out")),
-        "--outpaint and --zoom-out both say what is added; give one of them",
-    ),
-    Conflict(
-        "mask",
-        "mask_alpha",
-        lambda values: values.get("mask") is not None and bool(values.get("mask_alpha")),
-        "--mask and --mask-alpha both say what is repainted; give one of them",
-    ),
-    Conflict(
-        "quiet",
-        "verbose",
-        lambda values: values["quiet"] and values["verbose"],
-        "--quiet and --verbose contradict each other; give one of them",
-    ),
-    Conflict(
-        "output",
-        "json",
-        lambda values: values["output"] == STDOUT and values["json"],
-        "-o - writes the image to stdout, where --json writes too; give one of them",
-    ),
-    Conflict(
-        "output",
-        "count",
-        lambda values: values["count"] > 1 and _to_one_place(values),
-        "-o names a place for one image, and --count asks for more; give a folder with -o",
-    ),
-    Conflict(
-        "output",
-        "prompts",
-        lambda values: len(values["prompts"]) > 1 and _to_one_place(values),
-        "-o names a place for one image, and there are several prompts; give a folder with -o",
-    ),
-    Conflict(
-        "output",
-        "init_image",
-        lambda values: several(values) and _to_one_place(values),
-        "-o names a place for one image, and --init-image several to start from; give a folder with -o",
-    ),
-    Conflict(
-        "prompts",
-        "init_image",
-        _both_from_stdin,
-        "the prompt - and --init-image - are both read from stdin; give one of them otherwise",
-    ),
-    Conflict(
-        "output",
-        "name",
-        lambda values: values["name"] is not None and _to_one_place(values),
-        "--name is for the files of a folder, and -o names one place; give one of them",
-    ),
-    Conflict(
-        "output",
-        "grid",
-        lambda values: values["output"] == STDOUT and values["grid"],
-        "-o - stores no image, and --grid puts stored ones on a sheet; give one of them",
-    ),
-    Conflict(
-        "output",
-        "grid",
-        lambda values: _one_file(values["output"], values["grid"]),
-        "-o and --grid name one file; give them different ones",
-    ),
-    Conflict(
-        "quiet",
-        "preview",
-        lambda values: values["quiet"] and values["preview"],
-        "--quiet shows errors alone, and --preview pictures; give one of them",
-    ),
-    Conflict(
-        "engine",
-        "record",
-        lambda values: values["engine"] == KERAS_CV and values["record"],
-        f"--engine {KERAS_CV} tells of no step before the last, and --record shows them; give one of them",
-    ),
-    Conflict(
-        "engine",
-        "preview",
-        lambda values: values["engine"] == KERAS_CV and values["preview"],
-        f"--engine {KERAS_CV} tells of no step before the last, and --preview shows them; give one of them",
-    ),
-    Conflict(
-        "output",
-        "record",
-        lambda values: values["output"] == STDOUT and f".{values['record']}" in animation.FORMATS,
-        "-o - stores no image that a record could be beside; name the record's file",
-    ),
-    Conflict(
-        "output",
-        "record",
-        lambda values: _one_file(values["output"], values["record"]),
-        "-o and --record name one file; give them different ones",
-    ),
-    Conflict(
-        "output",
-        "animate",
-        lambda values: values["output"] == STDOUT and values["animate"],
-        "-o - stores no image, and --animate shows stored ones; give one of them",
-    ),
-    Conflict(
-        "record",
-        "animate",
-        lambda values: _one_file(values["record"], values["animate"]),
-        "--record and --animate name one file; give them different ones",
-    ),
-    Conflict(
-        "output",
-        "animate",
-        lambda values: _one_file(values["output"], values["animate"]),
-        "-o and --animate name one file; give them different ones",
-    ),
-    Conflict(
-        "grid",
-        "animate",
-        lambda values: _one_file(values["grid"], values["animate"]),
-        "--grid and --animate name one file; give them different ones",
-    ),
-    Conflict(
-        "grid",
-        "record",
-        lambda values: _one_file(values["grid"], values["record"]),
-        "--grid and --record name one file; give them different ones",
-    ),
-    Conflict("output", "format", _other_format, "-o and --format name different formats; give one of them"),
-    Conflict(
-        "eta",
-        "sampler",
-        lambda values: values["eta"] and values["sampler"] not in (None, *WITH_ETA),
-        f"--eta is for the samplers {' and '.join(WITH_ETA)}; leave it out or choose one of them",
-    ),
-)
 
 
 def settle(ctx: click.Context) -> dict[str, Any]:
@@ -230,7 +47,7 @@ def settle(ctx: click.Context) -> dict[str, Any]:
         stronger = _strength(ctx, "sampler") > _strength(ctx, "schedule")
         if schedule and (stronger or values["schedule"] is None):
             values["schedule"] = schedule
-    for conflict in CONFLICTS:
+    for conflict in conflicts.CONFLICTS:
         if not conflict.clash(values):
             continue
         first, second = (_strength(ctx, name) for name in (conflict.first, conflict.second))
@@ -282,7 +99,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     ]
     if not values["frames"]:
         return asked
-    if _to_one_place(values):
+    if conflicts.to_one_place(values):
         raise InputError("-o names a place for one image, and --frames asks for more; give a folder with -o")
     return [frame for request in asked for frame in frames(request, values["frames"])]
 
@@ -294,18 +111,13 @@ def _starts(values: Mapping[str, Any], prompts: Sequence[str]) -> Iterator[dict[
     that is named, where none is given.
     """
     picture = values["init_image"]
-    if several(values) or (picture is not None and not prompts):
-        started = picture if several(values) else (picture,)
+    if conflicts.several(values) or (picture is not None and not prompts):
+        started = picture if conflicts.several(values) else (picture,)
         for each, texts in zip(started, pictures.captions(started, prompts), strict=True):
             prompts_given.check(texts, values["prompt_syntax"] == "plain")
             yield from ({"prompt": prompt, "init_image": each} for prompt in texts)
         return
     yield from ({"prompt": prompt} for prompt in prompts)
-
-
-def several(values: Mapping[str, Any]) -> bool:
-    """Whether ``--init-image`` names a folder or a pattern of pictures."""
-    return isinstance(values.get("init_image"), tuple)
 
 
 def given(values: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -333,7 +145,7 @@ def destination(values: Mapping[str, Any]) -> image_files.Output | None:
             raise InputError("-o - writes image bytes, and stdout is a terminal; send it to a file or a pipe")
         return None
     metadata = not values["no_metadata"]
-    name = values["name"] or (naming.AS_STARTED if several(values) else naming.DEFAULT)
+    name = values["name"] or (naming.AS_STARTED if conflicts.several(values) else naming.DEFAULT)
     if target is None:
         return image_files.Output(image_files.FOLDER, name, format or "png", metadata)
     target = os.path.expanduser(target)
