@@ -261,7 +261,7 @@ def test_every_row_of_the_registry_is_sound(family: Family) -> None:
     assert {*family.tasks} <= {*TASKS}
     assert {text.component for text in family.text} <= {*family.networks}
     assert {*family.configs} <= {*family.networks}
-    assert all(text.original in ("clip", "open_clip") for text in family.text)
+    assert all(text.original in ("clip", "open_clip", "bert") for text in family.text)
 
 
 def test_the_catalogue_knows_the_families_of_the_registry() -> None:
@@ -278,6 +278,7 @@ def test_a_model_without_text_is_described(made_up_folder: Path) -> None:
         "usable": True,
         "prediction": "v_prediction",
         "parameters": {"unet": 8 * 4 * 3 * 3},
+        "pickles": [],
         "lacks": [],
     }
 

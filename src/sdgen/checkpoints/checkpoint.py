@@ -14,7 +14,7 @@ from sdgen.errors import CheckpointError
 from sdgen.files.user_files import open_regular
 
 if TYPE_CHECKING:
-    from sdgen.text.tokenizer import ClipTokenizer
+    from sdgen.text.token_rows import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Checkpoint:
     name: str
     family: Family
     components: Mapping[str, Component]
-    tokenizers: Mapping[str, ClipTokenizer] = dataclasses.field(default_factory=dict)
+    tokenizers: Mapping[str, Tokenizer] = dataclasses.field(default_factory=dict)
     scheduler: Mapping[str, Any]
     source: str
     changes: tuple[str, ...] = ()
@@ -89,16 +89,16 @@ class Checkpoint:
 
     @property
     def text_encoder(self) -> Component:
-        """As ``component``."""
-        return self.component("text_encoder")
+        """The first text encoder, by the family's name for it; as ``component``."""
+        return self.component(self.family.text[0].component if self.family.text else "text_encoder")
 
     @property
     def vae(self) -> Component:
-        """As ``component``."""
-        return self.component("vae")
+        """The autoencoder, by the family's name for it; as ``component``."""
+        return self.component(self.family.autoencoder)
 
     @property
-    def tokenizer(self) -> ClipTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer.
 
         Raises:

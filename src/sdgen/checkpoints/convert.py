@@ -25,6 +25,7 @@ from sdgen.checkpoints.families.shape_config import (
 from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
 from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
+from sdgen.text.tokenizer import ClipTokenizer
 from sdgen.text.tokenizer_files import clip_vocabulary
 
 CLIP_TOKENS = 49408
@@ -210,7 +211,10 @@ def _check_expressible(checkpoint: Checkpoint) -> Family:
                 f"{name} cannot be one file: readers of such files leave out its text encoder's layer "
                 f"{text.layers + 1}; write a diffusers folder"
             )
-    if any(len(tokenizer.vocab) != CLIP_TOKENS for tokenizer in checkpoint.tokenizers.values()):
+    if any(
+        not isinstance(tokenizer, ClipTokenizer) or len(tokenizer.vocab) != CLIP_TOKENS
+        for tokenizer in checkpoint.tokenizers.values()
+    ):
         raise CheckpointError(
             f"{name} cannot be one file: its tokenizer is not CLIP's; write a diffusers folder"
         )

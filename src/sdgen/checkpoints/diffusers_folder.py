@@ -16,7 +16,7 @@ from sdgen.checkpoints.tensors import Tensors, merge, plain_file_name
 from sdgen.checkpoints.weight_file import read_weights
 from sdgen.errors import CheckpointError
 from sdgen.files.json_files import read_json
-from sdgen.text.tokenizer import ClipTokenizer
+from sdgen.text.token_rows import Tokenizer
 
 _WEIGHTS = re.compile(r"\.(safetensors|bin)(\.|$)")
 """In the names of weights' files and their indexes."""
@@ -89,7 +89,7 @@ def _is_read(folder: Path, index: Mapping[str, Any], name: str, network: Network
     return there and (own_vae or any(_WEIGHTS.search(entry.name) for entry in (folder / name).iterdir()))
 
 
-def _read_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) -> dict[str, ClipTokenizer]:
+def _read_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) -> dict[str, Tokenizer]:
     """The family's tokenizers; without those that the folder neither has nor names."""
     return {
         text.tokenizer: text.tokenizer_class.from_files(folder / text.tokenizer)

@@ -32,6 +32,7 @@ FAMILIES = (
     "sd2-inpainting",
     "sd2-depth",
     "ldm-sr",
+    "ldm-text2im",
 )
 """Those of ``sdgen.checkpoints.families.REGISTRY``, which takes NumPy to import."""
 

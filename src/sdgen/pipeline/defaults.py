@@ -32,6 +32,8 @@ def native_size(entry: Entry, checkpoint: Checkpoint) -> tuple[int, int]:
     """Height and width of the pictures that a model was trained with, pixels."""
     if entry.size:
         return entry.size, entry.size
+    if checkpoint.family.native_size:
+        return checkpoint.family.native_size, checkpoint.family.native_size
     unet, vae = UNetConfig.from_config(checkpoint.unet.config), VAEConfig.from_config(checkpoint.vae.config)
     height, width = unet.sample_size
     return height * vae.downsampling, width * vae.downsampling

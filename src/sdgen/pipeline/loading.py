@@ -19,7 +19,8 @@ from sdgen.checkpoints.vae_file import with_vae
 from sdgen.checkpoints.weight_file import read_weights
 from sdgen.diffusion.choices import DRAWN_TASKS
 from sdgen.errors import BackendError, CheckpointError, InputError, ModelUnavailable
-from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.networks.config import UNetConfig, VAEConfig
+from sdgen.networks.text_networks import TextConfig, text_config
 from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.pipeline import Pipeline
@@ -54,7 +55,7 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
-def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextEncoderConfig:
+def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig:
     """The text encoder's configuration, once it is sure that all parts for drawing go together.
 
     Args:
@@ -68,7 +69,9 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextEncoder
         InputError: it is for another task, or for what sdgen does not do yet.
     """
     _check_task(checkpoint, task)
-    needed = ("unet", "text_encoder", "tokenizer", "vae")
+    family = checkpoint.family
+    texts = [name for text in family.text for name in (text.component, text.tokenizer)]
+    needed = ("unet", *(texts or ("text_encoder", "tokenizer")), family.autoencoder)
     missing = [name for name in needed if name not in {**checkpoint.components, **checkpoint.tokenizers}]
     if missing:
         labels = " and no ".join(checkpoint.family.label(name) for name in missing)
@@ -76,7 +79,7 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextEncoder
             f"{checkpoint.source} has no {labels}, without which nothing is drawn from text; copy the whole "
             "model again, or take another"
         )
-    config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+    config = text_config(checkpoint.text_encoder.config)
     unet = UNetConfig.from_config(checkpoint.unet.config)
     if fault := _misfit(checkpoint, config, unet):
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
@@ -101,7 +104,7 @@ def _check_task(checkpoint: Checkpoint, task: str) -> None:
         require_whole_pictures(checkpoint)
 
 
-def _misfit(checkpoint: Checkpoint, config: TextEncoderConfig, unet: UNetConfig) -> str | None:
+def _misfit(checkpoint: Checkpoint, config: TextConfig, unet: UNetConfig) -> str | None:
     """Which parts cannot be of one model, as a clause; None where all go together."""
     length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
     latents = VAEConfig.from_config(checkpoint.vae.config).latent_channels

@@ -9,9 +9,9 @@ from functools import cached_property
 from sdgen import backend
 from sdgen.checkpoints import Checkpoint
 from sdgen.networks.attention_choice import fastest_attention
-from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
-from sdgen.networks.text_encoder import TextEncoder
+from sdgen.networks.text_networks import text_config, text_network
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
 from sdgen.pipeline.keras_models import (
@@ -51,7 +51,7 @@ class Networks:
         self.low_memory = low_memory
         self.device, self.text_device = device, text_device
         self.unet_config = UNetConfig.from_config(checkpoint.unet.config)
-        self.text_encoder_config = TextEncoderConfig.from_config(checkpoint.text_encoder.config)
+        self.text_encoder_config = text_config(checkpoint.text_encoder.config)
         self.vae_config = VAEConfig.from_config(checkpoint.vae.config)
 
     def numerics(self, dtype: str, device: str | None = None, small_maps: bool = False) -> Numerics:
@@ -98,7 +98,7 @@ class Networks:
         """The text encoder."""
         dtype = self.dtype if self.text_device == self.device else "float32"
         numerics = self.numerics(dtype, self.text_device)
-        layers = TextEncoder(self.text_encoder_config, numerics)
+        layers = text_network(self.text_encoder_config, numerics)
         loader = self._loader(self.text_device)
         return TextEncoderModel(layers, self.checkpoint.text_encoder, numerics, loader)
 

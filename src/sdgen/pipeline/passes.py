@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sdgen.checkpoints import Checkpoint
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.shortcuts import Shortcuts
 from sdgen.diffusion.table import SamplerTable
@@ -58,7 +59,7 @@ class Pass:
 
 def passes(
     requests: Sequence[Request],
-    scheduler: Mapping[str, Any],
+    checkpoint: Checkpoint,
     downsampling: int,
     channels: int,
     window: tuple[int, int],
@@ -67,7 +68,7 @@ def passes(
 
     Args:
         requests: resolved; of one size, of one size after ``hires``, and alike in ``tiles`` and ``fast``.
-        scheduler: the checkpoint's scheduler_config.json.
+        checkpoint: which scheduler it has, and what its family sets in any.
         downsampling: of the VAE.
         channels: of latents.
         window: height and width of the latents of the model's own size.
@@ -75,12 +76,12 @@ def passes(
     Raises:
         InputError, CheckpointError: as ``request_table``.
     """
-    first = requests[0]
+    first, scheduler, forced = requests[0], checkpoint.scheduler, checkpoint.family.forced
     assert first.width and first.height and first.picture_size
     sizes = [(first.width, first.height), *([first.picture_size] if first.hires else [])]
     made = []
     for number, (width, height) in enumerate(sizes):
-        tables = [request_table(scheduler, request, second_pass=number > 0) for request in requests]
+        tables = [request_table(scheduler, request, number > 0, forced) for request in requests]
         shortcuts = [table_shortcuts(scheduler, table) for table in tables] if first.fast else []
         shape = (height // downsampling, width // downsampling, channels)
         windows = overlapping_windows(shape[:2], window) if first.tiles else None

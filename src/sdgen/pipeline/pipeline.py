@@ -18,7 +18,7 @@ from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
 from sdgen.images.image import Image
 from sdgen.models import Entry
-from sdgen.networks.config import TextEncoderConfig
+from sdgen.networks.text_networks import text_config
 from sdgen.pipeline.batch_noise import image_noise, step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
@@ -160,7 +160,7 @@ class Pipeline(Engine):
             require_whole_pictures(self.checkpoint)
         check_size(resolved, self.size_multiple)
         check_strength(resolved)
-        layers = TextEncoderConfig.from_config(self.checkpoint.text_encoder.config).num_hidden_layers
+        layers = text_config(self.checkpoint.text_encoder.config).num_hidden_layers
         if resolved.clip_skip >= layers:
             raise InputError(
                 f"clip_skip must be less than the {layers} layers of {self.entry.name}'s text encoder, not "
@@ -340,4 +340,4 @@ class Pipeline(Engine):
         vae = self.networks.vae_config
         height, width = native_size(self.entry, self.checkpoint)
         window = height // vae.downsampling, width // vae.downsampling
-        return passes(requests, self.checkpoint.scheduler, vae.downsampling, vae.latent_channels, window)
+        return passes(requests, self.checkpoint, vae.downsampling, vae.latent_channels, window)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sdgen.checkpoints.families.family import FORCED
 from sdgen.diffusion.choices import SPACINGS
 from sdgen.diffusion.samplers import sampler_table
 from sdgen.diffusion.shortcuts import Shortcuts, shortcuts
@@ -16,21 +17,26 @@ from sdgen.pipeline.checkpoint_sampler import without_unknown
 from sdgen.request import Request
 
 
-def request_table(scheduler: Mapping[str, Any], request: Request, second_pass: bool = False) -> SamplerTable:
+def request_table(
+    scheduler: Mapping[str, Any],
+    request: Request,
+    second_pass: bool = False,
+    forced: Mapping[str, Any] = FORCED,
+) -> SamplerTable:
     """The table of a resolved request for a checkpoint with this scheduler_config.json.
 
     Args:
         scheduler: the config.
         request: resolved.
         second_pass: the table is that of the pass over the enlarged picture.
+        forced: settings that stand above the config's, as the family's ``forced``.
 
     Raises:
         InputError: the sampler does not know its schedule or number of steps, or spacing or zero terminal SNR
             are asked for and change nothing.
         CheckpointError: the scheduler_config.json asks for something that sdgen does not draw with.
     """
-    # diffusers' StableDiffusionPipeline forces these two on every scheduler it is given.
-    config = {**without_unknown(scheduler), "steps_offset": 1, "clip_sample": False}
+    config = {**without_unknown(scheduler), **forced}
     if request.spacing is not None:
         _refuse_without_effect(config, request, second_pass, "spacing", "timestep_spacing", SPACINGS)
         config["timestep_spacing"] = request.spacing

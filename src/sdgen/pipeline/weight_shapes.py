@@ -6,16 +6,16 @@ from sdgen.checkpoints.checkpoint import Checkpoint, check_shapes
 from sdgen.checkpoints.tensors import Shape
 from sdgen.errors import CheckpointError
 from sdgen.networks.attention import scaled_dot_product
-from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
+from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.layers import Layer, Numerics
-from sdgen.networks.text_encoder import TextEncoder
+from sdgen.networks.text_networks import TextConfig, text_config, text_network
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
 
 Shapes = dict[str, Shape]
 """Of tensors by reference name, in the reference's layouts."""
 
-DECODER_PARTS = ("decoder.", "post_quant_conv.")
+DECODER_PARTS = ("decoder.", "post_quant_conv.", "quantize.")
 """What the names of the VAE decoder's tensors start with."""
 
 ENCODER_PARTS = ("encoder.", "quant_conv.")
@@ -32,7 +32,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
         CheckpointError: they are not, or do not.
     """
     unet = unet_shapes(UNetConfig.from_config(checkpoint.unet.config))
-    text_encoder = text_encoder_shapes(TextEncoderConfig.from_config(checkpoint.text_encoder.config))
+    text_encoder = text_encoder_shapes(text_config(checkpoint.text_encoder.config))
     decoder = decoder_shapes(VAEConfig.from_config(checkpoint.vae.config))
     check_shapes(checkpoint.unet, unet)
     check_shapes(checkpoint.text_encoder, text_encoder)
@@ -59,9 +59,9 @@ def unet_shapes(config: UNetConfig) -> Shapes:
     return _shapes(UNet(config, _ANY))
 
 
-def text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
+def text_encoder_shapes(config: TextConfig) -> Shapes:
     """Every tensor of a text encoder."""
-    return _shapes(TextEncoder(config, _ANY))
+    return _shapes(text_network(config, _ANY))
 
 
 def decoder_shapes(config: VAEConfig) -> Shapes:

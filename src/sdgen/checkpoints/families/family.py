@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdgen.checkpoints.tensors import Tensors
+from sdgen.text.bert_tokenizer import BertTokenizer
+from sdgen.text.token_rows import Tokenizer
 from sdgen.text.tokenizer import ClipTokenizer
+
+FORCED: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
+"""What diffusers' StableDiffusionPipeline sets in every scheduler that it is given."""
 
 Config = Mapping[str, Any]
 """A network's config.json, or as much of it as the shapes of its tensors say."""
@@ -64,7 +69,7 @@ class TextEncoding:
     layers: int | None = None
     component: str = "text_encoder"
     tokenizer: str = "tokenizer"
-    tokenizer_class: type[ClipTokenizer] = ClipTokenizer
+    tokenizer_class: type[ClipTokenizer | BertTokenizer] = ClipTokenizer
     tokenizer_class_name: str = "CLIPTokenizer"
 
 
@@ -85,6 +90,9 @@ class Family:
         predicts_v: tells by a UNet's weights whether they were trained on v, where nothing says so; None
             where the scheduler's type holds for all.
         pipeline: diffusers' class for a folder, or None where sdgen does not write all of such a folder.
+        autoencoder: name of the component between pixels and latents.
+        native_size: side of its pictures, pixels, where the UNet's configuration is not to be believed.
+        forced: settings that diffusers' pipeline gives any scheduler.
     """
 
     name: str
@@ -97,14 +105,21 @@ class Family:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     predicts_v: Callable[[Tensors], bool] | None = None
     pipeline: str | None = None
+    autoencoder: str = "vae"
+    native_size: int | None = None
+    forced: Mapping[str, Any] = field(default_factory=lambda: FORCED)
 
     def config(self, component: str) -> Config:
         """Configuration values of a component that no shape shows."""
         return self.configs.get(component, {})
 
-    def packaged_tokenizers(self) -> dict[str, ClipTokenizer]:
-        """Its tokenizers, for weights that come without any."""
-        return {text.tokenizer: text.tokenizer_class.clip(text.pad_token) for text in self.text}
+    def packaged_tokenizers(self) -> dict[str, Tokenizer]:
+        """CLIP's tokenizers of the family, for weights that come without any."""
+        return {
+            text.tokenizer: text.tokenizer_class.clip(text.pad_token)
+            for text in self.text
+            if issubclass(text.tokenizer_class, ClipTokenizer)
+        }
 
     def label(self, component: str) -> str:
         """What sentences call a component or tokenizer."""

@@ -197,7 +197,9 @@ def _flops(pipeline: Pipeline, request: Request, size: int, guided: bool) -> int
     downsampling = networks.vae_config.downsampling
     height, width = request.height // downsampling, request.width // downsampling
     # Some samplers evaluate the network more often than once a step.
-    rows = len(request_table(pipeline.checkpoint.scheduler, request).timesteps)
+    checkpoint = pipeline.checkpoint
+    table = request_table(checkpoint.scheduler, request, forced=checkpoint.family.forced)
+    rows = len(table.timesteps)
     return size * (
         rows * unet_flops(networks.diffusion_model.network, height, width, guided=guided)
         + decoder_flops(networks.decoder.network, height, width)

@@ -14,7 +14,7 @@ from sdgen.pipeline.model_networks import Networks
 
 if TYPE_CHECKING:
     from sdgen.pipeline.keras_models import DecoderModel, EncoderModel, TextEncoderModel, UNetModel
-    from sdgen.text.tokenizer import ClipTokenizer
+    from sdgen.text.token_rows import Tokenizer
 
 
 class StableDiffusion(keras_cv.models.StableDiffusionV2):  # type: ignore[misc]
@@ -56,7 +56,7 @@ class StableDiffusion(keras_cv.models.StableDiffusionV2):  # type: ignore[misc]
         return self.networks.image_encoder
 
     @property
-    def tokenizer(self) -> ClipTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer."""
         return self.networks.checkpoint.tokenizer
 

@@ -1,0 +1,108 @@
+"""Models of the latent diffusion paper at small widths, with weights made from names, in folders."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make_bert_tokenizer
+from small_networks import weight
+
+TEXT_UNET: dict[str, Any] = {
+    "_class_name": "UNet2DConditionModel",
+    "_diffusers_version": "0.0.4",
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "norm_num_groups": 8,
+    "cross_attention_dim": 32,
+    "attention_head_dim": 4,
+    "sample_size": 32,
+}
+BERT: dict[str, Any] = {
+    "architectures": ["LDMBertModel"],
+    "model_type": "ldmbert",
+    "vocab_size": len(make_bert_tokenizer.vocabulary()),
+    "max_position_embeddings": 77,
+    "encoder_layers": 2,
+    "encoder_ffn_dim": 64,
+    "encoder_attention_heads": 2,
+    "head_dim": 12,
+    "d_model": 32,
+}
+VAE: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": [16, 16, 32, 32],
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+SCHEDULER: dict[str, Any] = {
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "trained_betas": None,
+}
+TEXT_CASES: tuple[Mapping[str, Any], ...] = (
+    {"prompt": "a painting of a red fox", "seed": 7, "steps": 6, "guidance": 5.0, "eta": 0.0},
+    {"prompt": "an oil painting of a castle", "seed": 8, "steps": 5, "guidance": 10.0, "eta": 1.0},
+    {"prompt": "snow", "seed": 9, "steps": 4, "guidance": 1.0, "eta": 0.0},
+)
+"""Requests of 64 x 64 pixels; figure 5 has guidance 10 and eta 1."""
+
+
+def write_text_model(folder: Path) -> Path:
+    """A folder laid out as CompVis/ldm-text2im-large-256 is."""
+    from sdgen.networks.config import UNetConfig, VAEConfig
+    from sdgen.networks.text_networks import text_config
+    from sdgen.pipeline.weight_shapes import (
+        decoder_shapes,
+        encoder_shapes,
+        text_encoder_shapes,
+        unet_shapes,
+    )
+
+    vae = VAEConfig.from_config(VAE)
+    parts = {
+        "unet": (TEXT_UNET, unet_shapes(UNetConfig.from_config(TEXT_UNET)), "diffusion_pytorch_model"),
+        "bert": (BERT, text_encoder_shapes(text_config(BERT)), "model"),
+        "vqvae": (VAE, {**decoder_shapes(vae), **encoder_shapes(vae)}, "diffusion_pytorch_model"),
+    }
+    folder.mkdir(parents=True)
+    for name, (config, shapes, stem) in parts.items():
+        _write(folder / name, config, shapes, stem)
+    make_bert_tokenizer.write(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    index = {
+        "_class_name": "LDMTextToImagePipeline",
+        "bert": ["latent_diffusion", "LDMBertModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "tokenizer": ["transformers", "BertTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vqvae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _write(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], stem: str) -> None:
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({name: weight(name, shape) for name, shape in shapes.items()}, folder / f"{stem}.safetensors")
