@@ -205,3 +205,12 @@ def test_scales_that_fit_nothing_are_refused(tmp_path: Path, scale: dict, messag
     save_file(tensors, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=message):
         read_safetensors(tmp_path / "x.safetensors")
+
+
+def test_a_thousand_small_tensors_are_held_with_few_file_handles(tmp_path: Path) -> None:
+    arrays = {f"x{number}": np.full(3, number, np.float32) for number in range(1200)}
+    save_file(arrays, tmp_path / "x.safetensors")
+    before = len(os.listdir("/dev/fd"))
+    held = dict(read_safetensors(tmp_path / "x.safetensors").items())
+    assert len(os.listdir("/dev/fd")) <= before + 10
+    assert all(np.array_equal(held[name], array) for name, array in arrays.items())

@@ -19,6 +19,9 @@ Shape = tuple[int, ...]
 MAX_DIMENSIONS = 8
 """Of a tensor; those of Stable Diffusion have up to four."""
 
+LEAST_MAPPED = 1 << 16
+"""Bytes of the smallest tensor that is mapped. More than half of Stable Diffusion's are smaller."""
+
 
 @dataclass(frozen=True)
 class LazyTensor:
@@ -115,7 +118,8 @@ def merge(parts: Iterable[Tensors]) -> Tensors:
 def mapped(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> LazyTensor:
     """A tensor that lies in a file, row-major, from byte ``offset`` on; mapped when it is read.
 
-    A mapping of its own for every tensor: its pages leave the process together with the array.
+    A mapping of its own for every tensor: its pages leave the process together with the array. Small ones are
+    copied, since a mapping takes a file handle, of which a process has some 1,000.
     """
     return LazyTensor(shape, dtype, partial(_map, path, dtype, shape, offset))
 
@@ -124,9 +128,18 @@ def _map(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> Array:
     if math.prod(shape) == 0:
         return np.empty(shape, dtype)
     try:
+        if math.prod(shape) * dtype.itemsize < LEAST_MAPPED:
+            return _copied(path, dtype, shape, offset)
         return np.asarray(np.memmap(path, dtype, "r", offset, shape))
     except (OSError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{path} does not hold what its header says: {error}; fetch it again") from None
+
+
+def _copied(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> Array:
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def plain_file_name(name: str) -> bool:
