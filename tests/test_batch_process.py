@@ -66,26 +66,28 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     return iter(process.stdout.readline, b"")
 
 
-def real(prompts: str, folder: str, *more: str) -> subprocess.Popen[bytes]:
-    settings = ["--model", "mini", "--backend", "tensorflow", "--size", "64x64", "--steps", "2"]
+def real(model: Path, prompts: str, folder: str, *more: str) -> subprocess.Popen[bytes]:
+    settings = ["--model", str(model), "--backend", "tensorflow", "--size", "64x64", "--steps", "2"]
     command = [sys.executable, "-m", "sdgen", "batch", prompts, "-o", folder, "--batch-size", "4"]
     return start([*command, *settings, *more])
 
 
 @pytest.mark.slow
 @pytest.mark.numeric
-def test_killed_at_random_moments_and_resumed_it_is_as_if_never_killed(sdgen: Command) -> None:
+def test_killed_at_random_moments_and_resumed_it_is_as_if_never_killed(
+    sdgen: Command, small_model: Path
+) -> None:
     prompts = write(
         "p.txt", *(f"a {colour} heart {n}" for n in range(IMAGES // 2) for colour in ("red", "blue"))
     )
-    reference = real(prompts, "whole")
+    reference = real(small_model, prompts, "whole")
     assert reference.communicate(timeout=120) and reference.returncode == ExitCode.OK
     expected = check_whole(Path("whole"))
     assert len(expected) == IMAGES
     chance = random.Random(7)
     before = 0
     for _ in range(KILLS):
-        process = real(prompts, "killed", "--json")
+        process = real(small_model, prompts, "killed", "--json")
         # What an earlier run has drawn comes first; then some images, and a moment between two of them.
         wanted = chance.randrange(5)
         drawn = (line for line in lines_of(process) if json.loads(line)["status"] == "drawn")
@@ -98,7 +100,7 @@ def test_killed_at_random_moments_and_resumed_it_is_as_if_never_killed(sdgen: Co
         there = len(list(Path("killed").glob("[!.]*.json")))
         assert there > before or before == IMAGES
         before = there
-    last = real(prompts, "killed", "--json")
+    last = real(small_model, prompts, "killed", "--json")
     output, messages = last.communicate(timeout=120)
     images, counts = [*map(json.loads, output.splitlines())], summary(messages)
     assert (last.returncode, counts["drawn"] + counts["kept"]) == (ExitCode.OK, IMAGES)

@@ -21,8 +21,10 @@ TINY = ("--size", "64x64", "--steps", "2", "--repeats", "1")
 
 
 @pytest.mark.slow
-def test_the_report_as_json(sdgen):
-    result = sdgen.run("bench", "--model", "mini", *TINY, "--batch-size", "1,2", "--no-start", "--json")
+def test_the_report_as_json(sdgen, small_model):
+    result = sdgen.run(
+        "bench", "--model", str(small_model), *TINY, "--batch-size", "1,2", "--no-start", "--json"
+    )
     assert result.exit_code == ExitCode.OK, result.stderr
     report = json.loads(result.stdout)
     assert (report["width"], report["height"], report["steps"], report["guided"]) == (64, 64, 2, True)
@@ -36,8 +38,8 @@ def test_the_report_as_json(sdgen):
 
 
 @pytest.mark.slow
-def test_first_pictures_of_new_processes_cold_and_warm(sdgen):
-    result = sdgen.run("bench", "--model", "mini", *TINY)
+def test_first_pictures_of_new_processes_cold_and_warm(sdgen, small_model):
+    result = sdgen.run("bench", "--model", str(small_model), *TINY)
     assert result.exit_code == ExitCode.OK, result.stderr
     assert "cold start" in result.stdout and "warm start" in result.stdout
     assert "matmul ceiling" in result.stdout

@@ -85,14 +85,14 @@ def test_one_process_from_prompt_to_stdout(sdgen: Command) -> None:
 
 
 def test_ctrl_c_keeps_what_is_whole(sdgen: Command) -> None:
-    running = process("a red heart", "-n", "50", "--steps", "4")
+    running = process("a red heart", "-n", "500", "--steps", "4", "--size", "64x64")
     assert running.stdout is not None
     running.stdout.readline()
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=300)
     assert running.returncode == ExitCode.INTERRUPTED
     images = list(Path("outputs").glob("*.png"))
-    assert 1 <= len(images) < 50
+    assert 1 <= len(images) < 500
     assert {path.with_suffix(".json") for path in images} == set(Path("outputs").glob("*.json"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from sdgen.images.image import Image
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.results import Denoised, Progress
 
-REQUEST = Request(prompt="a red heart", steps=2, width=128, height=128, seed=7)
-OTHER = REQUEST.replace(prompt="a panda", seed=8)
+REQUEST = Request(prompt="a red heart", steps=2, width=128, height=128, seed=8)
+OTHER = REQUEST.replace(prompt="a panda", seed=7)
 
 STOCK_MEMORY, STOCK_DISK = 11 * 10**9, 4 * 10**9
 """Bytes that keras_cv's networks take while they draw two images, and their files."""
@@ -59,7 +60,7 @@ def free_memory() -> float:
 def engine(request: Any) -> Engine:
     if request.param == "stand-in":
         return stand_in.Pipeline()
-    return request.getfixturevalue("mini" if request.param == "sdgen" else "stock")
+    return request.getfixturevalue("small" if request.param == "sdgen" else "stock")
 
 
 Drawn = tuple[list[Progress], Denoised]
@@ -73,8 +74,28 @@ def drawn(engine: Engine, *requests: Request) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def together(engine: Engine) -> Drawn:
-    return drawn(engine, REQUEST, OTHER)
+def generated(engine: Engine) -> tuple[list[Image], Drawn]:
+    """The images of two requests, and what the engine told while it drew them."""
+    told: list[Any] = []
+    draw = engine.draw
+
+    def listened(*arguments: Any) -> Iterator[Progress | Denoised]:
+        for event in draw(*arguments):
+            told.append(event)
+            yield event
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "batch_limit", lambda asked=None: asked or 1)  # As on an accelerator.
+        patch.setattr(engine, "draw", listened)
+        images = list(engine.generate([REQUEST, OTHER], 2))
+    *progress, last = told
+    assert isinstance(last, Denoised)
+    return images, (progress, last)
+
+
+@pytest.fixture(scope="module")
+def together(generated: tuple[list[Image], Drawn]) -> Drawn:
+    return generated[1]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +105,7 @@ def alone(engine: Engine) -> Drawn:
 
 def test_what_a_request_leaves_open_is_filled_in(engine: Engine) -> None:
     resolved = engine.resolve(REQUEST)
-    assert (resolved.width, resolved.height, resolved.steps, resolved.seed) == (128, 128, 2, 7)
+    assert (resolved.width, resolved.height, resolved.steps, resolved.seed) == (128, 128, 2, 8)
     assert None not in (resolved.guidance, resolved.sampler, engine.resolve(resolved).sampler)
     assert engine.resolve(resolved) == resolved
 
@@ -107,7 +128,7 @@ def test_a_batch_tells_of_its_steps_and_gives_an_image_for_each_job(engine: Engi
     assert [p.images for p in progress] == [2] * len(progress)
     assert (progress[-1].step, progress[-1].steps) == (2, 2)
     images = list(engine.decode(batch))
-    assert [image.request.seed for image in images] == [7, 8]
+    assert [image.request.seed for image in images] == [8, 7]
     for image in images:
         assert isinstance(image, Image) and image.error is None
         assert image.pixels is not None
@@ -135,10 +156,10 @@ def test_a_batch_has_an_image_at_least(engine: Engine) -> None:
         engine.batch_limit(0)
 
 
-def test_generate_gives_images_in_order(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "batch_limit", lambda asked=None: asked or 1)  # As on an accelerator.
-    requests = [REQUEST.replace(seed=seed) for seed in (3, 1)]
-    assert [image.request.seed for image in engine.generate(requests, 2)] == [3, 1]
+def test_generate_gives_images_in_order(generated: tuple[list[Image], Drawn]) -> None:
+    images, (_, batch) = generated
+    assert [image.request.seed for image in images] == [8, 7]
+    assert [job.request.seed for job in batch.jobs] == [8, 7]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from command import start
@@ -44,10 +45,10 @@ def test_the_log_shows_what_libraries_say(capfd: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_program_that_draws_prints_nothing(backend: str) -> None:
+def test_a_program_that_draws_prints_nothing(small_model: Path, backend: str) -> None:
     script = (
         "import sdgen\n"
-        f"pipeline = sdgen.load('mini', backend='{backend}', jit=True)\n"
+        f"pipeline = sdgen.load({str(small_model)!r}, backend='{backend}', jit=True)\n"
         "request = sdgen.Request(prompt='a red heart', seed=7, steps=1, width=64, height=64)\n"
         "assert [image.error for image in pipeline.generate([request])] == [None]\n"
     )

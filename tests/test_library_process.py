@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from command import start
@@ -29,12 +30,12 @@ def run(script: str) -> bytes:
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_loading_and_drawing_leave_the_process_as_it_was(backend: str, dtype: str) -> None:
+def test_loading_and_drawing_leave_the_process_as_it_was(small_model: Path, backend: str, dtype: str) -> None:
     assert (
         run(f"""
 before = state()
 import sdgen
-pipeline = sdgen.load("mini", backend={backend!r}, dtype={dtype!r}, device="cpu", jit=False)
+pipeline = sdgen.load({str(small_model)!r}, backend={backend!r}, dtype={dtype!r}, device="cpu", jit=False)
 list(pipeline.generate([sdgen.Request(prompt="a fox", steps=1, width=64, height=64)]))
 assert state() == [*before[:4], "float32"], (before, state())
 import jax, tensorflow

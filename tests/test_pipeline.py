@@ -260,15 +260,15 @@ def test_the_checkpoint_is_not_changed_by_drawing(mini):
     assert mini.checkpoint.scheduler == scheduler
 
 
-def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_images(mini):
+def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_images(small):
     scheduler = {
-        **mini.checkpoint.scheduler,
+        **small.checkpoint.scheduler,
         "_class_name": "DPMSolverMultistepScheduler",
         "algorithm_type": "sde-dpmsolver++",
         "solver_type": "heun",
     }
-    checkpoint = dataclasses.replace(mini.checkpoint, scheduler={**scheduler, "use_karras_sigmas": True})
-    entry = dataclasses.replace(mini.entry, sampler=None, schedule=None)
+    checkpoint = dataclasses.replace(small.checkpoint, scheduler={**scheduler, "use_karras_sigmas": True})
+    entry = dataclasses.replace(small.entry, sampler=None, schedule=None)
     pipeline = sdgen.Pipeline(checkpoint, entry, "float32", "cpu:0")
     own, other = pipeline.generate([SMALL, SMALL.replace(sampler="ddim")])
     assert own.request.sampler == "dpmpp-2m-sde" and "'solver_type' to 'heun'" in own.warnings[0]

@@ -113,10 +113,10 @@ print(float(tf.function(lambda x: x + 1, jit_compile=True)(1.0)))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_drawing_after_warmup_compiles_nothing(tmp_path, monkeypatch, backend):
+def test_a_drawing_after_warmup_compiles_nothing(small_model, tmp_path, monkeypatch, backend):
     Command(tmp_path, monkeypatch, real=True)
     monkeypatch.setenv("SDGEN_CACHE_DIR", str(tmp_path / "cache"))
-    options = ["--model", "mini", "--size", "64x64", "--backend", backend]
+    options = ["--model", str(small_model), "--size", "64x64", "--backend", backend]
 
     def sdgen(*arguments: str) -> str:
         command = [sys.executable, "-m", "sdgen", *arguments, *options]
