@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers on two cores or more; none where files or tests are named: one process starts sooner.
 
-    A worker takes up to 3 GB of memory, and loads and compiles the bundled model for itself.
+    A worker takes 3 GB of memory (9 where it draws with keras_cv), and each compiles the models for itself.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = config.args_source is pytest.Config.ArgsSource.ARGS

@@ -44,7 +44,7 @@ def loop_hlo(denoiser) -> tuple[str, Mapping[int, str]]:
     from sdgen.pipeline.evaluation import WholeEvaluation
     from sdgen.pipeline.loop_arguments import WINDOW
 
-    weights = denoiser._advance[False, True]._compiled._weights
+    weights = denoiser._advance[False, False, True]._compiled._weights
     unet = denoiser.unet
     shape = (16, 16, unet.config.in_channels)
     context = np.zeros((2, 77, unet.config.cross_attention_dim), np.float32)
