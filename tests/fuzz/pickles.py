@@ -88,6 +88,8 @@ def _reprogrammed(rng: random.Random, data: bytes) -> bytes:
     places = [place or 0 for _, _, place in pickletools.genops(data)]
     pieces = [data[start:end] for start, end in zip(places, [*places[1:], len(data)], strict=True)]
     for _ in range(rng.randint(1, 4)):
+        if len(pieces) < 2:
+            pieces.append(_snippet(rng))
         place = rng.randrange(1, len(pieces))
         how = rng.randrange(5)
         if how == 0:
