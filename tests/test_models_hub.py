@@ -77,6 +77,11 @@ def published(hub: HubServer) -> HubServer:
 
 
 class TestChoose:
+    def test_the_parts_of_latent_diffusions_text_model(self) -> None:
+        wanted = ["bert/config.json", "bert/pytorch_model.bin", "tokenizer/vocab.txt"]
+        rest = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.bin"]
+        assert set(wanted) <= set(choose([*wanted, *rest, "README.md"], None))
+
     def test_one_set_of_weights_for_each_component(self) -> None:
         assert choose(FILES, "fp16") == WANTED
 

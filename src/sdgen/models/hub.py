@@ -22,7 +22,7 @@ from sdgen.models.catalogue import RemoteFile, Source
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
-_COMPONENTS = ("unet", "vae", "vqvae", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler")
+_COMPONENTS = ("unet", "vae", "vqvae", "bert", "text_encoder", "tokenizer", "scheduler", "low_res_scheduler")
 _MOST_NAMED = 8
 """Variants of a network that a message names."""
 
@@ -195,7 +195,7 @@ def _whole(index: Path, names: Iterable[str]) -> bool:
         if component.endswith("scheduler"):
             whole = "scheduler_config.json" in files
         elif component.startswith("tokenizer"):
-            whole = "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files
+            whole = bool({"tokenizer.json", "vocab.txt"} & files) or {"vocab.json", "merges.txt"} <= files
         else:
             whole = "config.json" in files and any(name.endswith(WEIGHTS) for name in files)
         if not whole:
