@@ -22,6 +22,7 @@ from sdgen.errors import InputError
 from sdgen.files import json_text
 from sdgen.images import contact_sheet, gallery, metadata, pictures, records, sheet_layout
 from sdgen.request import Request
+from sdgen.request.pictures import read_picture
 
 FORMATS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 REQUEST = Request(
@@ -68,7 +69,7 @@ def read(folder: Path) -> None:
     warnings.simplefilter("error")
     refused = None
     for path in sorted(folder.iterdir()):
-        for use in (_show, _list, _put_on_a_sheet):
+        for use in (_show, _list, _put_on_a_sheet, _start_from):
             try:
                 use(path)
             except InputError as error:
@@ -104,6 +105,12 @@ def _put_on_a_sheet(path: Path) -> None:
     assert pictures.is_sheet(path) in (True, False)
     layout = sheet_layout.arrange([sheet_layout.entry(path)])
     contact_sheet.encode(contact_sheet.draw(layout, 32), "png", None)
+
+
+def _start_from(path: Path) -> None:
+    """What ``--init-image`` does."""
+    if path.suffix != ".json":
+        read_picture(path, "init_image").pixels()
 
 
 def _refuse(name: str) -> None:
