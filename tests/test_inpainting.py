@@ -221,6 +221,15 @@ def test_zooming_out_makes_the_picture_so_many_times_as_large() -> None:
     assert (left, top) == (right, bottom)
 
 
+@pytest.mark.parametrize(
+    ("fields", "strength"), [({}, 1), ({"outpaint": "8"}, 1), ({"outpaint": "8", "mask": None}, 0.8)]
+)
+def test_a_mask_repaints_all_and_outpainting_goes_on_from_the_mirrored_picture(
+    mini: Any, fields: dict[str, Any], strength: float
+) -> None:
+    assert mini.resolve(request(**fields)).strength == strength
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("outpaint", "only"), [("5,7,6,5", None), ("0,0,50%,0", 16)])
 def test_outpainting_keeps_the_pictures_pixels_and_has_the_size_asked_for(

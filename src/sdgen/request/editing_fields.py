@@ -46,7 +46,7 @@ class EditingFields:
         option=("--strength",),
         section="Editing",
         metavar="SHARE",
-        help="How much of the picture to draw anew, 0 to 1; 1 is all of it. Default: 0.8; 1 with a mask.",
+        help="How much of the picture to draw anew, 0 to 1; 1 is all of it. Default: 0.8; with a mask 1.",
         aliases=("denoising_strength",),
         title="Denoising strength",
     )
