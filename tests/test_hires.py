@@ -134,6 +134,17 @@ def test_the_second_pass_shows_the_first_ones_picture_enlarged(mini: Any, method
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "euler-a", "dpmpp-2m"])
+def test_two_passes_are_text_to_image_and_image_to_image_of_diffusers(mini: Any, sampler: str) -> None:
+    """75 to 82 dB from tests/golden/make_hires.py, with the random numbers of one generator."""
+    request = SMALL.replace(sampler=sampler, steps=8, guidance=5.0, rng="torch", hires=2, hires_strength=0.5)
+    (image,) = mini.generate([request])
+    with np.load(Path(__file__).parent / "golden" / "hires.npz") as stored:
+        error = np.mean((image.pixels.astype(float) - stored[sampler]) ** 2)
+    assert error == 0 or 10 * np.log10(255**2 / error) > 60
+
+
+@pytest.mark.slow
 def test_pictures_of_two_passes_do_not_depend_on_their_neighbours(batching: Any) -> None:
     requests = [
         HIRES,
