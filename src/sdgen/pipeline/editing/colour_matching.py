@@ -18,7 +18,7 @@ def matched(drawn: Pixels, picture: Pixels, known: Array) -> Pixels:
 
     Each channel is scaled and shifted by the least squares between the two over the known pixels, of which
     each has its partner, with the scale held near 1: surroundings of one colour say nothing about others.
-    With five kinds of drift, on the bundled model's pictures and on noise of the spectrum of photographs, this
+    With five kinds of drift, on pictures of the bundled model and on noise of the spectrum of photographs, it
     left less error than matching histograms (as InvokeAI's ColorCorrect does) or means and deviations, which
     take surroundings and content for the same. It mends what came lighter, darker or stronger, and makes what
     came greyer worse.
