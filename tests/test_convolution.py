@@ -11,9 +11,12 @@ from sdgen.networks import layers
 pytestmark = pytest.mark.numeric
 
 
-def reference(x, weight, bias, stride, padding):
+def reference(x, weight, bias, stride, padding, wrap=""):
     """By the definition, in float64: (n, h, w, c) with filters (outputs, inputs, 3, 3)."""
-    x = np.pad(x.astype(np.float64), ((0, 0), padding, padding, (0, 0)))
+    x = x.astype(np.float64)
+    for axis, letter in ((1, "y"), (2, "x")):
+        widths = [padding if i == axis else (0, 0) for i in range(4)]
+        x = np.pad(x, widths, mode="wrap" if letter in wrap else "constant")
     height, width = ((size - 3) // stride + 1 for size in x.shape[1:3])
     total = 0
     for i in range(3):
@@ -32,6 +35,22 @@ def reference(x, weight, bias, stride, padding):
     ids=["many tiles", "few tiles, odd", "stride 2", "stride 2, the VAE's"],
 )
 def test_a_convolution_is_what_it_is_defined_as(way, dtype, height, width, stride, padding, jit):
+    assert_as_defined(way, dtype, height, width, stride, padding, jit)
+
+
+@pytest.mark.parametrize("jit", [True, None], ids=["xla", "operations"])
+@pytest.mark.parametrize("wrap", ["x", "y", "xy"])
+@pytest.mark.parametrize("way", ["direct", "all winograd", "gathered"])
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "padding"),
+    [(24, 24, 1, (1, 1)), (7, 5, 1, (1, 1)), (1, 2, 1, (1, 1)), (8, 6, 2, (1, 1)), (8, 6, 2, (0, 1))],
+    ids=["many tiles", "few tiles, odd", "tiny", "stride 2", "stride 2, the VAE's"],
+)
+def test_a_convolution_that_wraps_sees_the_other_end(way, height, width, stride, padding, wrap, jit):
+    assert_as_defined(way, "float32", height, width, stride, padding, jit, wrap)
+
+
+def assert_as_defined(way, dtype, height, width, stride, padding, jit, wrap=""):
     backend.activate("tensorflow")
     from sdgen.backend.program import Program
     from sdgen.networks.convolution import Conv3x3
@@ -40,7 +59,7 @@ def test_a_convolution_is_what_it_is_defined_as(way, dtype, height, width, strid
     x = generator.standard_normal((2, height, width, 32), np.float32)
     weight = generator.standard_normal((48, 32, 3, 3), np.float32) / 17
     bias = generator.standard_normal(48, np.float32)
-    numerics = layers.Numerics(dtype, "float32", way, attention=lambda *_: None)
+    numerics = layers.Numerics(dtype, "float32", way, attention=lambda *_: None, wrap=wrap)
     convolution = Conv3x3("conv", 32, 48, numerics, stride, padding)
     weights = {}
     for parameter in convolution.parameters():
@@ -50,7 +69,7 @@ def test_a_convolution_is_what_it_is_defined_as(way, dtype, height, width, strid
         weights[parameter.name] = backend.to_tensor(value)
 
     result = np.asarray(Program(convolution, weights, jit)(x))
-    expected = reference(x, weight, bias, stride, padding)
+    expected = reference(x, weight, bias, stride, padding, wrap)
     assert result.shape == expected.shape
     assert result.dtype == np.float32
     error = np.linalg.norm(result - expected) / np.linalg.norm(expected)

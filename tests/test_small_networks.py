@@ -15,11 +15,13 @@ import sdgen
 from sdgen import backend
 
 GOLDEN = Path(__file__).parent / "golden"
+VAES = [f"{name} {half}" for name in small_networks.VAES for half in ("encoder", "decoder")]
 NAMES = (
     *small_networks.UNETS,
     *small_networks.UNETS_WITHOUT_TEXT,
     *small_networks.TEXT_ENCODERS,
-    *small_networks.VAES,
+    *VAES,
+    *small_networks.WRAPPED,
     *small_networks.VQ_MODELS,
     *small_networks.LDM_BERTS,
 )
@@ -61,9 +63,10 @@ def test_a_small_network_computes_what_the_reference_does(outputs, expected, nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", small_networks.VAES)
-def test_an_encoder_by_rows_computes_what_the_reference_does(outputs, expected, name) -> None:
-    actual = outputs[name + " by rows"]
+@pytest.mark.parametrize("name", [name for name in NAMES if "vae" in name])
+def test_a_vae_by_rows_computes_what_the_reference_does(outputs, expected, name) -> None:
+    half, comma, wrap = name.partition(",")
+    actual = outputs[half + " by rows" + comma + wrap]
     assert np.linalg.norm(actual - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
 
 

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from inputs import normal, picture
+from inputs import normal, picture, thinned
 
 Array = np.ndarray
 
@@ -180,74 +180,119 @@ def values_of(network: Any) -> dict[str, Any]:
     return weights
 
 
-def _posteriors(numerics: Any) -> dict[str, Array]:
-    """Means and log variances of the VAEs' encoders, side by side: (1, 6, 10, 8); by rows, too."""
+def vae_latents() -> Array:
+    """Latents for the decoders: (1, 6, 10, 4)."""
+    return normal(4, 1, 6, 10, 4)
+
+
+WRAPS = ("x", "y", "xy")
+"""Axes on which pictures join themselves."""
+
+WRAPPED = tuple(
+    f"{name}, {wrap} wraps" for name in ("unet-sd2", "vae encoder", "vae decoder") for wrap in WRAPS
+)
+
+
+def _vae(name: str, wrap: str = "") -> dict[str, Array]:
+    """What a VAE's two halves compute, whole and by rows: (1, 6, 10, 8) and (1, 24, 40, 3), thinned.
+
+    The encoder gives means and log variances, side by side.
+    """
     from sdgen.backend import ops
     from sdgen.backend.program import Program
     from sdgen.networks import feature_rows
     from sdgen.networks.config import VAEConfig
-    from sdgen.networks.vae import Encoder
-    from sdgen.networks.vae_rows import encode_by_rows
+    from sdgen.networks.vae import Decoder, Encoder
+    from sdgen.networks.vae_rows import decode_by_rows, encode_by_rows
 
+    config = VAEConfig.from_config(VAES[name])
+    encoder, decoder = Encoder(config, _numerics(wrap)), Decoder(config, _numerics(wrap))
+    ways = {
+        "encoder": lambda w, x: ops.concatenate(encoder.posterior(w, x), axis=-1),
+        "encoder by rows": lambda w, x: ops.concatenate(encode_by_rows(encoder, w, x), axis=-1),
+        "decoder": lambda w, x: decoder(w, x * config.scaling_factor),
+        "decoder by rows": lambda w, x: decode_by_rows(decoder, w, x * config.scaling_factor),
+    }
     found = {}
-    for name, config in VAES.items():
-        encoder = Encoder(VAEConfig.from_config(config), numerics)
-
-        def whole(weights: Any, x: Any, encoder: Encoder = encoder) -> Any:
-            return ops.concatenate(encoder.posterior(weights, x), axis=-1)
-
-        def rows(weights: Any, x: Any, encoder: Encoder = encoder) -> Any:
-            return ops.concatenate(encode_by_rows(encoder, weights, x), axis=-1)
-
-        weights = values_of(encoder)
-        found[name] = np.asarray(Program(whole, weights, jit=False)(pixels()))
-        with mock.patch.object(feature_rows, "MOST_VALUES", 1 << 11):  # A few rows at a time.
-            found[name + " by rows"] = np.asarray(Program(rows, weights)(pixels()))
+    with mock.patch.object(feature_rows, "MOST_VALUES", 1 << 11):  # A few rows at a time.
+        for way, function in ways.items():
+            network, given = (encoder, pixels()) if "encoder" in way else (decoder, vae_latents())
+            program = Program(function, values_of(network), jit="rows" in way)
+            found[f"{name} {way}"] = thinned(np.asarray(program(given)), MOST)
     return found
+
+
+MOST = 1000
+"""Values that are kept of what a VAE computes."""
+
+
+def _numerics(wrap: str = "") -> Any:
+    from sdgen.networks.attention import scaled_dot_product
+    from sdgen.networks.layers import Numerics
+
+    return Numerics("float32", "float32", "direct", scaled_dot_product, wrap)
+
+
+def _prediction(name: str, wrap: str = "") -> Array:
+    """What a UNet predicts, (2, 16, 8, 4)."""
+    from sdgen.backend.program import Program
+    from sdgen.networks.config import UNetConfig
+    from sdgen.networks.unet import UNet
+
+    unet = UNet(UNetConfig.from_config({**UNETS, **UNETS_WITHOUT_TEXT}[name]), _numerics(wrap))
+    vectors: dict[str, Array] = {}
+    if unet.config.labels:
+        vectors["labels"] = LABELS
+    if unet.config.added_inputs:
+        vectors |= {"pooled": pooled(), "sizes": SIZES}
+
+    def predict(weights: Any, x: Any, text: Any, vectors: Any) -> Any:
+        shifts = unet.embed_timesteps(weights, TIMESTEPS[None], vectors)[0]
+        return unet.denoise(weights, x, shifts, unet.project_context(weights, text))
+
+    return np.asarray(Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors))
+
+
+def _encoding(name: str) -> Array:
+    """What a text encoder makes of ``TOKENS``, (1, 12, 32)."""
+    from sdgen.backend.program import Program
+    from sdgen.networks.config import TextEncoderConfig
+    from sdgen.networks.ldm_bert import LDMBert, LDMBertConfig
+    from sdgen.networks.text_encoder import TextEncoder
+
+    encoder: Any = (
+        LDMBert(LDMBertConfig.from_config(LDM_BERTS[name]), _numerics())
+        if name in LDM_BERTS
+        else TextEncoder(TextEncoderConfig.from_config(TEXT_ENCODERS[name]), _numerics())
+    )
+
+    def encode(weights: Any, tokens: Any) -> Any:
+        return encoder.encode(weights, encoder.embed(weights, tokens))
+
+    return np.asarray(Program(encode, values_of(encoder), jit=False)(TOKENS))
+
+
+def _decoded_codes(name: str) -> Array:
+    """The picture of ``codes()``, (1, 24, 20, 3)."""
+    from sdgen.backend.program import Program
+    from sdgen.networks.config import VAEConfig
+    from sdgen.networks.vae import Decoder
+
+    config = VAEConfig.from_config({**VQ_MODELS[name], "_class_name": "VQModel"})
+    decoder = Decoder(config, _numerics())
+    return np.asarray(Program(decoder, values_of(decoder), jit=False)(codes()))
 
 
 def outputs() -> dict[str, Array]:
     """What sdgen's networks compute on the active backend."""
-    from sdgen.backend.program import Program
-    from sdgen.networks.attention import scaled_dot_product
-    from sdgen.networks.config import TextEncoderConfig, UNetConfig, VAEConfig
-    from sdgen.networks.layers import Numerics
-    from sdgen.networks.ldm_bert import LDMBert, LDMBertConfig
-    from sdgen.networks.text_encoder import TextEncoder
-    from sdgen.networks.unet import UNet
-    from sdgen.networks.vae import Decoder
-
-    numerics = Numerics("float32", "float32", "direct", scaled_dot_product)
-    found = _posteriors(numerics)
-    for name, config in (*UNETS.items(), *UNETS_WITHOUT_TEXT.items()):
-        unet = UNet(UNetConfig.from_config(config), numerics)
-        vectors: dict[str, Array] = {}
-        if unet.config.labels:
-            vectors["labels"] = LABELS
-        if unet.config.added_inputs:
-            vectors |= {"pooled": pooled(), "sizes": SIZES}
-
-        def predict(weights: Any, x: Any, text: Any, vectors: Any, unet: UNet = unet) -> Any:
-            shifts = unet.embed_timesteps(weights, TIMESTEPS[None], vectors)[0]
-            return unet.denoise(weights, x, shifts, unet.project_context(weights, text))
-
-        found[name] = np.asarray(
-            Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors)
-        )
-    for name, config in VQ_MODELS.items():
-        decoder = Decoder(VAEConfig.from_config({**config, "_class_name": "VQModel"}), numerics)
-        found[name] = np.asarray(Program(decoder, values_of(decoder), jit=False)(codes()))
-    for name, config in (*TEXT_ENCODERS.items(), *LDM_BERTS.items()):
-        encoder: Any = (
-            LDMBert(LDMBertConfig.from_config(config), numerics)
-            if name in LDM_BERTS
-            else TextEncoder(TextEncoderConfig.from_config(config), numerics)
-        )
-
-        def encode(weights: Any, tokens: Any, encoder: Any = encoder) -> Any:
-            return encoder.encode(weights, encoder.embed(weights, tokens))
-
-        found[name] = np.asarray(Program(encode, values_of(encoder), jit=False)(TOKENS))
+    found = {name: _prediction(name) for name in (*UNETS, *UNETS_WITHOUT_TEXT)}
+    found |= {name: _encoding(name) for name in (*TEXT_ENCODERS, *LDM_BERTS)}
+    found |= {name: _decoded_codes(name) for name in VQ_MODELS}
+    for name in VAES:
+        found |= _vae(name)
+    for wrap in WRAPS:
+        found[f"unet-sd2, {wrap} wraps"] = _prediction("unet-sd2", wrap)
+        found |= {f"{name}, {wrap} wraps": values for name, values in _vae("vae", wrap).items()}
     return found
 
 

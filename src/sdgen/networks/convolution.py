@@ -1,4 +1,8 @@
-"""3x3 convolutions: as they are defined, by Winograd's algorithm, or as products of gathered neighbours."""
+"""3x3 convolutions: as they are defined, by Winograd's algorithm, or as products of gathered neighbours.
+
+All of them wrap where ``Numerics.wrap`` says so, as torch's do with ``padding_mode="circular"``: so pictures
+are made seamless elsewhere, too (AUTOMATIC1111's "Tiling", by axes InvokeAI's "seamless").
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class Conv3x3(Layer):
         padding: tuple[int, int] = (1, 1),
     ) -> None:
         self.name, self.inputs, self.outputs = name, inputs, outputs
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.wrap = stride, padding, numerics.wrap
         way, least = ALGORITHMS[numerics.convolutions], min(inputs, outputs)
         small = inputs * outputs <= way.winograd_weights
         self.winograd = stride == 1 and least >= way.winograd_channels and small
@@ -76,14 +80,35 @@ class Conv3x3(Layer):
         x is (batch, height, width, inputs); the result has its dtype, and x's size over the stride.
         """
         if self.winograd:
-            y = _winograd(x, weights[self.name + ".winograd"])
+            y = _winograd(x, weights[self.name + ".winograd"], self.wrap)
         else:
-            padded = ops.pad(x, ((0, 0), self.padding, self.padding, (0, 0)))
+            padded = _padded(x, self.padding, self.wrap)
             convolve = _gathered if self.gathered else _direct
             y = convolve(padded, weights[self.name + ".weight"], self.stride)
         return y + (
             ops.cast(weights[self.name + ".bias"], y.dtype) if shift is None else shift[:, None, None]
         )
+
+
+def _padded(x: Tensor, padding: tuple[int, int], wrap: str, zeros: tuple[int, int] = (0, 0)) -> Tensor:
+    """The map x (n, height, width, channels) with rows and columns more than its own, for a convolution.
+
+    Args:
+        x: the map.
+        padding: how many go before and after its own, on both axes: zeros or, on an axis of ``wrap``, those
+            of the other end.
+        wrap: ``Numerics.wrap``.
+        zeros: rows and columns of zeros after all of these.
+    """
+    before, after = padding
+    widths = []
+    for axis, letter, more in ((1, "y", zeros[0]), (2, "x", zeros[1])):
+        if letter in wrap:
+            along = (slice(None),) * axis
+            last, first = x[(*along, slice(x.shape[axis] - before, None))], x[(*along, slice(0, after))]
+            x = ops.concatenate([last, x, first], axis)
+        widths.append((0, more) if letter in wrap else (before, after + more))
+    return ops.pad(x, ((0, 0), *widths, (0, 0)))
 
 
 def _direct(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -122,7 +147,7 @@ FEW_TILES = 128
 """Up to so many, XLA is faster with the filters as the left factor, whose rows it does not rearrange."""
 
 
-def _winograd(x: Tensor, filters: Tensor) -> Tensor:
+def _winograd(x: Tensor, filters: Tensor, wrap: str) -> Tensor:
     """Same-size 3x3 convolution of x (n, height, width, channels) -> (n, height, width, outputs).
 
     By minimal filtering F(2x2, 3x3), Y = A^T [U . B^T d B] A for each 4x4 tile d of stride 2 (Lavin and Gray
@@ -133,7 +158,7 @@ def _winograd(x: Tensor, filters: Tensor) -> Tensor:
     outputs = filters.shape[1]
     down, across = (height + 1) // 2, (width + 1) // 2
     odd_row, odd_column = 2 * down - height, 2 * across - width
-    x = ops.pad(x, ((0, 0), (1, 1 + odd_row), (1, 1 + odd_column), (0, 0)))
+    x = _padded(x, (1, 1), wrap, (odd_row, odd_column))
     rows = _input_transform(ops.reshape(x, (n, down + 1, 2, 2 * (across + 1), channels)), axis=1)
     tiles = _input_transform(ops.reshape(rows, (4, n, down, across + 1, 2, channels)), axis=3)
     tiles = ops.reshape(tiles, (16, n * down * across, channels))

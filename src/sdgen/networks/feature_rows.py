@@ -25,8 +25,8 @@ class Rows:
 
     Attributes:
         source: what the rows come from, in the map's dtype.
-        read: (start, count) -> rows ``start - 1`` to ``start + count`` inclusive; what is outside the map is
-            anything.
+        read: (start, count) -> rows ``start - 1`` to ``start + count`` inclusive; outside the map they are
+            for ``as_padded`` to put right.
         multiple: of ``start`` and ``count``.
         stored: whether ``source`` is the map, which is then in memory; else rows are computed when read.
     """
@@ -67,7 +67,7 @@ class Rows:
     ) -> Tensor:
         """``count`` rows from ``start`` of conv(silu(norm(map))); ``norm`` is a scale and a shift."""
         active = silu(GroupNorm.normalise(self.read(start, count), *norm))
-        return convolution(weights, without_outside(active, start - 1, self.height))[:, 1:-1]
+        return convolution(weights, as_padded(active, start - 1, self.height, convolution))[:, 1:-1]
 
     def room(self, channels: int, stride: int = 1) -> Tensor:
         """Memory for a map of this size, over a stride, and so many channels.
@@ -114,10 +114,13 @@ def stored(x: Tensor) -> Rows:
 
 
 def with_neighbours(x: Tensor, start: Tensor, count: int, halo: int = 1) -> Tensor:
-    """``count`` rows from ``start`` with ``halo`` more on either side; outside the map they are anything."""
-    last = x.shape[1] - 1
-    above = [ops.maximum(start - 1 - i, 0) for i in reversed(range(halo))]
-    below = [ops.minimum(start + count + i, last) for i in range(halo)]
+    """``count`` rows from ``start`` with ``halo`` more on either side.
+
+    Outside the map they are those of the other end, which ``as_padded`` keeps where the map wraps.
+    """
+    height = x.shape[1]
+    above = [ops.mod(start - 1 - i, height) for i in reversed(range(halo))]
+    below = [ops.mod(start + count + i, height) for i in range(halo)]
     parts = [*(rows_of(x, row, 1) for row in above), rows_of(x, start, count)]
     return ops.concatenate([*parts, *(rows_of(x, row, 1) for row in below)], axis=1)
 
@@ -127,8 +130,13 @@ def rows_of(x: Tensor, start: Tensor, count: int) -> Tensor:
     return ops.slice(x, (0, start, 0, 0), (1, count, *x.shape[2:]))
 
 
-def without_outside(rows: Tensor, start: Tensor, height: int) -> Tensor:
-    """Rows from ``start`` on, with zeros, as a convolution is padded, for what is outside the map."""
+def as_padded(rows: Tensor, start: Tensor, height: int, convolution: Conv3x3) -> Tensor:
+    """Rows from ``start`` on, where they are outside the map as a convolution is padded.
+
+    That is with zeros, or where it wraps with what they are: those of the other end.
+    """
+    if "y" in convolution.wrap:
+        return rows
     number = ops.arange(rows.shape[1], dtype="int32") + start
     inside = ops.logical_and(number >= 0, number < height)[None, :, None, None]
     return ops.where(inside, rows, ops.zeros((), rows.dtype))

@@ -60,12 +60,15 @@ class Numerics:
         activations: dtype of everything else; statistics of the norms and softmax are float32.
         convolutions: how those of 3x3 are computed, a key of ``convolution.ALGORITHMS``.
         attention: computes softmax(q k^T / sqrt(d)) v from (batch, heads, length, d) tensors.
+        wrap: "x", "y" or "xy" for pictures that join themselves on these axes: convolutions of 3x3 find
+            beyond an edge what lies at the opposite one, and not zeros.
     """
 
     dtype: str
     activations: str
     convolutions: str
     attention: Callable[..., Tensor] = dataclasses.field(repr=False)
+    wrap: str = ""
 
 
 class Layer:

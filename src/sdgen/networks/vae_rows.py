@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sdgen.backend import ops
 from sdgen.networks.convolution import Conv3x3
-from sdgen.networks.feature_rows import Rows, stored, with_neighbours, without_outside
+from sdgen.networks.feature_rows import Rows, as_padded, stored, with_neighbours
 from sdgen.networks.layers import Tensor, Weights, upsample_nearest
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 from sdgen.networks.vae import Decoder, Encoder
@@ -79,7 +79,7 @@ def _entered(convolution: Conv3x3, weights: Weights, pixels: Tensor) -> Rows:
     _, height, width, _ = pixels.shape
 
     def read(start: Tensor, count: int) -> Tensor:
-        rows = without_outside(with_neighbours(pixels, start, count, halo=2), start - 2, height)
+        rows = as_padded(with_neighbours(pixels, start, count, halo=2), start - 2, height, convolution)
         return convolution(weights, rows)[:, 1:-1]
 
     return Rows(height, width, convolution.outputs, pixels, read)
@@ -90,7 +90,8 @@ def _enlarged(block: Upsample, weights: Weights, x: Tensor) -> Rows:
     _, height, width, _ = x.shape
 
     def read(start: Tensor, count: int) -> Tensor:
-        rows = without_outside(with_neighbours(x, start // 2, count // 2), start // 2 - 1, height)
+        rows = with_neighbours(x, start // 2, count // 2)
+        rows = as_padded(rows, start // 2 - 1, height, block.conv)
         return block.conv(weights, upsample_nearest(rows))[:, 1:-1]
 
     return Rows(2 * height, 2 * width, block.conv.outputs, x, read, multiple=2)
@@ -102,6 +103,6 @@ def _reduced(block: Downsample, weights: Weights, rows: Rows) -> Tensor:
     def compute(start: Tensor, count: int) -> Tensor:
         # Of the VAE's padding, one row below: the last that is read. The convolution's own is left over.
         below = rows.read(2 * start, 2 * count)[:, 1:]
-        return block.conv(weights, without_outside(below, 2 * start, rows.height))
+        return block.conv(weights, as_padded(below, 2 * start, rows.height, block.conv))
 
     return rows.filled(compute, rows.room(block.conv.outputs, stride=2), stride=2)
