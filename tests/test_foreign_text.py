@@ -393,6 +393,7 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
         ({"rng": "torch"}, "RNG: CPU"),
         ({"sampler": "ddim", "eta": 0.5}, "Eta DDIM: 0.5"),
         ({"zero_snr": True}, "Noise Schedule: Zero Terminal SNR"),
+        ({"seamless": "xy"}, "Tiling: True"),
         ({"guidance": 7.5}, "CFG scale: 7.5"),
         ({"sampler": "dpmpp-2m"}, "Sampler: DPM++ 2M, Schedule type: Normal"),
         ({"sampler": "euler"}, "Sampler: Euler, Schedule type: Automatic"),

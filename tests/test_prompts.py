@@ -264,8 +264,8 @@ def test_yaml_merges_that_multiply_end() -> None:
         ("text", "--prompt a --steps 1 --steps 2", ["1: steps is given twice"]),
         (
             "text",
-            "--prompt a --tiling true",
-            ["1: AUTOMATIC1111's field 'tiling' has no counterpart here; leave it out"],
+            "--prompt a --restore_faces true",
+            ["1: AUTOMATIC1111's field 'restore_faces' has no counterpart here; leave it out"],
         ),
         ("text", "a fox --steps 20", ['1: --steps follows a prompt; write --prompt "..." --steps ...']),
         ("text", "--steps 4", ["1: there is no prompt"]),

@@ -55,6 +55,7 @@ _OPTIONS: Mapping[str, str] = {
     "hires-method": "upscaler",
     "tiles": "tiled-diffusion multidiffusion panorama",
     "variation": "variation-amount variation-strength subseed-strength",
+    "seamless": "tile tileable seamless-tiling",
     "grid": "contact-sheet sheet save-grid",
     "json": "output-json",
     "quiet": "silent",
@@ -85,7 +86,6 @@ _ADVICE: Mapping[str, str] = {
     "upscale-model upscale-repeats": "sdgen has no upscaling models; --hires 2 enlarges and refines",
     "control-net control-image controlnet controlnet-image-path": "ControlNet is not supported",
     "restore-faces gfpgan facetool codeformer": "sdgen restores no faces",
-    "tiling seamless tile": "sdgen draws no seamless tiles",
     "subseed variations": "--variation-of SEED --seed 1 draws a variation of that seed's picture",
     "quantize type quantization": "weights are not quantised; --dtype float16 or bfloat16 takes less memory",
     "xformers sdp opt-sdp-attention flash-attention diffusion-fa compile torch-compile channels-last": (

@@ -218,6 +218,8 @@ _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "hires_method": lambda request: _ENLARGING[request.hires_method] if request.hires else None,
     "mask_invert": lambda request: _NOT_MASKED if request.mask_invert else None,
     "mask_blur": lambda request: f"{request.mask_blur:g}" if request.masked else None,
+    # It joins both axes or none.
+    "seamless": lambda request: "True" if request.seamless == "xy" else None,
 }
 """Fields whose values AUTOMATIC1111 writes in words of its own."""
 

@@ -150,6 +150,12 @@ def _model(value: Any) -> dict[str, Any] | None:
     return {"model": value} if isinstance(value, str) and value else None
 
 
+def _seamless(value: Any) -> dict[str, Any] | None:
+    """Reads the axes, or true for both."""
+    axes = FIELDS["seamless"].kind.read(str(value))
+    return {"seamless": axes} if axes else None
+
+
 def _noise_device(value: Any) -> dict[str, Any] | None:
     """Reads where noise is made: by PyTorch on the CPU, or on a GPU, whose generator is not ours."""
     return {"rng": "torch"} if isinstance(value, str) and value.lower() == "cpu" else None
@@ -207,6 +213,7 @@ _SPECIAL: Mapping[str, Reader] = {
     "rng": _noise_device,
     "hires": _hires,
     "hires_method": _hires_method,
+    "seamless": _seamless,
 }
 """Readers of fields that tools write in words of their own."""
 

@@ -105,8 +105,8 @@ def _padded(x: Tensor, padding: tuple[int, int], wrap: str, zeros: tuple[int, in
     for axis, letter, more in ((1, "y", zeros[0]), (2, "x", zeros[1])):
         if letter in wrap:
             along = (slice(None),) * axis
-            last, first = x[(*along, slice(x.shape[axis] - before, None))], x[(*along, slice(0, after))]
-            x = ops.concatenate([last, x, first], axis)
+            last, first = (*along, slice(x.shape[axis] - before, None)), (*along, slice(0, after))
+            x = ops.concatenate([x[last], x, x[first]], axis)
         widths.append((0, more) if letter in wrap else (before, after + more))
     return ops.pad(x, ((0, 0), *widths, (0, 0)))
 

@@ -15,6 +15,7 @@ from sdgen.images.image import Pixels
 if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights
     from sdgen.pipeline.model_networks import Networks
+    from sdgen.pipeline.seamless_networks import SeamlessNetworks
 
 WHOLE = 1024 * 1024
 """Pixels of the largest picture that is decoded as a whole; a larger one is decoded by rows.
@@ -35,7 +36,7 @@ class PictureDecoder:
         low_memory: decode by rows from a smaller size on.
     """
 
-    def __init__(self, networks: Networks, jit: bool, low_memory: bool) -> None:
+    def __init__(self, networks: Networks | SeamlessNetworks, jit: bool, low_memory: bool) -> None:
         self._dtype, self._device = networks.dtype, networks.device
         self._network, self._factor = networks.decoder.network, networks.vae_config.downsampling
         self._whole = WHOLE_IN_LOW_MEMORY if low_memory else WHOLE

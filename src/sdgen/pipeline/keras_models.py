@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -75,6 +75,18 @@ def load_at_once(load: Callable[[], Weights]) -> Future[Weights]:
     loaded: Future[Weights] = Future()
     loaded.set_result(load())
     return loaded
+
+
+class Loaded(Protocol):
+    """Layers, and the weights that they compute with."""
+
+    @property
+    def network(self) -> Any:
+        """The layers."""
+
+    @property
+    def arriving(self) -> Arriving:
+        """Their weights."""
 
 
 class _Network(keras.Model):  # type: ignore[misc]

@@ -36,6 +36,12 @@ def filled_for_mask(request: Request, multiple: int, native: tuple[int, int]) ->
             f"the picture comes to {stored[0]}x{stored[1]}, more than {MOST_PIXELS} pixels; add less to it",
             "outpaint",
         )
+    if request.seamless and (request.only_masked is not None or any(side % multiple for side in stored)):
+        raise InputError(
+            f"a picture joins itself where it is drawn as a whole, in multiples of {multiple} pixels; leave "
+            "out seamless or only_masked, or give a picture of such a size",
+            "seamless",
+        )
     if request.only_masked is not None:
         if request.resize != "fill":
             raise InputError(

@@ -30,12 +30,21 @@ class Pass:
         shortcuts: of each image; empty without ``--fast``.
         shape: of one image's latents: height, width, channels.
         windows: in which the network is evaluated; None for all of the picture at once.
+        seamless: axes on which the picture joins itself.
     """
 
     tables: Sequence[SamplerTable]
     shortcuts: Sequence[Shortcuts]
     shape: tuple[int, int, int]
     windows: Windows | None
+    seamless: str = ""
+
+    @property
+    def wrap(self) -> str:
+        """Axes on which what the network is given joins itself: a part of a picture does not."""
+        height, width = self.shape[:2] if self.windows is None else self.windows.positions.shape[1:]
+        whole = {"x": width == self.shape[1], "y": height == self.shape[0]}
+        return "".join(axis for axis in self.seamless if whole[axis])
 
     @property
     def steps(self) -> int:
@@ -67,7 +76,8 @@ def passes(
     """The runs of a batch, in their order.
 
     Args:
-        requests: resolved; of one size, of one size after ``hires``, and alike in ``tiles`` and ``fast``.
+        requests: resolved; of one size, of one size after ``hires``, and alike in ``tiles``, ``fast`` and
+            ``seamless``.
         checkpoint: which scheduler it has, and what its family sets in any.
         downsampling: of the VAE.
         channels: of latents.
@@ -84,8 +94,9 @@ def passes(
         tables = [request_table(scheduler, request, number > 0, forced) for request in requests]
         shortcuts = [table_shortcuts(scheduler, table) for table in tables] if first.fast else []
         shape = (height // downsampling, width // downsampling, channels)
-        windows = overlapping_windows(shape[:2], window) if first.tiles else None
-        made.append(Pass(tables, shortcuts, shape, windows))
+        seamless = first.seamless or ""
+        windows = overlapping_windows(shape[:2], window, seamless) if first.tiles else None
+        made.append(Pass(tables, shortcuts, shape, windows, seamless))
     return made
 
 

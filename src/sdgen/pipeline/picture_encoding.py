@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights
     from sdgen.networks.vae import Encoder
     from sdgen.pipeline.model_networks import Networks
+    from sdgen.pipeline.seamless_networks import SeamlessNetworks
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -32,7 +33,7 @@ class PictureEncoder:
         low_memory: encode by rows from a smaller size on.
     """
 
-    def __init__(self, networks: Networks, jit: bool, low_memory: bool) -> None:
+    def __init__(self, networks: Networks | SeamlessNetworks, jit: bool, low_memory: bool) -> None:
         self._networks, self._jit, self._device = networks, jit, networks.device
         self._whole = WHOLE_IN_LOW_MEMORY if low_memory else WHOLE
 

@@ -22,7 +22,6 @@ from sdgen.networks.text_networks import text_config
 from sdgen.pipeline.batch_noise import image_noise, step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
-from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.defaults import (
     check_size,
     check_strength,
@@ -32,11 +31,11 @@ from sdgen.pipeline.defaults import (
 )
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
-from sdgen.pipeline.enlarging import Enlarger
 from sdgen.pipeline.passes import Pass, passes, second_start
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
-from sdgen.pipeline.starting import Start, Starter
+from sdgen.pipeline.runners import Runners, runners
+from sdgen.pipeline.starting import Start
 from sdgen.pipeline.tokenized_job import TokenizedJob, encodings, guidance, tokenized
 from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
@@ -77,7 +76,6 @@ class Pipeline(Engine):
         self.backend, self.device, self.dtype = backends.active(), device, dtype
         self.low_memory = low_memory
         self._jit, self._loras, self._embeddings = jit, loras or {}, embeddings
-        self._latent_shape: tuple[int, int, int] = (0, 0, 0)
         self._prepare()
         # Beside the compiler's thread, for what need not wait for it.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
@@ -86,8 +84,6 @@ class Pipeline(Engine):
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
         from sdgen.pipeline.model_networks import Networks
-        from sdgen.pipeline.picture_encoding import PictureEncoder
-        from sdgen.pipeline.sampling_loop import Denoiser
         from sdgen.pipeline.text_encoding import Conditioner
 
         checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory
@@ -98,9 +94,7 @@ class Pipeline(Engine):
             ahead = self.backend == "jax" and not low_memory
             loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
             self.networks = Networks(checkpoint, self.dtype, device, text_device, loader, low_memory)
-            # What runs once an image: on a CPU, XLA takes longer to compile it than it saves in 50 images.
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
-            once = None if self._graph else True
             self._conditioner = Conditioner(
                 self.networks,
                 checkpoint.tokenizer,
@@ -108,15 +102,24 @@ class Pipeline(Engine):
                 jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
                 keep=not (low_memory and device.startswith("cpu")),
             )
-            self._denoiser = Denoiser(
-                self.networks.diffusion_model, once, self._compile_decoder, keep=self._graph
+            self._denoiser, self._decoder, self._start, self._enlarger = runners(
+                self.networks, checkpoint, self._graph, low_memory, self._compile_decoder
             )
-            self._decoder = PictureDecoder(self.networks, not self._graph, low_memory)
-            encoder = PictureEncoder(self.networks, not self._graph, low_memory)
-            unet, vae = self._denoiser.unet.config, self.networks.vae_config
-            timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
-            self._start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps)
-            self._enlarger = Enlarger(self._decoder, encoder, self.networks.vae_config)
+        self._seamless: dict[str, Runners] = {}
+
+    def _runners(self, wrap: str | None) -> Runners:
+        """What runs networks that wrap on these axes; made when first asked for, on the same weights."""
+        if not wrap:
+            return Runners(self._denoiser, self._decoder, self._start, self._enlarger)
+        if wrap not in self._seamless:
+            from sdgen.pipeline.seamless_networks import SeamlessNetworks
+
+            with backends.on_device(self.device):
+                networks = SeamlessNetworks(self.networks, wrap)
+                self._seamless[wrap] = runners(
+                    networks, self.checkpoint, self._graph, self.low_memory, self._compile_decoder
+                )
+        return self._seamless[wrap]
 
     @cached_property
     def model(self) -> StableDiffusion:
@@ -130,7 +133,8 @@ class Pipeline(Engine):
     @property
     def compilations(self) -> int:
         """How often the sampling loop was compiled: once for each set of shapes."""
-        return self._denoiser.compilations
+        made = (self._denoiser, *(runners.denoiser for runners in self._seamless.values()))
+        return sum(denoiser.compilations for denoiser in made)
 
     @property
     def size_multiple(self) -> int:
@@ -210,7 +214,9 @@ class Pipeline(Engine):
         if request.fast or request.masked:
             return False
         return all(
-            self._denoiser.stored(batch, each.shape, request.guided, length, each.fresh_noise, each.windows)
+            self._runners(each.wrap).denoiser.stored(
+                batch, each.shape, request.guided, length, each.fresh_noise, each.windows
+            )
             for each in self._passes([request])
         )
 
@@ -237,7 +243,7 @@ class Pipeline(Engine):
         guided = request.guided
         encoded = (prompt, *([negative] if guided else []), *([target] if target else []))
         chunks = max(len(text.tokens) for text in encoded)
-        size = (request.height, request.width, request.hires, request.tiles, request.masked)
+        size = (request.height, request.width, request.hires, request.tiles, request.masked, request.seamless)
         shape = (*size, guided, chunks, request.clip_skip, request.fast)
         return TokenizedJob(request, shape, prompt, negative, target)
 
@@ -264,14 +270,15 @@ class Pipeline(Engine):
             runs = self._passes(requests)
             watcher = Watcher(watch, self.checkpoint, [run.tables for run in runs])
             noises = list(map(image_noise, requests))
-            start = self._start(requests, runs[0].tables, noises, runs[0].shape)
-        self._latent_shape = runs[-1].shape
+            _, decoder, begin, enlarger = self._runners(requests[0].seamless)
+            start = begin(requests, runs[0].tables, noises, runs[0].shape)
+        self._next = decoder, runs[-1].shape
         steps, done, latents = sum(run.steps for run in runs), 0, start.latents
         for number, run in enumerate(runs):
             with backends.on_device(self.device):
                 if number:
-                    start = Start(second_start(self._enlarger, requests, runs[0], run, noises, latents))
-                slices = self._denoiser.run(
+                    start = Start(second_start(enlarger, requests, runs[0], run, noises, latents))
+                slices = self._runners(run.wrap).denoiser.run(
                     run.tables,
                     start.latents,
                     step_noise(run.tables, noises, run.shape),
@@ -302,7 +309,8 @@ class Pipeline(Engine):
         latents = batch.latents
         for i, job in enumerate(batch.jobs):
             began = time.perf_counter()
-            pixels, error = self._decoder(latents[i : i + 1])
+            decoder = self._runners(job.request.seamless).decoder
+            pixels, error = decoder(latents[i : i + 1])
             if pixels is not None:
                 pixels, error = finished(job.request, pixels)
             seconds = time.perf_counter() - began
@@ -310,7 +318,7 @@ class Pipeline(Engine):
                 **self._provenance.details(self),
                 **batch.details,
                 "decode_seconds": seconds,
-                "decoder": self._decoder.way(*latents.shape[1:3]),
+                "decoder": decoder.way(*latents.shape[1:3]),
             }
             warnings = (
                 *self.checkpoint.warnings,
@@ -333,8 +341,9 @@ class Pipeline(Engine):
     def _compile_decoder(self) -> None:
         """Has another thread compile the decoder while XLA compiles the sampling loop."""
         # It is compiled by running it, which takes long and much memory where pictures are large.
-        if self._decoder.way(*self._latent_shape[:2]) == "whole" and not self.low_memory:
-            self._background.submit(self._decoder.compile, *self._latent_shape)
+        decoder, shape = self._next
+        if decoder.way(*shape[:2]) == "whole" and not self.low_memory:
+            self._background.submit(decoder.compile, *shape)
 
     def _passes(self, requests: Sequence[Request]) -> list[Pass]:
         vae = self.networks.vae_config

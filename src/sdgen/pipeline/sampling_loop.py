@@ -25,7 +25,7 @@ from sdgen.networks.unet import KeysValues, UNet
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
-from sdgen.pipeline.keras_models import UNetModel
+from sdgen.pipeline.keras_models import Loaded
 from sdgen.pipeline.loop_arguments import WINDOW, loop_maps, shapes, shortcut_window, table_window, tensors
 from sdgen.pipeline.tiled_evaluation import TiledEvaluation
 from sdgen.pipeline.windows import Windows
@@ -62,7 +62,7 @@ class Denoiser:
     """
 
     def __init__(
-        self, model: UNetModel, jit: bool | None, traced: Callable[[], None], keep: bool = False
+        self, model: Loaded, jit: bool | None, traced: Callable[[], None], keep: bool = False
     ) -> None:
         """Nothing is compiled yet.
 

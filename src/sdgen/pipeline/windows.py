@@ -28,10 +28,11 @@ class Windows:
     shares: NDArray[np.float32]
 
 
-def overlapping_windows(size: tuple[int, int], window: tuple[int, int]) -> Windows | None:
+def overlapping_windows(size: tuple[int, int], window: tuple[int, int], wrap: str = "") -> Windows | None:
     """Windows that cover latents of a size; None where one covers all of them.
 
-    They overlap by ``OVERLAP`` or more, evenly, and the last is flush with the edge. A window weighs most in
+    They overlap by ``OVERLAP`` or more, evenly, and the last is flush with the edge, or where the picture
+    joins itself goes on at the opposite one. A window weighs most in
     its middle and all but nothing at its edges: where one ends, its neighbours have taken over. In the
     bundled model's prediction for a smooth gradient of two windows' size, neighbouring positions on two
     sides of a window's edge differ 0.4 to 1.2 times as much as others, and with equal weights 1.9 to 4.8
@@ -40,19 +41,21 @@ def overlapping_windows(size: tuple[int, int], window: tuple[int, int]) -> Windo
     Args:
         size: height and width of the latents.
         window: height and width of a window; latents that are smaller are one window in that direction.
+        wrap: "x", "y" or "xy", axes on which the picture joins itself.
     """
     inner = tuple(min(pair) for pair in zip(size, window, strict=True))
     if inner == size:
         return None
-    starts = [_starts(*pair) for pair in zip(size, inner, strict=True)]
+    sides = zip(size, inner, "yx", strict=True)
+    starts = [_starts(whole, part, axis in wrap) for whole, part, axis in sides]
     return _windows(size, inner, starts)
 
 
 def _windows(size: tuple[int, int], inner: tuple[int, ...], starts: list[NDArray[np.int32]]) -> Windows:
     (height, width), (rows, columns) = size, inner
     tops, lefts = (grid.ravel() for grid in np.meshgrid(*starts, indexing="ij"))
-    y = tops[:, None, None] + np.arange(rows)[:, None]
-    x = lefts[:, None, None] + np.arange(columns)
+    y = (tops[:, None, None] + np.arange(rows)[:, None]) % height
+    x = (lefts[:, None, None] + np.arange(columns)) % width
     positions = (y * width + x).astype(np.int32)
     weights = np.broadcast_to(np.outer(_profile(rows), _profile(columns)), positions.shape)
     # Each position's windows stand side by side, in the order of the windows.
@@ -67,9 +70,12 @@ def _windows(size: tuple[int, int], inner: tuple[int, ...], starts: list[NDArray
     return Windows(positions, sources.reshape(shape), shares.reshape(shape).astype(np.float32))
 
 
-def _starts(size: int, window: int) -> NDArray[np.int32]:
-    """Where windows begin, the first at 0 and the last at ``size - window``."""
+def _starts(size: int, window: int, wraps: bool) -> NDArray[np.int32]:
+    """Where windows begin, the first at 0 and the last at ``size - window``, or all around where it wraps."""
     stride = max(1, int(window * (1 - OVERLAP)))
+    if wraps and window < size:
+        count = -(-size // stride)
+        return np.round(np.arange(count) * size / count).astype(np.int32)
     count = -(-(size - window) // stride) + 1
     return np.round(np.linspace(0, size - window, count)).astype(np.int32)
 

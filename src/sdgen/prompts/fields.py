@@ -46,7 +46,6 @@ _FOREIGN = (
     "sampler_index",
     "batch_size",
     "restore_faces",
-    "tiling",
     "do_not_save_samples",
     "do_not_save_grid",
 )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from sdgen.request.fields import entry
-from sdgen.request.kinds import Colour, OneOf, Real
+from sdgen.request.kinds import Axes, Colour, OneOf, Real
 from sdgen.request.pictures import Picture, PictureKind
 
 RESIZES: Mapping[str, str] = {
@@ -16,6 +16,14 @@ RESIZES: Mapping[str, str] = {
     "none": "as it is: a picture of another size is an error",
 }
 """How a picture is brought to the size that is drawn, with a line about each."""
+
+
+SEAMLESS: Mapping[str, str] = {
+    "x": "left and right edges",
+    "y": "top and bottom edges",
+    "xy": "both",
+}
+"""Axes on which a picture joins itself, with what meets there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,3 +80,16 @@ class EditingFields:
         metavar="COLOUR",
         help="What is behind its transparent parts: a name or #rrggbb. Default: white.",
     )
+    seamless: str | None = entry(
+        None,
+        Axes(SEAMLESS),
+        about="The axes on which the picture joins itself: x, y or xy.",
+        sparse=True,
+        option=("--seamless",),
+        metavar="AXES",
+        section="Picture",
+        help="Have the picture join itself: x (left and right), y (top and bottom) or xy.",
+        aliases=("tiling",),
+        title="Tiling",
+    )
+    """UNet and VAE then find beyond an edge what lies at the opposite one."""

@@ -174,6 +174,20 @@ class YesNo(Kind):
         return _TRUTH.get(text.strip().casefold())
 
 
+class Axes(OneOf):
+    """Names of axes, the last of them all axes, which true means, too; false is none."""
+
+    def check(self, field: str, value: Any) -> Any:
+        """As ``Kind.check``; None for none."""
+        if isinstance(value, bool):
+            return [*self.names][-1] if value else None
+        return super().check(field, value)
+
+    def read(self, text: str) -> Any:
+        """As ``Kind.read``."""
+        return _TRUTH.get(text.strip().casefold(), text)
+
+
 class Colour(Text):
     """A colour: a name of CSS or #rrggbb."""
 

@@ -1,0 +1,54 @@
+"""What runs a set of networks: sampling loop, decoder, the start from a picture, enlarging between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from sdgen.checkpoints import Checkpoint
+from sdgen.pipeline.decoding import PictureDecoder
+from sdgen.pipeline.enlarging import Enlarger
+from sdgen.pipeline.starting import Starter
+
+if TYPE_CHECKING:
+    from sdgen.pipeline.model_networks import Networks
+    from sdgen.pipeline.sampling_loop import Denoiser
+    from sdgen.pipeline.seamless_networks import SeamlessNetworks
+
+
+class Runners(NamedTuple):
+    """What compiles and runs the networks of one model, as they are or joining a picture's edges."""
+
+    denoiser: Denoiser
+    decoder: PictureDecoder
+    start: Starter
+    enlarger: Enlarger
+
+
+def runners(
+    networks: Networks | SeamlessNetworks,
+    checkpoint: Checkpoint,
+    graph: bool,
+    low_memory: bool,
+    traced: Callable[[], None],
+) -> Runners:
+    """Runners of some networks; nothing is compiled yet.
+
+    Args:
+        networks: what they run.
+        checkpoint: the model that they are of.
+        graph: what runs once an image does so on TensorFlow's graph runtime: on a CPU, XLA takes longer to
+            compile it than it saves in 50 images.
+        low_memory: prefer the ways to compute that take less of it.
+        traced: ``Denoiser``'s.
+    """
+    from sdgen.pipeline.picture_encoding import PictureEncoder
+    from sdgen.pipeline.sampling_loop import Denoiser
+
+    denoiser = Denoiser(networks.diffusion_model, None if graph else True, traced, keep=graph)
+    decoder = PictureDecoder(networks, not graph, low_memory)
+    encoder = PictureEncoder(networks, not graph, low_memory)
+    unet, vae = denoiser.unet.config, networks.vae_config
+    timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
+    start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps)
+    return Runners(denoiser, decoder, start, Enlarger(decoder, encoder, vae))
