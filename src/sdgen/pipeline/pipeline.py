@@ -320,11 +320,8 @@ class Pipeline(Engine):
                 "decode_seconds": seconds,
                 "decoder": decoder.way(*latents.shape[1:3]),
             }
-            warnings = (
-                *self.checkpoint.warnings,
-                *self._sampler_warnings(job.request),
-                *tokenized(job).warnings(),
-            )
+            warnings = self.checkpoint.warnings + self._sampler_warnings(job.request)
+            warnings += tokenized(job).warnings()
             yield Image(job.request, pixels, batch.seconds + seconds, error, warnings, made)
 
     def _own_schedule(self, request: Request) -> str | None:
