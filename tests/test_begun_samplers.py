@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from table_runs import run_from_image
 
+from sdgen.diffusion.choices import steps_of_strength
 from sdgen.diffusion.sampler_names import SAMPLERS
 from sdgen.diffusion.samplers import has_schedule, sampler_table
-from sdgen.diffusion.spacing import first_step
 from sdgen.diffusion.table import SamplerTable
 from sdgen.errors import InputError
 
@@ -26,7 +26,11 @@ PLAIN = {**CONFIGS["sd2.1-base"], "timestep_spacing": "trailing", "set_alpha_to_
 WITHOUT_MEMORY = ("ddim", "ddpm", "euler", "euler-a", "lcm", "tcd")
 PAIRS = ("heun", "dpm2", "dpm2-a", "dpmpp-2s-a", "dpmpp-sde")
 STEPS = (7, 50)
-FIRSTS = [(steps, first_step(steps, strength)) for steps in STEPS for strength in (0.29, 0.58, 0.75, 1.0)]
+FIRSTS = [
+    (steps, steps - steps_of_strength(steps, strength))
+    for steps in STEPS
+    for strength in (0.29, 0.58, 0.75, 1.0)
+]
 
 
 def begun_runs() -> dict[tuple[str, str, str | None], list[dict[str, Any]]]:
@@ -67,7 +71,7 @@ def test_a_table_begun_later_does_what_diffusers_does_in_image_to_image(
     image, noise = GOLDEN["outputs"][-1], GOLDEN["noise"]
     for run in RUNS[config, sampler, schedule]:
         case = run["case"]
-        first = first_step(case["steps"], case["strength"])
+        first = case["steps"] - steps_of_strength(case["steps"], case["strength"])
         assert first == case["first"]
         table = sampler_table(CONFIGS[config], sampler, case["steps"], schedule, case["eta"], first)
         latents = run_from_image(table, lambda row, x: GOLDEN["outputs"][row], noise, image, noise[-1])
@@ -179,7 +183,7 @@ def test_tables_are_finite_where_a_curve_ends_at_the_level_that_the_steps_end_at
     ],
 )
 def test_steps_times_strength_is_cut_off_as_diffusers_does(steps: int, strength: float, run: int) -> None:
-    assert steps - first_step(steps, strength) == run
+    assert steps_of_strength(steps, strength) == run
 
 
 @pytest.mark.parametrize("first", [-1, 7, 8])

@@ -105,9 +105,9 @@ def sampler_table(
         steps: 1 to the number of training timesteps; fewer for some samplers.
         schedule: a name of ``sdgen.diffusion.sampler_names.SCHEDULES``, or None for what the config says.
         eta: share of fresh noise, 0 to 1; for ``WITH_ETA`` alone.
-        first: the table is that of steps ``first`` to ``steps - 1`` alone, 0 for all of them; see
-            ``sdgen.diffusion.spacing.first_step``. A sampler with memory begins anew there, as diffusers'
-            class does after ``set_begin_index``; 'plms' as its docstring says.
+        first: the table is that of steps ``first`` to ``steps - 1`` alone, 0 for all of them. A sampler with
+            memory begins anew there, as diffusers' class does after ``set_begin_index``; 'plms' as its
+            docstring says.
 
     Raises:
         InputError: the sampler does not know this schedule, step count or eta, or no step is left to run.

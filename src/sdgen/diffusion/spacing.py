@@ -54,19 +54,6 @@ class NoiseLevels:
     curved: bool = False
 
 
-def first_step(steps: int, strength: float) -> int:
-    """The step at which image to image begins: ``steps`` less those that run, which are steps x strength.
-
-    The product is cut off, not rounded, as a float: 50 x 0.58 is 28.999... and runs 28 steps
-    (``get_timesteps`` of diffusers' ``StableDiffusionImg2ImgPipeline``).
-
-    Args:
-        steps: N, at least 1.
-        strength: 0 for no step (the result is N), to 1 for all of them.
-    """
-    return steps - min(int(steps * strength), steps)
-
-
 def spaced_timesteps(plan: Plan, *, fractional: bool = False, spare: bool = False) -> Array:
     """N falling timesteps, float64 (N,), as Lin et al. 2024, table 2, space them.
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sdgen.diffusion.choices import steps_of_strength
 from sdgen.errors import InputError
 from sdgen.request.between_fields import BetweenFields
 from sdgen.request.bounds import (
@@ -83,13 +84,9 @@ class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFiel
 
     @property
     def first_steps_run(self) -> int:
-        """How many of the steps are run: all, or ``strength``'s share where a picture is started from.
-
-        As diffusers counts it (StableDiffusionImg2ImgPipeline.get_timesteps): the product is cut off, not
-        rounded.
-        """
+        """How many of the steps are run: all, or ``strength``'s share where a picture is started from."""
         steps = self.steps or 0
-        return steps if self.strength is None else min(int(steps * self.strength), steps)
+        return steps if self.strength is None else steps_of_strength(steps, self.strength)
 
     @property
     def hires_steps_run(self) -> int:
@@ -97,7 +94,7 @@ class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFiel
         if self.hires is None or self.hires_strength is None:
             return 0
         steps = self.hires_steps or self.steps or 0
-        return min(int(steps * self.hires_strength), steps)
+        return steps_of_strength(steps, self.hires_strength)
 
     @property
     def steps_run(self) -> int:
