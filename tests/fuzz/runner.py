@@ -7,6 +7,8 @@ a crash, or a file outside the input's folder that was changed, or that was read
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -15,14 +17,18 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_SECONDS = 5
+"""On the machine that the bound was set on; a slower one has longer, by how much slower it is."""
 MAX_WALL_SECONDS = 60
 """On a machine that does much else; what waits for ever uses no processor time."""
 MAX_BYTES = 1 << 30
+_FIXED_WORK_SECONDS = 0.04
+"""What ``slowness`` measures on the machine that the bounds were set on, with nothing beside it."""
 
 Maker = Callable[[random.Random, Path], None]
 """Writes an input into an empty folder."""
@@ -43,6 +49,22 @@ class Finding:
     folder: Path
 
 
+@functools.cache
+def slowness() -> float:
+    """How many times as long this machine takes for some fixed work, at least 1.
+
+    The work is of the kinds that answers are made of: inflating, hashing, and Python.
+    """
+    packed = zlib.compress(random.Random(0).randbytes(1 << 16) * 256, 1)
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        hashlib.sha256(zlib.decompress(packed)).digest()
+        sum(number * number for number in range(500_000))
+        taken.append(time.process_time() - began)
+    return max(1.0, max(taken) / _FIXED_WORK_SECONDS)
+
+
 class Target:
     """A target in a process of its own; a context manager.
 
@@ -57,7 +79,7 @@ class Target:
     ) -> None:
         path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fuzz.worker", name, str(seconds), str(wall_seconds)],
+            [sys.executable, "-m", "fuzz.worker", name, str(seconds * slowness()), str(wall_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
