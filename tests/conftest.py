@@ -1,5 +1,8 @@
 """Fixtures of several modules, and SDGEN_TEST_ISA."""
 
+import contextlib
+import ctypes
+import gc
 import os
 import sys
 from collections import Counter
@@ -81,6 +84,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def frameworks_at_start(pytestconfig: pytest.Config) -> set[str]:
     """Frameworks that were imported before the first test ran."""
     return pytestconfig.stash[_FRAMEWORKS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_given_back() -> Iterator[None]:
+    """Memory that a file of tests let go of goes back to the system; a worker meets dozens of models."""
+    yield
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # Of glibc.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -277,9 +277,10 @@ def test_what_sdgen_lacks_of_the_checkpoints_own_sampler_is_a_warning_of_its_ima
     assert (own.request.schedule, other.request.schedule) == ("karras", None)
 
 
-def test_images_of_a_batch_are_seen_each_at_its_own_step(mini, batching):
+def test_images_of_a_batch_are_seen_each_at_its_own_step(mini, monkeypatch):
     from sdgen.pipeline.watching import Watch
 
+    monkeypatch.setattr(mini, "batch_limit", lambda asked=None: asked or 1)  # As on an accelerator.
     requests = [
         Request(prompt="a red heart", seed=seed, steps=steps, sampler="euler")
         for seed, steps in ((1, 2), (2, 4))
