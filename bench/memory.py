@@ -81,7 +81,7 @@ def plan(args: argparse.Namespace) -> str:
     pipeline = load(args, low_memory=True)
     from sdgen.pipeline.loop_arguments import WINDOW
 
-    networks, denoiser = pipeline.networks, pipeline._denoiser
+    networks, denoiser = pipeline.networks, pipeline._runners().denoiser
     side = 64
 
     def weights(model: Any) -> float:

@@ -20,7 +20,7 @@ from sdgen.pipeline.loop_arguments import WINDOW
 from sdgen.pipeline.evaluation import WholeEvaluation
 from sdgen.pipeline.tiled_evaluation import TiledEvaluation
 
-denoiser = pipeline._denoiser
+denoiser = pipeline._runners().denoiser
 unet = denoiser.unet
 numbers = lambda *shape: jax.ShapeDtypeStruct(shape, "float32")
 weights = {n: numbers(*shape) for n, shape in pipeline.networks.diffusion_model.arriving.shapes.items()}

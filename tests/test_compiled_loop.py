@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def load(dtype):
-    return sdgen.load("mini", backend="tensorflow", device="cpu", dtype=dtype)._denoiser
+    return sdgen.load("mini", backend="tensorflow", device="cpu", dtype=dtype)._runners().denoiser
 
 
 @pytest.fixture(scope="module")

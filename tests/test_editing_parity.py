@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import on_jax
 import pytest
 from golden import editing_cases, editing_pictures
-
-import sdgen
 
 GOLDEN = Path(__file__).parent / "golden"
 STORED = editing_cases.stored()
@@ -20,23 +16,10 @@ STORED = editing_cases.stored()
 pytestmark = pytest.mark.slow
 
 
-def on_jax(file: Path) -> dict[str, np.ndarray]:
-    """The pictures on JAX, which takes a process of its own."""
-    pytest.importorskip("jax")
-    source = str(Path(sdgen.__file__).parent.parent)
-    subprocess.run(
-        [sys.executable, str(GOLDEN / "editing_pictures.py"), "jax", str(file)],
-        env={**os.environ, "PYTHONPATH": source},
-        check=True,
-    )
-    with np.load(file) as stored:
-        return dict(stored)
-
-
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
 def drawn(request, tmp_path_factory) -> dict[str, np.ndarray]:
     if request.param == "jax":
-        return on_jax(tmp_path_factory.mktemp("jax") / "pictures.npz")
+        return on_jax.outputs(GOLDEN / "editing_pictures.py", tmp_path_factory.mktemp("jax") / "pictures.npz")
     return editing_pictures.pictures((case for case, _ in STORED.values()), "tensorflow")
 
 

@@ -262,7 +262,9 @@ def _seam(mini: Any, run: Any) -> float:
     start = np.asarray(table.alpha_in[0] * gradient + table.sigma_in[0] * noise, np.float32)
     job = mini.read(Request(prompt="a blue sky", guidance=1.0))
     context = mini._conditioner.encode([job.prompt], 0)
-    *_, last = mini._denoiser.run([table], start, None, Conditioning(context), jit=False, windows=run.windows)
+    *_, last = mini._runners().denoiser.run(
+        [table], start, None, Conditioning(context), jit=False, windows=run.windows
+    )
     steps = np.abs(np.diff(np.asarray(last.estimate), axis=2)).mean((0, 1, 3))
     edges = [15, 31, 47]  # Between the columns 15 and 16, and so on, some window begins or ends.
     others = [column for column in range(8, 55) if column not in edges]

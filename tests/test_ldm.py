@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import on_jax
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,15 +40,7 @@ def folder(tmp_path_factory: Any) -> Path:
 def drawn(request: Any, folder: Path, tmp_path_factory: Any) -> np.ndarray:
     if request.param == "tensorflow":
         return pictures(folder)
-    pytest.importorskip("jax")
-    file = tmp_path_factory.mktemp("jax") / "drawn.npy"
-    source = str(Path(sdgen.__file__).parent.parent)
-    subprocess.run(
-        [sys.executable, __file__, "jax", str(folder), str(file)],
-        env={**os.environ, "PYTHONPATH": source},
-        check=True,
-    )
-    return np.load(file)
+    return on_jax.outputs(__file__, tmp_path_factory.mktemp("jax") / "drawn.npz", folder)["text"]
 
 
 @pytest.mark.slow
@@ -72,4 +63,4 @@ if __name__ == "__main__":
     from sdgen import backend
 
     backend.activate(sys.argv[1])
-    np.save(sys.argv[3], pictures(Path(sys.argv[2])))
+    np.savez(sys.argv[3], text=pictures(Path(sys.argv[2])))

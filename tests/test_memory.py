@@ -91,7 +91,7 @@ def test_large_pictures_are_decoded_by_rows():
 @pytest.mark.slow
 def test_a_picture_decoded_by_rows_is_the_same_and_says_so(mini, monkeypatch):
     (whole,) = mini.generate([SMALL])
-    monkeypatch.setattr(mini._decoder, "_whole", 0)
+    monkeypatch.setattr(mini._runners().decoder, "_whole", 0)
     (rows,) = mini.generate([SMALL])
     assert (whole.details["decoder"], rows.details["decoder"]) == ("whole", "rows")
     assert psnr(whole.pixels, rows.pixels) > 60

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import encoded_pictures
 import numpy as np
+import on_jax
 import pytest
 from golden import small_networks
 from test_pipeline import SMALL
 
-import sdgen
 from sdgen import backend
 from sdgen.errors import CheckpointError, ImageError
 from sdgen.pipeline import decoding
@@ -23,23 +20,10 @@ from sdgen.pipeline.picture_encoding import PictureEncoder
 HERE = Path(__file__).parent
 
 
-def on_jax(folder: Path) -> dict[str, np.ndarray]:
-    """What is encoded on JAX, which takes a process of its own."""
-    pytest.importorskip("jax")
-    file = folder / "encoded.npz"
-    subprocess.run(
-        [sys.executable, str(HERE / "encoded_pictures.py"), "jax", str(file)],
-        env={**os.environ, "PYTHONPATH": str(Path(sdgen.__file__).parent.parent)},
-        check=True,
-    )
-    with np.load(file) as stored:
-        return dict(stored)
-
-
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
 def encoded(request, tmp_path_factory) -> dict[str, np.ndarray]:
     if request.param == "jax":
-        return on_jax(tmp_path_factory.mktemp("jax"))
+        return on_jax.outputs(HERE / "encoded_pictures.py", tmp_path_factory.mktemp("jax") / "encoded.npz")
     return encoded_pictures.encoded(request.getfixturevalue("mini"))
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import on_jax
 import pytest
 from golden import small_networks
 
-import sdgen
 from sdgen import backend
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,24 +24,10 @@ NAMES = (
 )
 
 
-def on_jax(folder: Path) -> dict[str, np.ndarray]:
-    """The outputs on JAX, which takes a process of its own."""
-    pytest.importorskip("jax")
-    file = folder / "outputs.npz"
-    source = str(Path(sdgen.__file__).parent.parent)
-    subprocess.run(
-        [sys.executable, str(GOLDEN / "small_networks.py"), "jax", str(file)],
-        env={**os.environ, "PYTHONPATH": source},
-        check=True,
-    )
-    with np.load(file) as stored:
-        return dict(stored)
-
-
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
 def outputs(request, tmp_path_factory) -> dict[str, np.ndarray]:
     if request.param == "jax":
-        return on_jax(tmp_path_factory.mktemp("jax"))
+        return on_jax.outputs(GOLDEN / "small_networks.py", tmp_path_factory.mktemp("jax") / "outputs.npz")
     backend.activate("tensorflow")
     return small_networks.outputs()
 

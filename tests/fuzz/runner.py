@@ -27,7 +27,7 @@ MAX_SECONDS = 5
 MAX_WALL_SECONDS = 60
 """On a machine that does much else; what waits for ever uses no processor time."""
 MAX_BYTES = 1 << 30
-_FIXED_WORK_SECONDS = 0.04
+_FIXED_WORK_SECONDS = 0.057
 """What ``slowness`` measures on the machine that the bounds were set on, with nothing beside it."""
 
 Maker = Callable[[random.Random, Path], None]

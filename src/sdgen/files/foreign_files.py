@@ -35,6 +35,21 @@ _STARTS = (
 )
 
 
+def first_bytes(path: Path) -> bytes:
+    """What a file of weights begins with: up to 512 bytes.
+
+    Raises:
+        CheckpointError: it is missing, no regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path, error=CheckpointError) as file:
+            return file.read(512)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; fetch or copy it again") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
 def refuse_foreign(path: Path) -> None:
     """Nothing, where a file may be weights, a configuration or a vocabulary.
 
@@ -42,13 +57,7 @@ def refuse_foreign(path: Path) -> None:
         CheckpointError: it is a Git LFS pointer, a web page, a GGUF file, a pickle, empty, no regular file,
             or cannot be read.
     """
-    try:
-        with open_regular(path, error=CheckpointError) as file:
-            start = file.read(512)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; fetch or copy it again") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    start = first_bytes(path)
     for pattern, kind in _STARTS:
         if pattern.match(start):
             raise CheckpointError(f"{path} {kind}")

@@ -282,6 +282,10 @@ class VAEConfig:
             code_width=width if quantised else 0,
         )
 
+    def scaled(self, sample: Any) -> Any:
+        """The UNet's latents of what the encoder gives, of any shape: an array's or a tensor's values."""
+        return (sample - self.shift_factor) * self.scaling_factor
+
     @property
     def downsampling(self) -> int:
         """Pixels per latent position, along each axis."""

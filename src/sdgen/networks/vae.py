@@ -69,8 +69,7 @@ class Encoder(Layer):
             The log variance is clamped to -30..20 before scaling, as in Rombach et al. 2022's code.
         """
         mean, log_variance = self.posterior(weights, pixels)
-        scale, shift = self.config.scaling_factor, self.config.shift_factor
-        return (mean - shift) * scale, log_variance + 2 * ops.log(scale)
+        return self.config.scaled(mean), log_variance + 2 * ops.log(self.config.scaling_factor)
 
     def posterior(self, weights: Weights, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """As ``__call__``, before it is scaled."""

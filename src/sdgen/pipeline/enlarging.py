@@ -9,6 +9,7 @@ import numpy as np
 
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.images.image import Pixels
+from sdgen.pipeline.editing.init_picture import signed
 from sdgen.pipeline.editing.resizing import geometry, resized
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ class Enlarger:
         if pixels is None:
             return np.full_like(sample, np.nan)
         large = PIXEL_METHODS[method](pixels, *size)
-        mean, deviation = self._encoder(np.asarray(large[None], np.float32) / np.float32(255) * 2 - 1)
-        scaled = (mean[0] + deviation[0] * sample - self._vae.shift_factor) * self._vae.scaling_factor
-        return np.asarray(scaled, np.float32)
+        mean, deviation = self._encoder(signed(large[None]))
+        return np.asarray(self._vae.scaled(mean[0] + deviation[0] * sample), np.float32)
 
 
 def _enlarged(latents: Array, width: int, height: int) -> Array:

@@ -15,6 +15,7 @@ from sdgen.networks.config import VAEConfig
 from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.editing import masks
 from sdgen.pipeline.editing.canvas import canvas
+from sdgen.pipeline.editing.init_picture import signed
 from sdgen.request import Request
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,7 +52,7 @@ class MaskedStarter:
     Unlike there, a latent pixel is repainted where any pixel of it is, and greys in the later rows alone.
 
     Args:
-        encode: from pixels, uint8 (height, width, 3), or float32 of -1 to 1, to the posterior.
+        encode: from pixels, float32 (height, width, 3) of -1 to 1, to the posterior.
         vae: its configuration.
         inpaints: whether the network is one for inpainting: it takes the mask and what is not repainted.
     """
@@ -76,7 +77,7 @@ class MaskedStarter:
         if not (self._inpaints and whole):
             latents = self._sample(parts.picture(), noise)
         elif ((parts.mask > 0) & (parts.mask < 1)).any():
-            latents = self._scaled(parts.picture()[0])
+            latents = self._vae.scaled(parts.picture()[0])
         normal = first_noise(request, noise, shape)
         start = table.alpha_in[0] * latents + table.sigma_in[0] * normal
         if whole:
@@ -94,11 +95,7 @@ class MaskedStarter:
 
     def _sample(self, posterior: Posterior, noise: ImageNoise) -> Array:
         mean, deviation = posterior
-        return self._scaled(mean + deviation * noise.normal(*mean.shape))
-
-    def _scaled(self, sample: Array) -> Array:
-        scaled = (sample - self._vae.shift_factor) * self._vae.scaling_factor
-        return np.asarray(scaled, np.float32)
+        return np.asarray(self._vae.scaled(mean + deviation * noise.normal(*mean.shape)), np.float32)
 
     def _parts(self, request: Request) -> _Parts:
         of = tuple(getattr(request, name) for name in _FIELDS)
@@ -116,7 +113,7 @@ class _Parts:
         self, encode: Callable[[Array], Posterior], pixels: Pixels, mask: Array, factor: int
     ) -> None:
         self._encode, self._hidden = encode, mask > 0
-        self._pixels = np.asarray(pixels, np.float32) / np.float32(255) * 2 - 1
+        self._pixels = signed(pixels)
         self.mask = masks.latent_mask(mask, factor)
         self._found: dict[str, Posterior] = {}
 

@@ -102,24 +102,21 @@ class Pipeline(Engine):
                 jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
                 keep=not (low_memory and device.startswith("cpu")),
             )
-            self._denoiser, self._decoder, self._start, self._enlarger = runners(
-                self.networks, checkpoint, self._graph, low_memory, self._compile_decoder
-            )
-        self._seamless: dict[str, Runners] = {}
+        self._made: dict[str, Runners] = {}
+        self._runners()
 
-    def _runners(self, wrap: str | None) -> Runners:
+    def _runners(self, wrap: str | None = None) -> Runners:
         """What runs networks that wrap on these axes; made when first asked for, on the same weights."""
-        if not wrap:
-            return Runners(self._denoiser, self._decoder, self._start, self._enlarger)
-        if wrap not in self._seamless:
+        axes = wrap or ""
+        if axes not in self._made:
             from sdgen.pipeline.seamless_networks import SeamlessNetworks
 
             with backends.on_device(self.device):
-                networks = SeamlessNetworks(self.networks, wrap)
-                self._seamless[wrap] = runners(
+                networks = SeamlessNetworks(self.networks, axes) if axes else self.networks
+                self._made[axes] = runners(
                     networks, self.checkpoint, self._graph, self.low_memory, self._compile_decoder
                 )
-        return self._seamless[wrap]
+        return self._made[axes]
 
     @cached_property
     def model(self) -> StableDiffusion:
@@ -133,13 +130,12 @@ class Pipeline(Engine):
     @property
     def compilations(self) -> int:
         """How often the sampling loop was compiled: once for each set of shapes."""
-        made = (self._denoiser, *(runners.denoiser for runners in self._seamless.values()))
-        return sum(denoiser.compilations for denoiser in made)
+        return sum(runners.denoiser.compilations for runners in self._made.values())
 
     @property
     def size_multiple(self) -> int:
         """Width and height must be multiples of this."""
-        unet = self._denoiser.unet
+        unet = self._runners().denoiser.unet
         return unet.multiple * self.networks.vae_config.downsampling
 
     def resolve(self, request: Request) -> Request:
@@ -203,7 +199,7 @@ class Pipeline(Engine):
         for request in resolved:
             rows = sum(each.steps * each.positions for each in self._passes([request]))
             work += rows * (2 if request.guided else 1)
-        if work * self._denoiser.parameters > GRAPH_WORK:
+        if work * self._runners().denoiser.parameters > GRAPH_WORK:
             return True
         size = min(self.batch_limit(batch_size), len(resolved))
         return all(self._stored(request, size) for request in resolved)

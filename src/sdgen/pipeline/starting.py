@@ -12,7 +12,7 @@ from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.table import SamplerTable
 from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.conditioning import KnownLatents
-from sdgen.pipeline.editing.init_picture import init_pixels
+from sdgen.pipeline.editing.init_picture import init_pixels, signed
 from sdgen.pipeline.masked_start import MaskedStarter
 from sdgen.request import Request
 
@@ -104,8 +104,9 @@ class Starter:
             return np.asarray(table.init_scale * first_noise(request, noise, shape), np.float32)
         mean, deviation = self._posterior(request)
         sample = mean + deviation * noise.normal(*shape)
-        latents = (sample - self._vae.shift_factor) * self._vae.scaling_factor
-        mixed = table.alpha_in[0] * latents + table.sigma_in[0] * first_noise(request, noise, shape)
+        mixed = table.alpha_in[0] * self._vae.scaled(sample) + table.sigma_in[0] * first_noise(
+            request, noise, shape
+        )
         return np.asarray(mixed, np.float32)
 
     def _posterior(self, request: Request) -> tuple[Array, Array]:
@@ -113,6 +114,5 @@ class Starter:
         assert request.init_image is not None
         of = (request.init_image, request.resize, request.background, request.width, request.height)
         if self._last is None or self._last[0] != of:
-            pixels = np.asarray(init_pixels(request), np.float32) / np.float32(255) * 2 - 1
-            self._last = of, self._encoded(pixels)
+            self._last = of, self._encoded(signed(init_pixels(request)))
         return self._last[1]

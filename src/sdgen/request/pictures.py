@@ -27,6 +27,8 @@ _REMEMBERED = 4096
 NEARLY_BLACK = 8
 """The level, of 255, up to which a picture is black: JPEG leaves such."""
 
+_BAND_ROWS = 64
+
 _DIGEST = re.compile("[0-9a-f]{64}")
 _PLAIN = ("file", "sha256", "width", "height", "alpha")
 
@@ -240,9 +242,34 @@ def _kept(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _seen(pixels: NDArray[np.uint8], file: str | None = None, held: Any = None) -> Picture:
+    import numpy as np
+
     height, width = pixels.shape[:2]
-    black = not bool((pixels[..., :3].max(-1) * (pixels[..., 3] > 0)).max() > NEARLY_BLACK)
-    return Picture(_sha256(pixels), width, height, bool(pixels[..., 3].min() < 255), file, held, black)
+    everywhere = _bytes(np.bitwise_and.reduce(pixels.view(np.uint32), axis=None))
+    return Picture(_sha256(pixels), width, height, bool(everywhere[3] < 255), file, held, _is_black(pixels))
+
+
+def _is_black(pixels: NDArray[np.uint8]) -> bool:
+    """Whether nothing that is seen of a picture is lighter than ``NEARLY_BLACK``."""
+    import numpy as np
+
+    # Most pictures are known not to be by their first band. Bits are gathered ten times as fast as a
+    # largest value, and say enough where there are next to none.
+    for top in range(0, len(pixels), _BAND_ROWS):
+        band = pixels[top : top + _BAND_ROWS]
+        somewhere = _bytes(np.bitwise_or.reduce(band.view(np.uint32), axis=None))
+        if somewhere[:3].max() <= NEARLY_BLACK:
+            continue
+        if (band[..., :3].max(-1) * (band[..., 3] > 0)).max() > NEARLY_BLACK:
+            return False
+    return True
+
+
+def _bytes(pixel: Any) -> NDArray[np.uint8]:
+    """The four bytes of an RGBA pixel that was read as one number."""
+    import numpy as np
+
+    return np.asarray([pixel], np.uint32).view(np.uint8)
 
 
 def _sha256(pixels: NDArray[np.uint8]) -> str:

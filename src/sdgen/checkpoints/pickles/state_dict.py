@@ -13,7 +13,7 @@ from sdgen.checkpoints.pickles.machine import Opaque
 from sdgen.checkpoints.pickles.storages import StoredTensor
 from sdgen.checkpoints.tensors import Tensors
 from sdgen.errors import CheckpointError
-from sdgen.files.foreign_files import PICKLE_START
+from sdgen.files.foreign_files import PICKLE_START, first_bytes
 from sdgen.files.user_files import open_regular
 
 MAX_TENSORS = 50_000
@@ -38,13 +38,7 @@ def is_pickle(path: Path) -> bool:
     Raises:
         CheckpointError: it cannot be read.
     """
-    try:
-        with open_regular(path, error=CheckpointError) as file:
-            start = file.read(512)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; fetch or copy it again") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    start = first_bytes(path)
     return bool(PICKLE_START.match(start)) or start[257:262] == _TAR
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sdgen.errors import ImageError, InputError
@@ -31,6 +33,15 @@ def init_alpha(request: Request) -> Pixels:
     """
     assert request.picture_size is not None
     return np.ascontiguousarray(_sized(request, *request.picture_size)[..., 3])
+
+
+def signed(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Pixels of 0 to 255 as the encoder takes them, float32 of -1 to 1 and of the same shape.
+
+    Rounded as diffusers' VaeImageProcessor rounds them: divided by 255 first.
+    """
+    values: np.ndarray[Any, np.dtype[np.float32]] = pixels.astype(np.float32) / np.float32(255) * 2 - 1
+    return values
 
 
 def _sized(request: Request, width: int, height: int) -> Pixels:

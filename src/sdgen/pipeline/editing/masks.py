@@ -15,6 +15,7 @@ import numpy as np
 
 from sdgen.errors import InputError
 from sdgen.pipeline.editing.resizing import Geometry
+from sdgen.request.pictures import NEARLY_BLACK
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -22,7 +23,7 @@ Pixels = np.ndarray[Any, np.dtype[Any]]
 ROWS = 256
 """That are reckoned with at once: the numbers of a large picture would take several times its memory."""
 
-NEARLY = 8
+NEARLY = NEARLY_BLACK
 """Levels, of 255, within which a mask is black or white: JPEG leaves such, and an eye sees none of them."""
 
 
