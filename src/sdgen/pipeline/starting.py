@@ -103,11 +103,9 @@ class Starter:
         if request.init_image is None:
             return np.asarray(table.init_scale * first_noise(request, noise, shape), np.float32)
         mean, deviation = self._posterior(request)
-        sample = mean + deviation * noise.normal(*shape)
-        mixed = table.alpha_in[0] * self._vae.scaled(sample) + table.sigma_in[0] * first_noise(
-            request, noise, shape
-        )
-        return np.asarray(mixed, np.float32)
+        latents = self._vae.scaled(mean + deviation * noise.normal(*shape))
+        begun = first_noise(request, noise, shape)
+        return np.asarray(table.alpha_in[0] * latents + table.sigma_in[0] * begun, np.float32)
 
     def _posterior(self, request: Request) -> tuple[Array, Array]:
         """Mean and standard deviation of the latents of a request's picture, (height, width, channels)."""
