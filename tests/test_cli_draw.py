@@ -92,10 +92,10 @@ def test_a_sampler_under_another_tools_name_brings_its_schedule(
     assert (sidecar["sampler"], sidecar["schedule"]) == ("dpmpp-2m", schedule)
 
 
-def test_every_field_of_a_request_has_an_option() -> None:
+def test_every_field_of_a_request_has_an_option_but_those_of_enlarging() -> None:
     fields = {field.name for field in dataclasses.fields(Request)}
     options = {"prompt", "model", *(str(option.name) for option in DRAWING)} - {"negative"}
-    assert fields - options == {"negative_prompt"}
+    assert fields - options == {"negative_prompt", "upscale", "noise_level"}
 
 
 def test_options_reach_the_pipeline(sdgen: Command) -> None:

@@ -24,12 +24,13 @@ from sdgen.request.bounds import (
     PROMPT_SYNTAXES,
     RANDOM_SEED,
 )
-from sdgen.request.drawing_fields import DrawingFields
+from sdgen.request.drawing_fields import SIDE, DrawingFields
 from sdgen.request.editing_fields import EditingFields
 from sdgen.request.fields import Field, table
 from sdgen.request.hires_fields import HiresFields, enlarged
 from sdgen.request.mask_fields import BLACK_MASK, MaskFields, canvas_size, require_fitting
 from sdgen.request.pictures import Picture
+from sdgen.request.upscale_fields import UpscaleFields, enlarged_whole, require_enlargeable
 
 __all__ = [
     "FIELDS",
@@ -47,8 +48,10 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFields):  # The last come first.
+class Request(UpscaleFields, BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFields):
     """One image to draw. ``None`` means the model's own default, filled in by the pipeline.
+
+    Its fields are in the order of the classes from the last to the first.
 
     ``sdgen.request.FIELDS`` has the type, the range and the meaning of each field. A whole number may come
     as any integral type, or as a float without a fraction (5.0).
@@ -71,6 +74,12 @@ class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFiel
             require_fitting(self.mask, self.init_image)
             if self.mask.black and not self.mask_invert:
                 raise InputError(BLACK_MASK, "mask")
+        if self.upscale is not None and self.init_image is not None:
+            require_enlargeable(
+                self.init_image, self.upscale, self.__getattribute__, lambda name: FIELDS[name].default
+            )
+        elif max(self.width or 0, self.height or 0) > MAX_SIZE:
+            self._refuse_size()
 
     @property
     def guided(self) -> bool:
@@ -113,6 +122,8 @@ class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFiel
     def stored_size(self) -> tuple[int, int] | None:
         """Width and height of the picture that comes of it: where one is repainted in part, that one's."""
         picture = self.init_image
+        if picture is not None and self.upscale is not None:
+            return enlarged_whole(picture, self.upscale)
         if picture is None or not self.masked or (self.only_masked is None and self.resize != "none"):
             return self.picture_size
         return canvas_size(picture, self.outpaint)
@@ -163,6 +174,11 @@ class Request(BetweenFields, HiresFields, MaskFields, EditingFields, DrawingFiel
         """sha256 of the canonical JSON, 64 hexadecimal digits, a picture standing there as its own sha256."""
         values = {name: FIELDS[name].kind.identity(value) for name, value in self._present()}
         return hashlib.sha256(_canonical(values).encode()).hexdigest()
+
+    def _refuse_size(self) -> None:
+        for field in ("width", "height"):
+            if (pixels := getattr(self, field) or 0) > MAX_SIZE:
+                raise SIDE.beyond(field, pixels)
 
     def _present(self) -> Iterator[tuple[str, Any]]:
         for name, field in FIELDS.items():

@@ -17,6 +17,14 @@ RANDOM_SEED = -1
 """What people write for a seed that is to be drawn by chance. A request holds the one that was drawn."""
 MAX_STEPS = 1000
 MAX_SIZE = 4096
+"""Pixels of a side of what is drawn from a prompt."""
+
+MAX_ENLARGED = 16_000
+"""Pixels of a side of a picture that is enlarged; WebP has no more than 16383."""
+
+MAX_DRAWN = 16_384
+"""Pixels of a side that a model draws to enlarge a picture: it may need a multiple of some number."""
+
 MAX_GUIDANCE = 100
 MAX_PROMPT = MAX_TEXT
 """Longest prompt, in characters."""

@@ -6,9 +6,11 @@ import dataclasses
 
 from sdgen.diffusion.choices import RNGS, SPACINGS
 from sdgen.diffusion.sampler_names import SAMPLERS, SCHEDULES
-from sdgen.request.bounds import MAX_GUIDANCE, MAX_SEED, MAX_SIZE, MAX_STEPS, PROMPT_SYNTAXES
+from sdgen.request.bounds import MAX_DRAWN, MAX_GUIDANCE, MAX_SEED, MAX_SIZE, MAX_STEPS, PROMPT_SYNTAXES
 from sdgen.request.fields import entry, row
 from sdgen.request.kinds import OneOf, Real, Text, Whole, YesNo
+
+SIDE = Whole(8, MAX_DRAWN, 8, usual=MAX_SIZE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ class DrawingFields:
 
     width: int | None = entry(
         None,
-        Whole(8, MAX_SIZE, 8),
+        SIDE,
         about="Pixels.",
         filled=True,
         option=("-W", "--width"),
@@ -125,7 +127,7 @@ class DrawingFields:
     )
     height: int | None = entry(
         None,
-        Whole(8, MAX_SIZE, 8),
+        SIDE,
         about="Pixels.",
         filled=True,
         option=("-H", "--height"),

@@ -78,12 +78,16 @@ class Text(Kind):
 
 
 class Whole(Kind):
-    """A whole number, also as a float without a fraction (5.0), of ``low`` to ``high``."""
+    """A whole number, also as a float without a fraction (5.0), of ``low`` to ``high``.
+
+    Up to ``usual`` it may be in any request, and more in some, which see to it themselves.
+    """
 
     noun, json = "a whole number", "integer"
 
-    def __init__(self, low: int, high: int, multiple: int = 1) -> None:
+    def __init__(self, low: int, high: int, multiple: int = 1, usual: int | None = None) -> None:
         self.low, self.high, self.multiple = low, high, multiple
+        self._usual = usual or high
 
     def check(self, field: str, value: Any) -> int:
         """As ``Kind.check``."""
@@ -93,10 +97,14 @@ class Whole(Kind):
             raise InputError(f"{field} must be a whole number, not {value!r}", field)
         number = int(value)
         if not self.low <= number <= self.high:
-            raise InputError(f"{field} must be {self.low} to {self.high}, not {number}", field)
+            raise self.beyond(field, number)
         if number % self.multiple:
             raise InputError(f"{field} must be a multiple of {self.multiple}, not {number}", field)
         return number
+
+    def beyond(self, field: str, number: int) -> InputError:
+        """The error of a number that is out of range."""
+        return InputError(f"{field} must be {self.low} to {self._usual}, not {number}", field)
 
     def read(self, text: str) -> int | None:
         """As ``Kind.read``."""
