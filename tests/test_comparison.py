@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdgen.images.comparison import compare, psnr
+from sdgen.images.comparison import compare
 from sdgen.images.metadata import encode, pixels_sha256
 from sdgen.images.records import Record
 
@@ -21,12 +21,6 @@ def record(folder: Path, ending: str = "png", digest: bool = True, there: bool =
     path.write_bytes(encode(PIXELS, ending))
     details = {"pixels_sha256": pixels_sha256(PIXELS)} if digest else {}
     return Record(path, "sdgen", {}, details, image=path if there else None)
-
-
-def test_psnr() -> None:
-    assert psnr(PIXELS, PIXELS) == math.inf
-    black, grey = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8)
-    assert psnr(black, grey) == pytest.approx(20 * math.log10(5))
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "jpeg"])

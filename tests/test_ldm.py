@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from golden import ldm_models as ldm
 
 import sdgen
-from sdgen.images.comparison import psnr
+from sdgen.images.metrics import psnr
 from sdgen.request import Request
 
 

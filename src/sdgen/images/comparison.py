@@ -6,18 +6,15 @@ import dataclasses
 import io
 import math
 
-import numpy as np
-
-from sdgen.images import pictures
+from sdgen.images import metrics, pictures
 from sdgen.images.metadata import encode, pixels_sha256
+from sdgen.images.metrics import Pixels
 from sdgen.images.records import Record
 
 CLOSE = 40.0
 """PSNR in dB from which two pictures count as close: errors of 1 % of the range, which eyes do not find."""
 
 _LOSSY = {".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
-
-Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,25 +59,11 @@ def compare(record: Record, pixels: Pixels) -> Comparison:
     if stored.shape != pixels.shape:
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (stored, pixels)]
         return Comparison("different", note=f"it was {sizes[0]} and is now {sizes[1]}")
-    decibels = psnr(stored, pixels)
+    decibels = metrics.psnr(stored, pixels)
     if math.isinf(decibels):
         # Where a digest was recorded, pixels that differ only before a lossy format stored them are close.
         return Comparison("identical" if recorded is None else "close", note=note)
     return Comparison("close" if decibels >= CLOSE else "different", decibels, note)
-
-
-def psnr(first: Pixels, second: Pixels) -> float:
-    """Peak signal-to-noise ratio of two pictures of one shape, in dB; infinite where they are equal.
-
-    Args:
-        first, second: uint8 (height, width, 3), or 4 with transparency.
-    """
-    # Row by row: as numbers with fractions, large pictures take gigabytes.
-    error = sum(
-        int(np.square(row.astype(np.int32) - other).sum(dtype=np.int64))
-        for row, other in zip(first, second, strict=True)
-    )
-    return math.inf if error == 0 else 10 * math.log10(255**2 * first.size / error)
 
 
 def _as_stored(pixels: Pixels, format: str, background: str) -> Pixels:
