@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,13 @@ from sdgen.errors import InputError
 from sdgen.files import exif, picture_files
 from sdgen.images import ai_mark, pictures
 from sdgen.images.sheet_layout import Entry, Layout, text_of, value_of
+from sdgen.images.sheet_text import FAINT, INK, LINE, PAPER, drawable, fitted, sheet_font, wrapped, write
 from sdgen.request import FIELDS
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image
 
-    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+    from sdgen.images.sheet_text import Font
 
 MOST_SIDE = 16_000
 """Pixels of a sheet's side; WebP ends at 16,383."""
@@ -31,11 +31,8 @@ _FORMATS: Mapping[str, Mapping[str, Any]] = {
     "jpeg": {"quality": 92, "subsampling": "4:4:4"},
 }
 _GAP = 8
-_LINE = 18
-_FONT_SIZE = 14
 _TITLE_LINES, _CAPTION_LINES = 3, 3
 _LEAST_WIDTH, _MOST_LABEL = 128, 240
-_INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 _ALONE = ("prompt", "file", "negative_prompt")
 """Fields whose values have a line of a caption each."""
 _CLEAR = ("sampler", "schedule", "size", "model")
@@ -59,9 +56,9 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
     Raises:
         InputError: an image cannot be read, or the sheet would be too large (``TooLarge``).
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    font = ImageFont.load_default(_FONT_SIZE)
+    font = sheet_font()
     # The shape of the first image is that of every cell; the others are fitted into it.
     shape = pictures.open_picture(layout.cells[min(layout.cells)].path).size
     scale = min(1.0, cell / max(shape))
@@ -69,37 +66,37 @@ def draw(layout: Layout, cell: int = 256) -> Image.Image:
     captions = {
         place: _caption(entry, layout.captions, font, across) for place, entry in layout.cells.items()
     }
-    caption = _LINE * max(map(len, captions.values()))
+    caption = LINE * max(map(len, captions.values()))
     left = _label_width(layout.rows, layout.row_field, font)
-    title = _wrap(layout.title, font, left + len(layout.columns) * (across + _GAP) - _GAP, _TITLE_LINES)
+    title = wrapped(layout.title, font, left + len(layout.columns) * (across + _GAP) - _GAP, _TITLE_LINES)
     corner = " / ".join(field for field in (layout.row_field, layout.column_field) if field)
-    top = _GAP + (_LINE * len(title) + _GAP if title else 0) + (_LINE + _GAP if corner else 0)
+    top = _GAP + (LINE * len(title) + _GAP if title else 0) + (LINE + _GAP if corner else 0)
     width = left + len(layout.columns) * (across + _GAP) + _GAP
     height = top + len(layout.rows) * (down + caption + _GAP) + _GAP
     if max(width, height) > MOST_SIDE or width * height > picture_files.MOST_PIXELS:
         raise TooLarge(
             f"the sheet would have {width}x{height} pixels; take smaller cells than {cell}, or fewer images"
         )
-    drawn = Image.new("RGB", (width, height), _PAPER)
+    drawn = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(drawn)
     for number, text in enumerate(title):
-        pen.text((_GAP, _GAP + number * _LINE), text, _INK, font)
+        pen.text((_GAP, _GAP + number * LINE), text, INK, font)
     if left:
-        _write(pen, font, (_GAP, top - _LINE - _GAP), corner, left + across, _FAINT)
+        write(pen, font, (_GAP, top - LINE - _GAP), corner, left + across, FAINT)
     alone = layout.column_field is not None and layout.row_field is None
     for column, value in enumerate(layout.columns):
         text = _named(str(layout.column_field), value) if alone else value
-        _write(pen, font, (left + _GAP + column * (across + _GAP), top - _LINE - _GAP), text, across, _INK)
+        write(pen, font, (left + _GAP + column * (across + _GAP), top - LINE - _GAP), text, across, INK)
     for row, text in enumerate(layout.rows):
-        at = top + row * (down + caption + _GAP) + down // 2 - _LINE // 2
-        _write(pen, font, (_GAP, at), text, left - _GAP, _INK)
+        at = top + row * (down + caption + _GAP) + down // 2 - LINE // 2
+        write(pen, font, (_GAP, at), text, left - _GAP, INK)
     for (row, column), found in sorted(layout.cells.items()):
         x, y = left + _GAP + column * (across + _GAP), top + row * (down + caption + _GAP)
         picture = pictures.rgb(pictures.open_picture(found.path))
         picture.thumbnail((across, down))
         drawn.paste(picture, (x + (across - picture.width) // 2, y + (down - picture.height) // 2))
         for number, text in enumerate(captions[row, column]):
-            _write(pen, font, (x, y + down + number * _LINE), text, across, _FAINT)
+            write(pen, font, (x, y + down + number * LINE), text, across, FAINT)
     return drawn
 
 
@@ -135,9 +132,9 @@ def _caption(entry: Entry, fields: Sequence[str], font: Font, width: float) -> l
     """Lines that tell some fields of an image, at most ``_CAPTION_LINES``: of sparse ones those it has."""
     fields = [name for name in fields if value_of(entry, name) is not None or not _is_sparse(name)]
     values = {name: text_of(value_of(entry, name)) for name in fields}
-    alone = [_fitted(_drawable(values[name]), font, width) for name in fields if name in _ALONE]
+    alone = [fitted(drawable(values[name]), font, width) for name in fields if name in _ALONE]
     rest = [_named(name, values[name]) for name in fields if name not in _ALONE]
-    lines = _wrap(", ".join(rest), font, width, max(1, _CAPTION_LINES - len(alone))) if rest else []
+    lines = wrapped(", ".join(rest), font, width, max(1, _CAPTION_LINES - len(alone))) if rest else []
     return [*alone, *lines][:_CAPTION_LINES]
 
 
@@ -149,50 +146,8 @@ def _named(field: str, text: str) -> str:
     return text if field in (*_CLEAR, *_ALONE) else f"{field} {text}"
 
 
-def _drawable(text: str) -> str:
-    """The text in the characters of Pillow's own font: accents are dropped, others become question marks."""
-    plain = unicodedata.normalize("NFKD", " ".join(text.split()))
-    kept = (char for char in plain if not unicodedata.combining(char))
-    return "".join(char if char.isascii() and char.isprintable() else "?" for char in kept)
-
-
-def _fitted(text: str, font: Font, width: float) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[: -max(1, len(text) // 16)]
-    return f"{text}..." if text else ""
-
-
-def _wrap(text: str, font: Font, width: float, most: int) -> list[str]:
-    """Lines no wider than ``width``; the last of ``most`` is cut."""
-    lines: list[str] = []
-    for paragraph in text.splitlines():
-        words = _drawable(paragraph)[:2000].split(" ")
-        while words:
-            count = len(words)
-            while count > 1 and font.getlength(" ".join(words[:count])) > width:
-                count -= 1
-            lines.append(_fitted(" ".join(words[:count]), font, width))
-            words = words[count:]
-    if len(lines) > most:
-        lines = [*lines[: most - 1], _fitted(f"{lines[most - 1]} {lines[most]}", font, width)]
-    return lines
-
-
 def _label_width(labels: Sequence[str], field: str | None, font: Font) -> int:
     if field is None:
         return 0
-    longest = max(font.getlength(_drawable(label)) for label in (*labels, f"{field} / xxxxxxxx"))
+    longest = max(font.getlength(drawable(label)) for label in (*labels, f"{field} / xxxxxxxx"))
     return min(_MOST_LABEL, math.ceil(longest)) + _GAP
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    font: Font,
-    at: tuple[int, int],
-    text: str,
-    width: float,
-    ink: tuple[int, int, int],
-) -> None:
-    pen.text(at, _fitted(_drawable(text), font, width), ink, font)
