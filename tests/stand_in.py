@@ -13,6 +13,7 @@ import ctypes
 import os
 import sys
 import time
+import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -59,6 +60,9 @@ DETAILS = {
 class Pipeline(Engine):
     engine, compilations, size_multiple = "sdgen", 0, 8
     entry = models.find("mini")
+    checkpoint: Any = types.SimpleNamespace(
+        vae=types.SimpleNamespace(config={"latent_channels": 4, "scaling_factor": 0.18215})
+    )
     dtype, device, backend, low_memory = "float32", "cpu:0", "tensorflow", False
 
     def resolve(self, request: Request) -> Request:

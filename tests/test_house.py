@@ -12,7 +12,7 @@ MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob
 
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LINES_OF_A_MODULE = 350
-MOST_ENTRIES = 14
+MOST_ENTRIES = 15
 BESIDE = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
 
 

@@ -15,6 +15,7 @@ from sdgen.batch.outcomes import CANCELLED, DRAWN, FAILED, KEPT, Note, Outcome, 
 from sdgen.batch.packing import Kind, Packer, Pair, kind
 from sdgen.batch.policy import Policy
 from sdgen.batch.request_queue import RequestQueue
+from sdgen.batch.setbacks import Remedy, Setbacks
 from sdgen.batch.store import Store
 from sdgen.batch.tasks import Cancelled, Rejected, Task
 from sdgen.errors import ImageError, InputError, OutputError, SdgenError
@@ -62,7 +63,7 @@ class ModelRun:
         self._counts: Counter[Kind] | None = None
         self._jit = True
         self._overlap = not pipeline.low_memory
-        self._surprises = 0
+        self._setbacks = Setbacks(policy)
         self._explained: set[str] = set()
         self._awaited = False
         self._wide: Engine | None = None
@@ -153,12 +154,15 @@ class ModelRun:
         """Have a task wait for its batch, unless it does not fit the model or is settled already."""
         try:
             job = self._pipeline.read(task.request)
-        except InputError as error:
-            if not self._queue.keep(task):
-                yield from self._settle(Outcome(task, task.request, CANCELLED))
-                return
-            self._queue.done(task)
-            yield task.rejected(error)
+        except Exception as error:
+            kept, unforeseen = self._queue.keep(task), not isinstance(error, InputError)
+            if kept and unforeseen and not self._policy.endless:
+                raise
+            if not kept or unforeseen:
+                yield from self._settle(Outcome(task, task.request, FAILED, error=error))
+            else:
+                self._queue.done(task)
+                yield task.rejected(error)
             return
         known = self._known(task, job.request)
         self._packer.add((task, job), there=known is not None)
@@ -186,8 +190,7 @@ class ModelRun:
         while self._finisher.full or (self._finisher.busy and not self._overlap):
             yield from self._collect(wait=True)
         left = []
-        for task, job in batch:
-            # Another process may have drawn it between our first look and our claim.
+        for task, job in batch:  # Another process may have drawn it between our first look and our claim.
             if (known := self._known(task, job.request)) is None:
                 left.append((task, job))
             else:
@@ -198,8 +201,9 @@ class ModelRun:
             if (text := steps_left_out(job.request)) and text not in self._explained:
                 self._explained.add(text)
                 yield Note(text)
-        size = max(len(left), self._packer.size(left[0][1].request))
-        events = self._pipeline.draw([job for _, job in left], size, self._jit, self._policy.watch)
+        size = self._policy.program_size(len(left), self._packer.size(left[0][1].request))
+        watch = self._policy.watching(self._pipeline, [task for task, _ in left])
+        events = self._pipeline.draw([job for _, job in left], size, self._jit, watch)
         while not self._stopping():
             if all(self._queue.is_cancelled(task) for task, _ in left):
                 for task, job in left:
@@ -256,37 +260,32 @@ class ModelRun:
         self._release(outcome.task)
         self._queue.done(outcome.task)
         if outcome.status == DRAWN:
-            self._surprises = 0
+            self._setbacks.overcome()
         yield outcome
-        if isinstance(outcome.error, OutputError):
+        if isinstance(outcome.error, OutputError) and not self._policy.endless:
             raise outcome.error
 
     def _divide_failed(self, batch: list[Pair], error: Exception) -> Iterator[Outcome | Note]:
         """A batch could not be drawn: a smaller one may be, or each of its images alone."""
-        memory = backend.is_out_of_memory(error)
-        if isinstance(error, SdgenError) and not isinstance(error, ImageError):
-            raise error
         request = batch[0][1].request
         size = self._packer.size(request)
-        if memory and size > 1:
+        remedy = self._setbacks.remedy(error, len(batch), size, self._overlap and self._finisher.busy)
+        if remedy is Remedy.HALVE:
             half = self._packer.halve(request)
             if self._policy.learned is not None:
                 self._policy.learned(self._pipeline, request, half)
-            yield Note(
-                f"out of memory with {size} images of {request.width}x{request.height} at once; "
-                f"going on with {half}"
-            )
+            many = f"{size} images of {request.width}x{request.height} at once"
+            yield Note(f"out of memory with {many}; going on with {half}")
             self._put_back(batch)
-        elif memory and self._overlap and self._finisher.busy:
-            self._overlap = False  # Decoding beside the loop takes memory too.
+        elif remedy is Remedy.ONE_AT_A_TIME:
+            self._overlap = False
             self._put_back(batch)
-        elif len(batch) > 1:
+        elif remedy is Remedy.SEPARATE:
             self._packer.separate(batch)
-        else:
-            self._surprises += not memory
-            if self._policy.unforeseen == 0 or self._surprises > self._policy.unforeseen:
-                raise error
+        elif remedy is Remedy.GIVE_UP:
             yield from self._settle(Outcome(batch[0][0], request, FAILED, error=error))
+        else:
+            raise error
 
     def _draw_wide(self, unusable: _Unusable) -> Iterator[Progress | Outcome | Note]:
         """Draw in float32, alone and once, what came out unusable in a smaller dtype."""
@@ -298,7 +297,8 @@ class ModelRun:
             wide = self._wide = self._wide or self._pipeline.in_float32()
             cancelled = self._queue.is_cancelled(task)
             jobs = [wide.read(task.request)] if wide and not cancelled else []
-            for event in wide.draw(jobs, 1, self._jit, self._policy.watch) if wide and jobs else ():
+            watch = self._policy.watching(self._pipeline, [task])
+            for event in wide.draw(jobs, 1, self._jit, watch) if wide and jobs else ():
                 if self._stopping():  # Between two steps: it stays undrawn.
                     return
                 if self._queue.is_cancelled(task):

@@ -71,7 +71,15 @@ class Renderer:
                 if queue.take():
                     yield _settled(queue, item, there[item.number])
             return
-        run = ModelRun(self._load(model or ""), model, queue, self._store, self._policy, self._stopping)
+        try:
+            engine = self._load(model or "")
+        except Exception as error:
+            if not self._policy.endless:
+                raise
+            yield from _failed(queue, model, error)
+            return
+        run = ModelRun(engine, model, queue, self._store, self._policy, self._stopping)
+        del engine
         try:
             for event in run.events():
                 self._failed |= isinstance(event, Outcome) and event.status == FAILED
@@ -96,6 +104,15 @@ class Renderer:
 
     def _stopping(self) -> bool:
         return self._stop_asked() or (self._policy.fail_fast and self._failed)
+
+
+def _failed(queue: RequestQueue, model: str | None, error: Exception) -> Iterator[Outcome]:
+    """What has come for a model that cannot be loaded."""
+    while isinstance(item := queue.head(False, model), Task):
+        if queue.take():
+            status = FAILED if queue.keep(item) else CANCELLED
+            queue.done(item)
+            yield Outcome(item, item.request, status, error=error if status == FAILED else None)
 
 
 def _settled(queue: RequestQueue, task: Task, saved: Saved | None = None) -> Outcome:

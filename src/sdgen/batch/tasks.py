@@ -15,11 +15,13 @@ class Rejected:
         message: the sentence.
         again: whether it is one thing more that is wrong with the entry before.
         number: the task's, where the input was well and the model cannot draw it; else 0.
+        field: of the request, where one is to blame.
     """
 
     message: str
     again: bool = False
     number: int = 0
+    field: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Task:
     def rejected(self, error: Exception) -> Rejected:
         """Why the task cannot be drawn."""
         message = f"{self.source}: {error}" if self.source else str(error)
-        return Rejected(message, number=self.number)
+        return Rejected(message, number=self.number, field=getattr(error, "field", None))
 
 
 @dataclasses.dataclass(frozen=True)

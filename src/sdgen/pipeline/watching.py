@@ -113,6 +113,11 @@ class Watcher:
         return sum(table.steps_done(len(table.steps)) for table in tables)
 
 
+def can_be_seen(checkpoint: Checkpoint) -> bool:
+    """Whether it is known what a model's latents look like."""
+    return linear_decoder(checkpoint.vae.config) is not None
+
+
 def _decoder(checkpoint: Checkpoint) -> LinearDecoder:
     vae = checkpoint.vae.config
     decoder = linear_decoder(vae)
