@@ -58,6 +58,16 @@ def test_folder_names_what_diffusers_needs(checkpoint: Checkpoint, tmp_path: Pat
     assert index["tokenizer"] == ["transformers", "CLIPTokenizer"]
 
 
+def test_the_upscalers_folder_has_the_schedule_of_the_small_pictures_noise(tmp_path: Path) -> None:
+    upscaler = single_file("x4-upscaler", tmp_path)
+    write_folder(upscaler, tmp_path / "folder")
+    index = json.loads((tmp_path / "folder/model_index.json").read_text())
+    assert index["low_res_scheduler"] == ["diffusers", "DDPMScheduler"]
+    folder = open_checkpoint(tmp_path / "folder")
+    assert_same(folder, upscaler)
+    assert folder.low_res_scheduler == upscaler.low_res_scheduler
+
+
 def test_mini_to_folder(tmp_path: Path) -> None:
     write_folder(open_checkpoint(files.MINI), tmp_path / "mini")
     assert_same(open_checkpoint(tmp_path / "mini"), open_checkpoint(files.MINI))

@@ -80,6 +80,10 @@ def test_config_of_the_upscaler_comes_from_shapes_and_family(single_files) -> No
     assert unet["only_cross_attention"] == [False, True, True, False]
     assert (vae["block_out_channels"], vae["scaling_factor"]) == ([32, 64, 128], 0.08333)
     assert checkpoint.scheduler["prediction_type"] == "v_prediction"
+    assert (checkpoint.low_res_scheduler["beta_start"], checkpoint.low_res_scheduler["beta_end"]) == (
+        1e-4,
+        0.02,
+    )
 
 
 def test_sha256_is_that_of_the_file(single_files) -> None:

@@ -208,6 +208,21 @@ def test_super_resolution_without_text_is_opened(tmp_path: Path) -> None:
         check_parts(checkpoint)
 
 
+def test_the_schedule_of_the_small_pictures_noise_is_the_folders(model: Path) -> None:
+    edit(model / "unet" / "config.json", in_channels=7, num_class_embeds=1000)
+    edit(model / "model_index.json", low_res_scheduler=["diffusers", "DDPMScheduler"])
+    (model / "low_res_scheduler").mkdir()
+    (model / "low_res_scheduler/scheduler_config.json").write_text('{"beta_end": 0.5}')
+    assert open_checkpoint(model).low_res_scheduler == {"beta_end": 0.5}
+
+
+@pytest.mark.parametrize("scale", [{}, {"scaling_factor": 0.18215}])
+def test_the_upscalers_latents_have_its_own_scale_whatever_a_config_says(model: Path, scale: dict) -> None:
+    edit(model / "unet" / "config.json", in_channels=7, num_class_embeds=1000)
+    edit(model / "vae" / "config.json", **scale)
+    assert open_checkpoint(model).vae.config["scaling_factor"] == 0.08333
+
+
 def without(folder: Path, part: str) -> None:
     shutil.rmtree(folder / part)
     edit(folder / "model_index.json", **{part: [None, None]})

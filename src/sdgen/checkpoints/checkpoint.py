@@ -60,6 +60,7 @@ class Checkpoint:
         changes: what was done to the weights after reading, as text (LoRAs, another VAE).
         warnings: what a user should know (LoRA keys that fit nothing).
         extra_files: files that hold what was merged into the networks (LoRAs).
+        low_res_scheduler: likewise, of the noise on a small picture that is enlarged; may be empty.
     """
 
     name: str
@@ -71,16 +72,20 @@ class Checkpoint:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     extra_files: tuple[Path, ...] = ()
+    low_res_scheduler: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def component(self, name: str) -> Component:
-        """One network.
+        """One network, its configuration as the family has it used.
 
         Raises:
             CheckpointError: the checkpoint lacks it.
         """
         if name not in self.components:
             raise self.lacking(name)
-        return self.components[name]
+        component = self.components[name]
+        if fixed := self.family.fixed.get(name):
+            return dataclasses.replace(component, config={**component.config, **fixed})
+        return component
 
     @property
     def unet(self) -> Component:

@@ -67,9 +67,7 @@ def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None =
         for text in checkpoint.family.text:
             _write_tokenizer(checkpoint, text.tokenizer, part / text.tokenizer)
             index[text.tokenizer] = ["transformers", text.tokenizer_class_name]
-        (part / "scheduler").mkdir()
-        _write_json(part / "scheduler" / "scheduler_config.json", checkpoint.scheduler)
-        index["scheduler"] = ["diffusers", checkpoint.scheduler.get("_class_name", "PNDMScheduler")]
+        index |= _write_schedulers(checkpoint, part)
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
         _write_json(part / "model_index.json", index)
 
@@ -229,6 +227,19 @@ def _pipeline_class(checkpoint: Checkpoint) -> str:
             "write all that diffusers' folder of such a model holds; keep it as it is"
         )
     return family.pipeline
+
+
+def _write_schedulers(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+    """The schedulers' folders; what model_index.json has of them."""
+    configs = {"scheduler": checkpoint.scheduler}
+    if checkpoint.low_res_scheduler:
+        configs["low_res_scheduler"] = checkpoint.low_res_scheduler
+    for name, config in configs.items():
+        (folder / name).mkdir()
+        _write_json(folder / name / "scheduler_config.json", config)
+    return {
+        name: ["diffusers", config.get("_class_name", "PNDMScheduler")] for name, config in configs.items()
+    }
 
 
 def _write_tokenizer(checkpoint: Checkpoint, name: str, folder: Path) -> None:

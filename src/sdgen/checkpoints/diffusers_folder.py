@@ -69,8 +69,17 @@ def open_folder(
         components={**components, **missing},
         tokenizers=_read_tokenizers(folder, index, family),
         scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
+        low_res_scheduler=_read_low_res_scheduler(folder, index, family),
         source=str(folder),
     )
+
+
+def _read_low_res_scheduler(folder: Path, index: Mapping[str, Any], family: Family) -> Mapping[str, Any]:
+    """The second scheduler of a family that has one; the family's where the folder names none."""
+    name = "low_res_scheduler"
+    if family.low_res_scheduler and has_part(index, name):
+        return read_json(folder / name / "scheduler_config.json")
+    return family.low_res_scheduler
 
 
 def _is_read(folder: Path, index: Mapping[str, Any], name: str, network: Network, own_vae: bool) -> bool:

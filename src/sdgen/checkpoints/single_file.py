@@ -66,6 +66,7 @@ def open_single_file(
         tokenizers=family.packaged_tokenizers(),
         scheduler=scheduler,
         source=str(path),
+        low_res_scheduler=family.low_res_scheduler,
     )
 
 

@@ -93,6 +93,10 @@ class Family:
         autoencoder: name of the component between pixels and latents.
         native_size: side of its pictures, pixels, where the UNet's configuration is not to be believed.
         forced: settings that diffusers' pipeline gives any scheduler.
+        fixed: by component, configuration values that stand above those of its config.json, as in diffusers'
+            pipeline.
+        low_res_scheduler: the schedule of the noise on a small picture that is enlarged, for weights without
+            it; empty where there is no such noise.
     """
 
     name: str
@@ -108,6 +112,8 @@ class Family:
     autoencoder: str = "vae"
     native_size: int | None = None
     forced: Mapping[str, Any] = field(default_factory=lambda: FORCED)
+    fixed: Mapping[str, Config] = field(default_factory=dict)
+    low_res_scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, component: str) -> Config:
         """Configuration values of a component that no shape shows."""

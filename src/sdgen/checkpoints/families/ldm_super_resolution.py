@@ -1,6 +1,10 @@
 """Latent diffusion's super-resolution (Rombach et al. 2022, section 4.4): no text, latents of a VQ-VAE.
 
-Source: model_index.json and the config.json files of CompVis/ldm-super-resolution-4x-openimages.
+It was trained to make pictures of 256x256 pixels; of twice that, from 128x128, it makes a whole, too, as
+diffusers' example has it.
+
+Sources: model_index.json and the config.json files of CompVis/ldm-super-resolution-4x-openimages; diffusers'
+LDMSuperResolutionPipeline, which takes the scheduler's settings as they are and scales no latents.
 """
 
 from __future__ import annotations
@@ -22,4 +26,8 @@ LDM_SUPER_RESOLUTION = Family(
     networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
     recognises=_upscales,
     scheduler={"prediction_type": "epsilon"},
+    autoencoder="vqvae",
+    native_size=512,
+    forced={},
+    fixed={"vqvae": {"scaling_factor": 1.0}},
 )

@@ -20,6 +20,11 @@ def _upscales(configs: Mapping[str, Config]) -> bool:
     return unet.get("num_class_embeds") is not None and extra_channels(unet) == 3
 
 
+SCALE = {"scaling_factor": 0.08333}
+"""Of the latents; diffusers' StableDiffusionUpscalePipeline knows no other."""
+
+_BETAS = {"beta_start": 0.0001, "beta_end": 0.02}
+
 X4_UPSCALER = replace(
     SD2,
     name="x4-upscaler",
@@ -28,16 +33,13 @@ X4_UPSCALER = replace(
     configs={
         **SD2.configs,
         "unet": UNET_CONFIG | {"sample_size": 128},
-        "vae": VAE_CONFIG | {"sample_size": 256, "scaling_factor": 0.08333},
+        "vae": VAE_CONFIG | {"sample_size": 256} | SCALE,
     },
     heads=8,
-    scheduler=SCHEDULER
-    | {
-        "_class_name": "DDIMScheduler",
-        "beta_end": 0.02,
-        "beta_start": 0.0001,
-        "prediction_type": "v_prediction",
-    },
+    scheduler=SCHEDULER | {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"} | _BETAS,
     predicts_v=None,
-    pipeline=None,  # Its folder has a second scheduler, of the small picture's noise.
+    forced={},
+    fixed={"vae": SCALE},
+    pipeline="StableDiffusionUpscalePipeline",
+    low_res_scheduler=SCHEDULER | {"_class_name": "DDPMScheduler", "clip_sample": True} | _BETAS,
 )
