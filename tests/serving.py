@@ -23,12 +23,14 @@ class Held(stand_in.Pipeline):
 
     Attributes:
         batches: the seeds of each batch, and for how many images its program was.
+        requests: all that were drawn.
     """
 
     def __init__(self, held: bool = True) -> None:
         self.drawing: threading.Semaphore = threading.Semaphore(0)
         self.permits: threading.Semaphore = threading.Semaphore(0 if held else 1_000_000)
         self.batches: list[tuple[list[int], int]] = []
+        self.requests: list[Request] = []
         self.steps = 0
 
     def batch_limit(self, asked: int | None = None) -> int:
@@ -37,6 +39,7 @@ class Held(stand_in.Pipeline):
     def draw(
         self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
     ) -> Iterator[Progress | Denoised]:
+        self.requests += [job.request for job in jobs]
         self.batches.append(([job.request.seed for job in jobs], size))
         for event in super().draw(jobs, size, jit, watch):
             if isinstance(event, Progress):

@@ -133,6 +133,7 @@ def encode(
     request: Request | None = None,
     details: Mapping[str, Any] | None = None,
     background: str | None = None,
+    quality: int | None = None,
 ) -> bytes:
     """The bytes of an image file.
 
@@ -146,6 +147,7 @@ def encode(
         request: what was drawn; None writes neither text nor mark.
         details: as for ``a1111_text.write``.
         background: behind transparent pixels in JPEG, which has none; the request's by default.
+        quality: of WebP and JPEG, 0 to 100; by default ``QUALITY``.
     """
     from PIL import Image
 
@@ -162,7 +164,7 @@ def encode(
             options["exif"] = fields
         ai_mark.mark(format, options)
     if format != "png":
-        options["quality"] = QUALITY
+        options["quality"] = QUALITY if quality is None else quality
     if format == "jpeg":
         options["subsampling"] = "4:4:4"
     picture.save(stream, format.upper(), **options)

@@ -43,7 +43,11 @@ _STOPPING = "the server is stopping; ask again once it is back"
 
 
 class Full(SdgenError):
-    """More pictures wait than may."""
+    """More pictures wait than may; ``seconds`` is when to ask again."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class _Handed(Sink):
@@ -131,9 +135,9 @@ class Drawer:
             if self._stopping:
                 raise Dropped(_STOPPING)
             if len(self._pending) + len(requests) > self.most:
+                seconds, waiting = self.wait(), len(self._pending)
                 raise Full(
-                    f"{len(self._pending)} pictures wait, and at most {self.most} may; ask again in "
-                    f"{self.wait()} s"
+                    f"{waiting} pictures wait, and at most {self.most} may; ask again in {seconds} s", seconds
                 )
             numbers = [next(self._numbers) for _ in requests]
             drawing = Drawing(requests, numbers, listener, watch)

@@ -1,0 +1,88 @@
+"""The application: every route of a service, and who may call it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sdgen.serve import openai_api, status_api
+from sdgen.serve.access import Access
+from sdgen.serve.fields import WARNING
+from sdgen.serve.openai_api import OpenAI
+from sdgen.serve.refusals import Refusal
+from sdgen.serve.service import Service
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_FILES = "/v1/images/files/"
+"""Below it no token is needed: nobody can guess the names, and browsers show pictures without one."""
+
+
+def application(service: Service) -> Starlette:
+    """The application of a service."""
+    settings = service.settings
+    middleware = [
+        Middleware(_Counted, service=service),
+        Middleware(Access, settings=settings, is_open=_is_open, refused=_refused),
+    ]
+    if settings.origins:
+        middleware.insert(
+            1,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type"],
+                expose_headers=[WARNING, "Retry-After"],
+            ),
+        )
+    return Starlette(
+        routes=[*status_api.routes(service), *OpenAI(service).routes],
+        middleware=middleware,
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+def _is_open(path: str) -> bool:
+    return path in status_api.OPEN or path.startswith(_FILES)
+
+
+def _refused(path: str, refusal: Refusal) -> Response:
+    return openai_api.error(refusal)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = {404: "there is nothing at this path", 405: "this path takes another method"}
+    refusal = Refusal(error.status_code, message.get(error.status_code, error.detail), code="not_found")
+    response = _refused(request.url.path, refusal)
+    response.headers.update(error.headers or {})
+    return response
+
+
+class _Counted:
+    """Counts answers by their route's pattern: paths of clients' making would fill the memory."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "")
+                self._service.metrics.answered(route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)

@@ -1,0 +1,65 @@
+"""A server in a thread of its own on a free port of the loopback, drawing with the stand-in engine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from serving import PATIENCE, Held
+
+from sdgen.serve.app import application
+from sdgen.serve.drawer import Drawer
+from sdgen.serve.metrics import Metrics
+from sdgen.serve.service import Service
+from sdgen.serve.settings import Settings
+
+
+class Served:
+    """A running server; ``url`` is where, ``engine`` what it draws with."""
+
+    def __init__(self, settings: Settings, engine: Any) -> None:
+        metrics = Metrics()
+        self.engine = engine
+        self.drawer = Drawer(lambda model: engine, most=settings.limits.waiting, observed=metrics.drawn)
+        self.service = Service(settings, self.drawer, metrics, ready=True)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(application(self.service), log_config=None, lifespan="off", http="h11")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
+
+    def start(self) -> None:
+        self.drawer.start()
+        self.thread.start()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until something holds."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < end, "it has not come to hold"
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        if isinstance(self.engine, Held):
+            self.engine.permits.release(1000)
+        self.drawer.stop(PATIENCE)
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+@contextlib.contextmanager
+def served(settings: Settings | None = None, engine: Any = None) -> Iterator[Served]:
+    """A server until the block ends."""
+    running = Served(settings or Settings(models=("mini",)), engine or Held(held=False))
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
