@@ -39,7 +39,7 @@ def ours(backend: str | None, dtype: str, prompts: list[str], **how: bool) -> li
 
 def encodings(backend: str | None, prompts: list[str]) -> list[np.ndarray]:
     pipeline = sdgen.load("mini", backend=backend, device="cpu", dtype="float32")
-    read = pipeline._conditioner
+    read = pipeline._prompts
     return [
         np.concatenate([read.encode([read.tokenize(text, "a1111")], 0) for text in ("", prompt)])
         for prompt in prompts

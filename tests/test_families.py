@@ -82,13 +82,13 @@ def test_a_family_of_a_copy_is_not_in_the_registry(made_up_folder: Path) -> None
         open_checkpoint(made_up_folder)
 
 
-def test_what_draws_from_text_says_what_a_model_without_text_lacks(made_up_folder: Path) -> None:
+def test_a_model_without_text_is_told_the_other_parts_that_it_lacks(made_up_folder: Path) -> None:
     checkpoint = open_checkpoint(made_up_folder, families=REGISTRY.with_family(MADE_UP))
     with pytest.raises(CheckpointError) as caught:
         check_parts(checkpoint)
     assert str(caught.value) == (
-        f"{made_up_folder} has no text encoder and no tokenizer and no VAE, without which nothing is drawn "
-        "from text; copy the whole model again, or take another"
+        f"{made_up_folder} has no VAE, without which nothing is drawn; copy the whole model again, or take "
+        "another"
     )
 
 

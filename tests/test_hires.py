@@ -261,7 +261,7 @@ def _seam(mini: Any, run: Any) -> float:
     noise = ImageNoise(1, "philox").normal(64, 64, 8)
     start = np.asarray(table.alpha_in[0] * gradient + table.sigma_in[0] * noise, np.float32)
     job = mini.read(Request(prompt="a blue sky", guidance=1.0))
-    context = mini._conditioner.encode([job.prompt], 0)
+    context = mini._prompts.encode([job.prompt], 0)
     *_, last = mini._runners().denoiser.run(
         [table], start, None, Conditioning(context), jit=False, windows=run.windows
     )

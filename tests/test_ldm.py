@@ -20,34 +20,44 @@ import sdgen
 from sdgen.images.metrics import psnr
 from sdgen.request import Request
 
+WRITERS = {"text": ldm.write_text_model, "unconditional": ldm.write_unconditional_model}
+CASES = {
+    "text": [{**case, "prompt_syntax": "plain"} for case in ldm.TEXT_CASES],
+    "unconditional": [{**case, "prompt": ""} for case in ldm.UNCONDITIONAL_CASES],
+}
 
-def pictures(folder: Path) -> np.ndarray:
-    """Of TEXT_CASES, uint8 (cases, 64, 64, 3)."""
-    engine = sdgen.load(str(folder), device="cpu", dtype="float32")
-    requests = [
-        Request(**case, width=64, height=64, rng="torch", sampler="ddim", prompt_syntax="plain")
-        for case in ldm.TEXT_CASES
-    ]
-    return np.stack([image.pixels for image in engine.generate(requests)])
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Of the cases of each model in a folder, uint8 (cases, 64, 64, 3)."""
+    found = {}
+    for name, cases in CASES.items():
+        engine = sdgen.load(str(folder / name), device="cpu", dtype="float32")
+        requests = [Request(**case, width=64, height=64, rng="torch", sampler="ddim") for case in cases]
+        found[name] = np.stack([image.pixels for image in engine.generate(requests)])
+    return found
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: Any) -> Path:
-    return ldm.write_text_model(tmp_path_factory.mktemp("ldm") / "text")
+    folder: Path = tmp_path_factory.mktemp("ldm")
+    for name, write in WRITERS.items():
+        write(folder / name)
+    return folder
 
 
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
-def drawn(request: Any, folder: Path, tmp_path_factory: Any) -> np.ndarray:
+def drawn(request: Any, folder: Path, tmp_path_factory: Any) -> dict[str, np.ndarray]:
     if request.param == "tensorflow":
         return pictures(folder)
-    return on_jax.outputs(__file__, tmp_path_factory.mktemp("jax") / "drawn.npz", folder)["text"]
+    return on_jax.outputs(__file__, tmp_path_factory.mktemp("jax") / "drawn.npz", folder)
 
 
 @pytest.mark.slow
-def test_the_text_model_draws_what_diffusers_draws(drawn: np.ndarray) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_each_model_draws_what_diffusers_draws(drawn: dict[str, np.ndarray], name: str) -> None:
     with np.load(Path(__file__).parent / "golden" / "ldm.npz") as stored:
-        expected = stored["text"]
-    found = [psnr(one, other) for one, other in zip(drawn, expected, strict=True)]
+        expected = stored[name]
+    found = [psnr(one, other) for one, other in zip(drawn[name], expected, strict=True)]
     assert min(found) > 40, found
 
 
@@ -56,11 +66,11 @@ def test_the_size_is_the_papers_whatever_an_old_config_is_taken_for(folder: Path
     from sdgen.checkpoints import open_checkpoint
     from sdgen.pipeline.defaults import native_size
 
-    assert native_size(models.find(str(folder)), open_checkpoint(folder)) == (256, 256)
+    assert native_size(models.find(str(folder / "text")), open_checkpoint(folder / "text")) == (256, 256)
 
 
 if __name__ == "__main__":
     from sdgen import backend
 
     backend.activate(sys.argv[1])
-    np.savez(sys.argv[3], text=pictures(Path(sys.argv[2])))
+    np.savez(sys.argv[3], **pictures(Path(sys.argv[2])))

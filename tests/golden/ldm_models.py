@@ -65,6 +65,41 @@ TEXT_CASES: tuple[Mapping[str, Any], ...] = (
 """Requests of 64 x 64 pixels; figure 5 has guidance 10 and eta 1."""
 
 
+UNCONDITIONAL_UNET: dict[str, Any] = {
+    "_class_name": "UNet2DModel",
+    "_diffusers_version": "0.1.3",
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 8,
+    "attention_head_dim": 16,
+    "sample_size": 16,
+}
+VQ_VAE: dict[str, Any] = {
+    "_class_name": "VQModel",
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 3,
+    "block_out_channels": [16, 32, 32],
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "up_block_types": ["UpDecoderBlock2D"] * 3,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "num_vq_embeddings": 64,
+    "vq_embed_dim": 3,
+}
+"""As CompVis/ldm-celebahq-256 has it, without a scaling factor: there is none (``VAEConfig``)."""
+
+UNCONDITIONAL_CASES: tuple[Mapping[str, Any], ...] = (
+    {"seed": 7, "steps": 6, "eta": 0.0},
+    {"seed": 8, "steps": 5, "eta": 1.0},
+)
+"""Requests without a prompt, of 64 x 64 pixels."""
+
+
 def write_text_model(folder: Path) -> Path:
     """A folder laid out as CompVis/ldm-text2im-large-256 is."""
     from sdgen.networks.config import UNetConfig, VAEConfig
@@ -83,19 +118,41 @@ def write_text_model(folder: Path) -> Path:
         "vqvae": (VAE, {**decoder_shapes(vae), **encoder_shapes(vae)}, "diffusion_pytorch_model"),
     }
     folder.mkdir(parents=True)
-    for name, (config, shapes, stem) in parts.items():
-        _write(folder / name, config, shapes, stem)
     make_bert_tokenizer.write(folder / "tokenizer")
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
     index = {
         "_class_name": "LDMTextToImagePipeline",
         "bert": ["latent_diffusion", "LDMBertModel"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
         "tokenizer": ["transformers", "BertTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vqvae": ["diffusers", "AutoencoderKL"],
     }
+    return _write_model(folder, index, parts)
+
+
+def write_unconditional_model(folder: Path) -> Path:
+    """A folder laid out as CompVis/ldm-celebahq-256 is."""
+    from sdgen.networks.config import UNetConfig, VAEConfig
+    from sdgen.pipeline.weight_shapes import decoder_shapes, unet_shapes
+
+    unet = UNetConfig.from_config(UNCONDITIONAL_UNET)
+    parts = {
+        "unet": (UNCONDITIONAL_UNET, unet_shapes(unet), "diffusion_pytorch_model"),
+        "vqvae": (VQ_VAE, decoder_shapes(VAEConfig.from_config(VQ_VAE)), "diffusion_pytorch_model"),
+    }
+    index = {
+        "_class_name": "LDMPipeline",
+        "unet": ["diffusers", "UNet2DModel"],
+        "vqvae": ["diffusers", "VQModel"],
+    }
+    return _write_model(folder, index, parts)
+
+
+def _write_model(folder: Path, index: Mapping[str, Any], parts: Mapping[str, tuple[Any, Any, str]]) -> Path:
+    for name, (config, shapes, stem) in parts.items():
+        _write(folder / name, config, shapes, stem)
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    index = {**index, "scheduler": ["diffusers", "DDIMScheduler"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
@@ -103,6 +160,6 @@ def write_text_model(folder: Path) -> Path:
 def _write(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], stem: str) -> None:
     from safetensors.numpy import save_file
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file({name: weight(name, shape) for name, shape in shapes.items()}, folder / f"{stem}.safetensors")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,28 +41,48 @@ def text_to_image() -> np.ndarray:
         unet=fill(diffusers.UNet2DConditionModel(**_plain(ldm.TEXT_UNET))),
         scheduler=diffusers.DDIMScheduler.from_config(ldm.SCHEDULER),
     )
+    return _drawn(
+        pipe,
+        [
+            {
+                "prompt": case["prompt"],
+                "height": 64,
+                "width": 64,
+                "guidance_scale": case["guidance"],
+                **_common(case),
+            }
+            for case in ldm.TEXT_CASES
+        ],
+    )
+
+
+def unconditional() -> np.ndarray:
+    """The pictures of UNCONDITIONAL_CASES, uint8 (cases, 64, 64, 3)."""
+    pipe = diffusers.LDMPipeline(
+        vqvae=fill(diffusers.VQModel(**_plain(ldm.VQ_VAE), scaling_factor=1.0)),
+        unet=fill(diffusers.UNet2DModel(**_plain(ldm.UNCONDITIONAL_UNET))),
+        scheduler=diffusers.DDIMScheduler.from_config(ldm.SCHEDULER),
+    )
+    return _drawn(pipe, [_common(case) for case in ldm.UNCONDITIONAL_CASES])
+
+
+def _common(case: Mapping[str, Any]) -> dict[str, Any]:
+    generator = torch.Generator("cpu").manual_seed(case["seed"])
+    return {"num_inference_steps": case["steps"], "eta": case["eta"], "generator": generator}
+
+
+def _drawn(pipe: Any, calls: Sequence[dict[str, Any]]) -> np.ndarray:
     pipe.set_progress_bar_config(disable=True)
-    found = []
-    step = pipe.scheduler.step
-    for case in ldm.TEXT_CASES:
+    found, step = [], pipe.scheduler.step
+    for arguments in calls:
         # The pipeline leaves the noise of eta to torch's global generator; here the picture's own goes on.
-        generator = torch.Generator("cpu").manual_seed(case["seed"])
-        pipe.scheduler.step = functools.partial(step, generator=generator)
-        picture = pipe(
-            case["prompt"],
-            height=64,
-            width=64,
-            num_inference_steps=case["steps"],
-            guidance_scale=case["guidance"],
-            eta=case["eta"],
-            generator=generator,
-        ).images[0]
-        found.append(np.asarray(picture))
+        pipe.scheduler.step = functools.partial(step, generator=arguments["generator"])
+        found.append(np.asarray(pipe(**arguments).images[0]))
     return np.stack(found)
 
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    found = {"text": text_to_image()}
+    found = {"text": text_to_image(), "unconditional": unconditional()}
     np.savez_compressed(Path(__file__).parent / "ldm.npz", **found)
     print({name: (values.shape, float(values.std())) for name, values in found.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 from sdgen import prompts
 from sdgen.batch.tasks import Rejected, Task
+from sdgen.cli.prompts_needed import takes_prompts
 from sdgen.errors import InputError
 from sdgen.prompts import Line
 from sdgen.prompts import pictures as captioned
@@ -62,11 +64,13 @@ class Entries:
         self._each = dataclasses.replace(pictures[0]) if self._pictures else None
         if self._each is not None:
             defaults = {**defaults, "init_image": self._each}
+        self._takes_prompts = functools.cache(takes_prompts)  # Which reads the catalogue each time.
         self._readers: list[Iterator[Line]] = [
-            prompts.read(_stdin() if file == STDIN else file, format, defaults) for file in files
+            prompts.read(_stdin() if file == STDIN else file, format, defaults, self._takes_prompts)
+            for file in files
         ]
         if pictures and not files:
-            self._readers = [captioned.lines(pictures, defaults)]
+            self._readers = [captioned.lines(pictures, defaults, self._takes_prompts)]
         self._files, self._expansion, self._shard = files, expansion, shard
         self.repeats = self.of_other_shards = 0
 
@@ -83,7 +87,7 @@ class Entries:
             for line in reader:
                 requests, problems = expand_line(chance.seeded(line), self._expansion)
                 yield from (Rejected(str(problem), again=n > 0) for n, problem in enumerate(problems))
-                if any(not request.prompt.strip() for request in requests):
+                if any(not each.prompt.strip() and self._takes_prompts(each.model) for each in requests):
                     yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
                     continue
                 for request in self._started(requests):

@@ -71,11 +71,13 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
     The prompt - is read from stdin, the whole text being one prompt. -- ends the options, so that a
     prompt may begin with a dash. With --init-image, a prompt may also lie in a .txt beside the picture.
+    A model that takes no prompt is given none.
     """
     values = drawing_requests.settle(ctx)
+    model = values["model"] or models.DEFAULT
+    drawing_requests.settle_prompts(values, model)
     between.settle(ctx, values)
     error_messages.set_verbose(values["verbose"])
-    model = values["model"] or models.DEFAULT
     requests = drawing_requests.requests(values, model)
     _check_overwrite(ctx, values)
     output = drawing_requests.destination(values)

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from sdgen.cli import conflicts, prompts_given
+from sdgen.cli.prompts_needed import takes_prompts
 from sdgen.errors import InputError
 from sdgen.images import image_files, naming
 from sdgen.prompts import pictures
@@ -70,6 +71,13 @@ def _is_given(ctx: click.Context, field: Field) -> bool:
     return ParameterSource.COMMANDLINE in map(ctx.get_parameter_source, names)
 
 
+def settle_prompts(values: dict[str, Any], model: str) -> None:
+    """Give a model that takes no prompt an empty one, where there is none; values are changed in place."""
+    none = not values["prompts"] and values["interpolate"] is None and values["prompt_to"] is None
+    if none and not takes_prompts(model):
+        values["prompts"] = ("",)
+
+
 def requests(values: Mapping[str, Any], model: str) -> list[Request]:
     """What to draw: ``count`` images of each prompt, or of each picture's, and all frames of each.
 
@@ -89,7 +97,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
         raise InputError(f"the seeds {seed} to {seed + count - 1} go beyond {MAX_SEED}", "seed")
     fields, to = given(values, model), values["prompt_to"]
     prompts = [*values["prompts"], *([] if to is None else [to])]
-    prompts = prompts_given.read(prompts, values["prompt_syntax"] == "plain")
+    prompts = prompts_given.read(prompts, model, values["prompt_syntax"] == "plain")
     if to is not None:
         fields["prompt_to"] = prompts.pop()
     asked = [

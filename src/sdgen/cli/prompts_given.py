@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from sdgen.cli.prompts_needed import takes_prompts
 from sdgen.cli.terminal import streams
 from sdgen.errors import InputError
 from sdgen.prompts import text
@@ -15,11 +16,12 @@ MOST_BYTES = 4 * (MAX_PROMPT + 2)
 """Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
 
 
-def read(prompts: Sequence[str], plain: bool = False) -> list[str]:
+def read(prompts: Sequence[str], model: str, plain: bool = False) -> list[str]:
     """The prompts, with ``-`` replaced by the whole of stdin.
 
     Args:
         prompts: as they were given.
+        model: what draws them; a prompt may be blank where it takes none.
         plain: they are text, whatever looks like a flag in them.
 
     Raises:
@@ -27,12 +29,12 @@ def read(prompts: Sequence[str], plain: bool = False) -> list[str]:
             twice.
     """
     for number, prompt in enumerate(prompts, 1):
-        if not prompt.strip():
+        if not prompt.strip() and takes_prompts(model):
             which = "the prompt" if len(prompts) == 1 else f"prompt {number} of {len(prompts)}"
             raise InputError(f"{which} is blank; say what the picture is to show", "prompt")
     if prompts.count(STDIN) > 1:
         raise InputError("the prompt - reads all of stdin and can be given once", "prompt")
-    found = [_stdin() if prompt == STDIN else prompt for prompt in prompts]
+    found = [_stdin() if prompt == STDIN else prompt if prompt.strip() else "" for prompt in prompts]
     check(found, plain)
     return found
 

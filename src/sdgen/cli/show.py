@@ -88,7 +88,7 @@ def _text(record: Record, unchanged: bool | None) -> str:
         elif name in ("width", "height"):
             continue
         elif name in ("prompt", "seed") or not field.is_usual(value):
-            rows.append((name, "unknown" if value is None else text_of(value)))
+            rows.append((name, _shown(name, value)))
     known = ((name, record.details.get(name)) for name in _SHOWN)
     rows += [(name, value) for name, value in known if value not in (None, [], False)]
     if unchanged is not None:
@@ -102,6 +102,12 @@ def _text(record: Record, unchanged: bool | None) -> str:
         text = printable("; ".join(map(str, value)) if isinstance(value, list) else str(value), kept="\n")
         lines.append(f"  {printable(name):<{width}}  {text}".replace("\n", f"\n{'':{width + 4}}"))
     return "\n".join(lines)
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return "none" if name == "prompt" and not value else text_of(value)
 
 
 def _drawn_by(record: Record) -> str:

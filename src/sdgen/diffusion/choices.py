@@ -9,13 +9,19 @@ SPACINGS = ("leading", "linspace", "trailing")
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
 
-TASKS = ("text-to-image", "inpainting", "upscaling", "depth-to-image", "instructed-editing")
+WHOLE_PICTURES = ("text-to-image", "unconditional")
+"""What models are trained for that draw pictures from noise: of a text, or of their own accord."""
+
+WITHOUT_PROMPT = ("unconditional",)
+"""What models are trained for that no prompt is given to."""
+
+TASKS = (*WHOLE_PICTURES, "inpainting", "upscaling", "depth-to-image", "instructed-editing")
 """What models are trained for."""
 
-DRAWN_TASKS = ("text-to-image", "inpainting")
+DRAWN_TASKS = (*WHOLE_PICTURES, "inpainting")
 """Those of ``TASKS`` that sdgen carries out."""
 
-SERVED_BY = {"inpainting": ("inpainting", "text-to-image")}
+SERVED_BY = {"text-to-image": WHOLE_PICTURES, "inpainting": ("inpainting", *WHOLE_PICTURES)}
 """What models are for that may carry out a task, where they need not be for it alone."""
 
 

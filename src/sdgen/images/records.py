@@ -119,7 +119,7 @@ class Record:
         options += ["--variant", added.variant] if added.variant else []
         options += ["--prediction", added.prediction_type] if added.prediction_type else []
         # A prompt that begins with a dash comes after the options; a dash alone would mean stdin.
-        words = ["sdgen", "draw", prompt, *options]
+        words = ["sdgen", "draw", *([prompt] if prompt.strip() else []), *options]
         if prompt.startswith("-"):
             words = ["sdgen", "draw", *options, "--", prompt]
         if prompt == "-":

@@ -33,6 +33,7 @@ FAMILIES = (
     "sd2-depth",
     "ldm-sr",
     "ldm-text2im",
+    "ldm-unconditional",
 )
 """Those of ``sdgen.checkpoints.families.REGISTRY``, which takes NumPy to import."""
 

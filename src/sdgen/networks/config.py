@@ -227,6 +227,10 @@ class VAEConfig:
 
     ``codes`` is how many entries the codebook has, each of ``code_width`` numbers, as a latent position has;
     0 for AutoencoderKL.
+
+    Where VQModel's config.json names no scale, it is 1, as in the latent diffusion paper's models (ddpm.py of
+    CompVis/latent-diffusion: ``scale_factor``). diffusers' class has 0.18215, with which LDMPipeline spoils
+    the pictures of CompVis/ldm-celebahq-256 (huggingface/diffusers#6725).
     """
 
     in_channels: int
@@ -276,7 +280,7 @@ class VAEConfig:
             mid_block_add_attention=fields.flag("mid_block_add_attention", True),
             use_quant_conv=fields.flag("use_quant_conv", True),
             use_post_quant_conv=fields.flag("use_post_quant_conv", True),
-            scaling_factor=fields.number("scaling_factor", 1e-6, 1e6, 0.18215),
+            scaling_factor=fields.number("scaling_factor", 1e-6, 1e6, 1.0 if quantised else 0.18215),
             shift_factor=fields.number("shift_factor", -1e6, 1e6, 0),
             codes=fields.whole("num_vq_embeddings", 1 << 20, 256) if quantised else 0,
             code_width=width if quantised else 0,

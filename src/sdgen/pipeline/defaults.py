@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdgen.checkpoints import Checkpoint
+from sdgen.diffusion.choices import WHOLE_PICTURES
 from sdgen.errors import InputError
 from sdgen.models import Entry
 from sdgen.networks.config import UNetConfig, VAEConfig
@@ -66,7 +67,7 @@ def filled(
         width, height = size_for(source, multiple, most, request.width, request.height)
     defaults = {
         "steps": entry.steps or 50,
-        "guidance": 7.5 if entry.guidance is None else entry.guidance,
+        "guidance": _guidance(entry, checkpoint),
         "sampler": entry.sampler or sampler,
         "schedule": schedule,
         "width": width,
@@ -87,6 +88,17 @@ def filled(
     return resolved
 
 
+def _guidance(entry: Entry, checkpoint: Checkpoint) -> float:
+    """The scale of guidance; 1, which is none, where there is no prompt to follow."""
+    if entry.guidance is not None:
+        return entry.guidance
+    return 7.5 if checkpoint.family.takes_prompts else 1.0
+
+
+def _draws_whole_pictures(checkpoint: Checkpoint) -> bool:
+    return not set(WHOLE_PICTURES).isdisjoint(checkpoint.family.tasks)
+
+
 def _strength(request: Request, checkpoint: Checkpoint) -> float:
     """How much of a picture is drawn anew where a request does not say it.
 
@@ -94,7 +106,7 @@ def _strength(request: Request, checkpoint: Checkpoint) -> float:
     some of it (AUTOMATIC1111 advises 0.8, too); one for inpainting sees the picture itself.
     """
     if request.outpaint is not None and request.mask is None and not request.mask_alpha:
-        return STRENGTH if "text-to-image" in checkpoint.family.tasks else MASKED_STRENGTH
+        return STRENGTH if _draws_whole_pictures(checkpoint) else MASKED_STRENGTH
     return MASKED_STRENGTH if request.masked else STRENGTH
 
 
@@ -155,7 +167,7 @@ def require_whole_pictures(checkpoint: Checkpoint) -> None:
     Raises:
         InputError: it fills in parts of them alone.
     """
-    if "text-to-image" not in checkpoint.family.tasks:
+    if not _draws_whole_pictures(checkpoint):
         raise InputError(
             f"{checkpoint.name} is for {' and '.join(checkpoint.family.tasks)}: it fills a part of a picture "
             "and cannot draw a whole one; give a picture and a mask, or take another model",

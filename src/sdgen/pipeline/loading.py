@@ -55,8 +55,10 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
-def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig:
+def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig | None:
     """The text encoder's configuration, once it is sure that all parts for drawing go together.
+
+    None for a model without text.
 
     Args:
         checkpoint: of the model.
@@ -71,15 +73,15 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig:
     _check_task(checkpoint, task)
     family = checkpoint.family
     texts = [name for text in family.text for name in (text.component, text.tokenizer)]
-    needed = ("unet", *(texts or ("text_encoder", "tokenizer")), family.autoencoder)
+    needed = ("unet", *texts, family.autoencoder)
     missing = [name for name in needed if name not in {**checkpoint.components, **checkpoint.tokenizers}]
     if missing:
         labels = " and no ".join(checkpoint.family.label(name) for name in missing)
         raise CheckpointError(
-            f"{checkpoint.source} has no {labels}, without which nothing is drawn from text; copy the whole "
-            "model again, or take another"
+            f"{checkpoint.source} has no {labels}, without which nothing is drawn"
+            f"{' from text' if texts else ''}; copy the whole model again, or take another"
         )
-    config = text_config(checkpoint.text_encoder.config)
+    config = text_config(checkpoint.text_encoder.config) if texts else None
     unet = UNetConfig.from_config(checkpoint.unet.config)
     if fault := _misfit(checkpoint, config, unet):
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
@@ -104,10 +106,21 @@ def _check_task(checkpoint: Checkpoint, task: str) -> None:
         require_whole_pictures(checkpoint)
 
 
-def _misfit(checkpoint: Checkpoint, config: TextConfig, unet: UNetConfig) -> str | None:
+def _misfit(checkpoint: Checkpoint, text: TextConfig | None, unet: UNetConfig) -> str | None:
     """Which parts cannot be of one model, as a clause; None where all go together."""
-    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
     latents = VAEConfig.from_config(checkpoint.vae.config).latent_channels
+    if text is not None and (fault := _text_misfit(checkpoint, text, unet)):
+        return fault
+    if text is None and unet.cross_attention_dim:
+        return "its UNet attends to text and there is no text encoder"
+    if unet.out_channels != latents:
+        return f"its UNet gives latents of {unet.out_channels} channels and its VAE takes {latents}"
+    return None
+
+
+def _text_misfit(checkpoint: Checkpoint, config: TextConfig, unet: UNetConfig) -> str | None:
+    """As ``_misfit``, of tokenizer, text encoder and UNet."""
+    length, positions = checkpoint.tokenizer.max_length, config.max_position_embeddings
     if length > positions:
         return f"its tokenizer makes rows of {length} tokens and its text encoder takes {positions}"
     if checkpoint.tokenizer.largest >= config.vocab_size:
@@ -120,8 +133,6 @@ def _misfit(checkpoint: Checkpoint, config: TextConfig, unet: UNetConfig) -> str
             f"its text encoder gives vectors of {config.hidden_size} numbers and its UNet takes "
             f"{unet.cross_attention_dim}"
         )
-    if unet.out_channels != latents:
-        return f"its UNet gives latents of {unet.out_channels} channels and its VAE takes {latents}"
     return None
 
 
@@ -180,14 +191,18 @@ def activate(
 
 
 def _read_embeddings(
-    checkpoint: Checkpoint, files: Sequence[str | Path], width: int
+    checkpoint: Checkpoint, files: Sequence[str | Path], text: TextConfig | None
 ) -> dict[str, NDArray[np.float32]]:
     """The words of textual inversion files with their vectors."""
     vectors: dict[str, NDArray[np.float32]] = {}
+    if not files:
+        return vectors
+    if text is None:
+        raise InputError(f"{checkpoint.name} has no text encoder, for which textual inversions are made")
     spell = checkpoint.tokenizer.encode  # prompts name them in any case
     spelt = set()
     for file in files:
-        word, rows = read_embedding(file, width=width)
+        word, rows = read_embedding(file, width=text.hidden_size)
         if tuple(spell(word)) in spelt:
             raise InputError(f"{file} is another textual inversion called {word!r}; leave one out")
         spelt.add(tuple(spell(word)))
@@ -268,7 +283,7 @@ def load(
     checkpoint = read_checkpoint(
         model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task="inpainting"
     )
-    vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint).hidden_size)
+    vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint))
     device, dtype = activate(backend, device, dtype, low_memory)
     changes = _changes(vae, loras, embeddings, variant, prediction_type)
     if engine == "sdgen":

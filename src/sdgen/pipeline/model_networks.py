@@ -11,7 +11,7 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.networks.attention_choice import fastest_attention
 from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
-from sdgen.networks.text_networks import text_config, text_network
+from sdgen.networks.text_networks import TextConfig, text_config, text_network
 from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
 from sdgen.pipeline.keras_models import (
@@ -26,7 +26,7 @@ from sdgen.pipeline.weight_shapes import DECODER_PARTS, ENCODER_PARTS, check_pic
 
 
 class Networks:
-    """UNet, text encoder and the two halves of the VAE.
+    """UNet, text encoder, where the model has one, and the two halves of the VAE.
 
     Args:
         checkpoint: the weights and configurations.
@@ -51,7 +51,6 @@ class Networks:
         self.low_memory = low_memory
         self.device, self.text_device = device, text_device
         self.unet_config = UNetConfig.from_config(checkpoint.unet.config)
-        self.text_encoder_config = text_config(checkpoint.text_encoder.config)
         self.vae_config = VAEConfig.from_config(checkpoint.vae.config)
 
     def numerics(self, dtype: str, device: str | None = None, small_maps: bool = False) -> Numerics:
@@ -79,6 +78,15 @@ class Networks:
             return "direct"
         # Winograd's filters are larger, and JAX multiplies by transposed matrices, as they are, in float32.
         return "gathered" if jax or self.low_memory else "all winograd"
+
+    @cached_property
+    def text_encoder_config(self) -> TextConfig:
+        """The text encoder's.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        return text_config(self.checkpoint.text_encoder.config)
 
     @property
     def vae_dtype(self) -> str:

@@ -12,13 +12,11 @@ import numpy as np
 
 from sdgen import backend as backends
 from sdgen.checkpoints import Checkpoint
-from sdgen.checkpoints.lora import scale_text
 from sdgen.diffusion.sampler_names import WITH_ETA
 from sdgen.diffusion.samplers import has_schedule
 from sdgen.errors import InputError
 from sdgen.images.image import Image
 from sdgen.models import Entry
-from sdgen.networks.text_networks import text_config
 from sdgen.pipeline.batch_noise import image_noise, step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
 from sdgen.pipeline.conditioning import Conditioning
@@ -32,11 +30,13 @@ from sdgen.pipeline.defaults import (
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.passes import Pass, passes, second_start
+from sdgen.pipeline.prompt_encoding import NoPrompts, PromptEncoder
+from sdgen.pipeline.prompt_fields import check_prompts
 from sdgen.pipeline.provenance import Provenance
 from sdgen.pipeline.results import Denoised, Job, Progress
 from sdgen.pipeline.runners import Runners, runners
 from sdgen.pipeline.starting import Start
-from sdgen.pipeline.tokenized_job import TokenizedJob, encodings, guidance, tokenized
+from sdgen.pipeline.tokenized_job import encodings, guidance, tokenize, tokenized
 from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
 
@@ -84,7 +84,6 @@ class Pipeline(Engine):
     def _prepare(self) -> None:
         """Makes the networks and what runs them."""
         from sdgen.pipeline.model_networks import Networks
-        from sdgen.pipeline.text_encoding import Conditioner
 
         checkpoint, device, low_memory = self.checkpoint, self.device, self.low_memory
         # Out of the accelerator's memory: it runs once a prompt, and the CPU is fast enough for that.
@@ -95,15 +94,23 @@ class Pipeline(Engine):
             loader = ThreadPoolExecutor(1, thread_name_prefix="sdgen-weights") if ahead else None
             self.networks = Networks(checkpoint, self.dtype, device, text_device, loader, low_memory)
             self._graph = device.startswith("cpu") and self.backend == "tensorflow"
-            self._conditioner = Conditioner(
-                self.networks,
-                checkpoint.tokenizer,
-                self._embeddings or {},
-                jit=None if self.backend == "tensorflow" and text_device.startswith("cpu") else True,
-                keep=not (low_memory and device.startswith("cpu")),
-            )
+            self._prompts = self._prompt_encoder(text_device)
         self._made: dict[str, Runners] = {}
         self._runners()
+
+    def _prompt_encoder(self, device: str) -> PromptEncoder:
+        """What encodes prompts on a device."""
+        if not self.checkpoint.family.text:
+            return NoPrompts()
+        from sdgen.pipeline.text_encoding import Conditioner
+
+        return Conditioner(
+            self.networks,
+            self.checkpoint.tokenizer,
+            self._embeddings or {},
+            jit=None if self.backend == "tensorflow" and device.startswith("cpu") else True,
+            keep=not (self.low_memory and self.device.startswith("cpu")),
+        )
 
     def _runners(self, wrap: str | None = None) -> Runners:
         """What runs networks that wrap on these axes; made when first asked for, on the same weights."""
@@ -160,13 +167,7 @@ class Pipeline(Engine):
             require_whole_pictures(self.checkpoint)
         check_size(resolved, self.size_multiple)
         check_strength(resolved)
-        layers = text_config(self.checkpoint.text_encoder.config).num_hidden_layers
-        if resolved.clip_skip >= layers:
-            raise InputError(
-                f"clip_skip must be less than the {layers} layers of {self.entry.name}'s text encoder, not "
-                f"{resolved.clip_skip}",
-                "clip_skip",
-            )
+        check_prompts(resolved, self.checkpoint, self.entry.name)
         return resolved
 
     def in_float32(self) -> Pipeline | None:
@@ -206,7 +207,7 @@ class Pipeline(Engine):
 
     def _stored(self, request: Request, batch: int) -> bool:
         """Whether the programs for a request, with prompts of one chunk, are on disk."""
-        length = self.checkpoint.tokenizer.max_length
+        length = self._prompts.length
         if request.fast or request.masked:
             return False
         return all(
@@ -222,26 +223,7 @@ class Pipeline(Engine):
         Raises:
             InputError: it does not fit the model.
         """
-        request = self.resolve(request)
-        prompt = self._conditioner.tokenize(request.prompt, request.prompt_syntax)
-        negative = self._conditioner.tokenize(request.negative_prompt, request.prompt_syntax)
-        target = None
-        if request.prompt_to is not None:
-            target = self._conditioner.tokenize(request.prompt_to, request.prompt_syntax)
-        for tag in (*prompt.loras, *(target.loras if target else ())):
-            scales = scale_text((tag.text_encoder_scale, tag.unet_scale))
-            if self._loras.get(tag.name) != scales:
-                raise InputError(
-                    f"the prompt names the LoRA {tag.name!r} at {scales}, which is not merged into this "
-                    "model; load the model with it",
-                    "prompt",
-                )
-        guided = request.guided
-        encoded = (prompt, *([negative] if guided else []), *([target] if target else []))
-        chunks = max(len(text.tokens) for text in encoded)
-        size = (request.height, request.width, request.hires, request.tiles, request.masked, request.seamless)
-        shape = (*size, guided, chunks, request.clip_skip, request.fast)
-        return TokenizedJob(request, shape, prompt, negative, target)
+        return tokenize(self.resolve(request), self._prompts, self._loras)
 
     def draw(
         self, jobs: Sequence[Job], size: int, jit: bool, watch: Watch | None = None
@@ -261,7 +243,7 @@ class Pipeline(Engine):
         requests = [job.request for job in filled]
         with backends.on_device(self.device):
             began = time.perf_counter()
-            context = encodings(filled, lambda read: self._conditioner.encode(read, requests[0].clip_skip))
+            context = encodings(filled, lambda read: self._prompts.encode(read, requests[0].clip_skip))
             encoded = time.perf_counter()
             runs = self._passes(requests)
             watcher = Watcher(watch, self.checkpoint, [run.tables for run in runs])

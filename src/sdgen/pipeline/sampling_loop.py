@@ -104,7 +104,7 @@ class Denoiser:
     ) -> bool:
         """Whether an earlier process has left the loop for such batches of text to image on disk."""
         guidance = np.zeros((batch, 2), np.float32) if guided else None
-        context = np.broadcast_to(np.float32(0), (batch * (1 + guided), length, 1))
+        context = np.broadcast_to(np.float32(0), (batch * (1 + guided), length, 1)) if length else None
         given = Conditioning(context, guidance)
         label = self._label(batch, shape, given, loop_maps(given, windows), fresh_noise)
         return bool(label) and self._advance[False, windows is not None, True].stored(label)

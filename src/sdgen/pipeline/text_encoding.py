@@ -24,7 +24,7 @@ REMEMBERED = 256
 
 
 class Conditioner:
-    """Encodes prompts; each distinct row of tokens once."""
+    """The ``PromptEncoder`` of a model with a text encoder: each distinct row of tokens is encoded once."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Conditioner:
                 new to encode.
         """
         self.tokenizer, self.embeddings, self._jit = tokenizer, embeddings, jit
+        self.length = tokenizer.max_length
         self._networks, self._keep = networks, keep
         self._width = networks.text_encoder_config.hidden_size
         self._vocabulary = networks.text_encoder_config.vocab_size

@@ -32,10 +32,12 @@ def check_weights(checkpoint: Checkpoint) -> None:
         CheckpointError: they are not, or do not.
     """
     unet = unet_shapes(UNetConfig.from_config(checkpoint.unet.config))
-    text_encoder = text_encoder_shapes(text_config(checkpoint.text_encoder.config))
+    texts = [checkpoint.text_encoder] if checkpoint.family.text else []
+    text_encoders = [text_encoder_shapes(text_config(text.config)) for text in texts]
     decoder = decoder_shapes(VAEConfig.from_config(checkpoint.vae.config))
     check_shapes(checkpoint.unet, unet)
-    check_shapes(checkpoint.text_encoder, text_encoder)
+    for text, expected in zip(texts, text_encoders, strict=True):
+        check_shapes(text, expected)
     check_shapes(checkpoint.vae.only(*DECODER_PARTS), decoder)
 
 

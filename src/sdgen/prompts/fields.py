@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdgen.diffusion.sampler_names import is_automatic, read_sampler, read_schedule
@@ -131,6 +131,7 @@ def line_of(
     entry: Entry,
     file: str,
     defaults: Mapping[str, Any],
+    takes_prompts: Callable[[str | None], bool],
     spelling: Spelling | None = None,
     folder: str = "",
 ) -> Line:
@@ -140,6 +141,7 @@ def line_of(
         entry: as a reader found it.
         file: its file, for problems.
         defaults: valid fields of ``Request`` for what it leaves out; the seed may be ``RANDOM_SEED``.
+        takes_prompts: whether the model of a name does; for one that does not, no prompt is an empty one.
         spelling: that of the file.
         folder: what paths in it are relative to.
     """
@@ -177,16 +179,23 @@ def line_of(
         for target, setting in values.items():
             (given if target in claimed else implied)[target] = setting
     if "prompt" not in source and "prompt" not in defaults:
-        blame("prompt", "there is no prompt")
+        given["prompt"] = ""
+        if takes_prompts(given.get("model", defaults.get("model"))):
+            blame("prompt", "there is no prompt")
     if untold:
         problems.append(Problem(file, entry.line, None, f"{untold:,} more of its fields are wrong"))
     if problems:
         return Line(file, entry.line, None, None, tuple(problems))
-    count = given.pop(COUNT, None)
-    settings = _settings({**implied, **given}, defaults)
+    return _line(file, entry.line, {**implied, **given}, defaults)
+
+
+def _line(file: str, number: int, own: dict[str, Any], defaults: Mapping[str, Any]) -> Line:
+    """An entry of a file as a request, of its own valid fields and the defaults."""
+    count = own.pop(COUNT, None)
+    settings = _settings(own, defaults)
     if chance := settings.get("seed") == RANDOM_SEED:
         del settings["seed"]
-    return Line(file, entry.line, Request(**settings), count, random_seed=chance)
+    return Line(file, number, Request(**settings), count, random_seed=chance)
 
 
 def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +132,17 @@ def captions(pictures: Sequence[Picture], prompts: Sequence[str]) -> list[list[s
     return found
 
 
-def lines(pictures: Sequence[Picture], defaults: Mapping[str, Any]) -> Iterator[Line]:
+def lines(
+    pictures: Sequence[Picture],
+    defaults: Mapping[str, Any],
+    takes_prompts: Callable[[str | None], bool] = lambda model: True,
+) -> Iterator[Line]:
     """An entry for each picture, of its caption, as a prompts file would have it.
 
     Args:
         pictures: they have files.
         defaults: fields of ``Request`` for all of them; the seed may be ``RANDOM_SEED``.
+        takes_prompts: whether a model does; without one, a caption need not be there.
     """
     chance = defaults.get("seed") == RANDOM_SEED
     fields = {name: value for name, value in defaults.items() if name != "seed" or not chance}
@@ -145,6 +150,8 @@ def lines(pictures: Sequence[Picture], defaults: Mapping[str, Any]) -> Iterator[
         file = printable(picture.file or "")
         try:
             text = caption(picture)
+            if text is None and not takes_prompts(defaults.get("model")):
+                text = ""
             if text is None:
                 beside = printable(str(Path(picture.file or "").with_suffix(CAPTION)))
                 raise InputError(

@@ -41,6 +41,7 @@ def read(
     source: str | os.PathLike[str] | BinaryIO,
     format: str | None = None,
     defaults: Mapping[str, Any] | None = None,
+    takes_prompts: Callable[[str | None], bool] = lambda model: True,
 ) -> Iterator[Line]:
     """The entries of a prompts file, in order.
 
@@ -53,6 +54,7 @@ def read(
             JSONL where its first line is a JSON object, else text.
         defaults: fields of ``Request`` (its names, valid values) for what an entry leaves out; what the entry
             says wins.
+        takes_prompts: whether the model of a name does; an entry for one that does not need not have any.
 
     Yields:
         A ``Line`` for each entry, and for each place that cannot be read as one.
@@ -60,6 +62,7 @@ def read(
     Raises:
         InputError: at the call: there is no such file, it cannot be opened, or its format is unknown.
     """
+    defaults = defaults or {}
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         format = format or _format_of(path)
@@ -69,8 +72,9 @@ def read(
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise InputError(f"the prompts file {path!r} cannot be opened: {reason}") from None
         entries = _READERS[format or "unknown"](stream)
-        return _lines(entries, path, defaults or {}, stream, os.path.dirname(path))
-    return _lines(_READERS[format or "unknown"](source), "stdin", defaults or {}, contextlib.nullcontext())
+        return _lines(entries, path, defaults, takes_prompts, stream, os.path.dirname(path))
+    entries = _READERS[format or "unknown"](source)
+    return _lines(entries, "stdin", defaults, takes_prompts, contextlib.nullcontext())
 
 
 def _format_of(path: str) -> str | None:
@@ -87,6 +91,7 @@ def _lines(
     entries: _Entries,
     file: str,
     defaults: Mapping[str, Any],
+    takes_prompts: Callable[[str | None], bool],
     opened: contextlib.AbstractContextManager[Any],
     folder: str = "",
 ) -> Iterator[Line]:
@@ -98,7 +103,7 @@ def _lines(
                 problem = Problem(file, entry.line, entry.field, entry.message)
                 yield Line(file, entry.line, None, None, (problem,))
                 continue
-            line = fields.line_of(entry, file, defaults, spelling, folder)
+            line = fields.line_of(entry, file, defaults, takes_prompts, spelling, folder)
             if entry.lines and line.problems:
                 yield _told_once(line, told)
             else:

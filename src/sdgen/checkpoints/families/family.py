@@ -115,6 +115,11 @@ class Family:
     fixed: Mapping[str, Config] = field(default_factory=dict)
     low_res_scheduler: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether a picture is drawn of what a prompt says."""
+        return bool(self.text)
+
     def config(self, component: str) -> Config:
         """Configuration values of a component that no shape shows."""
         return self.configs.get(component, {})

@@ -9,6 +9,7 @@ from typing import Any
 from sdgen.checkpoints.families.family import Config, Family
 from sdgen.checkpoints.families.ldm_super_resolution import LDM_SUPER_RESOLUTION
 from sdgen.checkpoints.families.ldm_text_to_image import LDM_TEXT_TO_IMAGE
+from sdgen.checkpoints.families.ldm_unconditional import LDM_UNCONDITIONAL
 from sdgen.checkpoints.families.stable_diffusion_1 import INSTRUCT_PIX2PIX, SD1, SD1_INPAINTING
 from sdgen.checkpoints.families.stable_diffusion_2 import SD2, SD2_DEPTH, SD2_INPAINTING
 from sdgen.checkpoints.families.stable_diffusion_x4_upscaler import X4_UPSCALER
@@ -153,6 +154,7 @@ REGISTRY = Registry(
         SD2_DEPTH,
         LDM_SUPER_RESOLUTION,
         LDM_TEXT_TO_IMAGE,
+        LDM_UNCONDITIONAL,
     )
 )
 """The families that sdgen reads."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdgen.cli.prompts_needed import takes_prompts
 from sdgen.errors import SdgenError
 from sdgen.request import Request
 
@@ -57,7 +58,7 @@ class Settings:
     def request(self, number: int) -> Request:
         """The request of one picture; its prompt and seed are its own."""
         return Request(
-            prompt=_PROMPT.format(number),
+            prompt=_PROMPT.format(number) if takes_prompts(self.model) else "",
             seed=number,
             width=self.width,
             height=self.height,
@@ -200,10 +201,11 @@ def _flops(pipeline: Pipeline, request: Request, size: int, guided: bool) -> int
     checkpoint = pipeline.checkpoint
     table = request_table(checkpoint.scheduler, request, forced=checkpoint.family.forced)
     rows = len(table.timesteps)
+    encoders = [networks.text_encoder.network] if checkpoint.family.text else []
     return size * (
         rows * unet_flops(networks.diffusion_model.network, height, width, guided=guided)
         + decoder_flops(networks.decoder.network, height, width)
-        + text_encoder_flops(networks.text_encoder.network)
+        + sum(map(text_encoder_flops, encoders))
     )
 
 
