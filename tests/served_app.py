@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import uvicorn
 from serving import PATIENCE, Held
 
-from sdgen.serve.app import application
+from sdgen.serve import server
 from sdgen.serve.drawer import Drawer
 from sdgen.serve.metrics import Metrics
 from sdgen.serve.service import Service
@@ -27,11 +25,9 @@ class Served:
         self.engine = engine
         self.drawer = Drawer(lambda model: engine, most=settings.limits.waiting, observed=metrics.drawn)
         self.service = Service(settings, self.drawer, metrics, ready=True)
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(application(self.service), log_config=None, lifespan="off", http="h11")
-        self.server = uvicorn.Server(config)
+        self.socket = server.listen("127.0.0.1", 0)
+        self.port, self.url = self.socket.getsockname()[1], server.url_of(self.socket)
+        self.server = server.Server(self.service, grace=5)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
 
     def start(self) -> None:

@@ -17,7 +17,10 @@ from sdgen.cli.root import COMMANDS
 from sdgen.diffusion.sampler_names import SCHEDULES
 from sdgen.errors import ExitCode
 
-HEAVY = ("tensorflow", "jax", "keras", "keras_cv", "numpy", "PIL", "h5py", "huggingface_hub", "tqdm")
+HEAVY = (
+    *("tensorflow", "jax", "keras", "keras_cv", "numpy", "PIL", "h5py", "huggingface_hub", "tqdm"),
+    *("starlette", "uvicorn", "prometheus_client", "asyncio"),
+)
 
 SHOW_IMPORTS = """
 import runpy, sys
@@ -64,6 +67,9 @@ def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["grid", "here", "-o", "sheet.gif"], ExitCode.USAGE),
         (["gallery", "--help"], ExitCode.OK),
         (["gallery", "none"], ExitCode.USAGE),
+        (["serve", "--help"], ExitCode.OK),
+        (["serve", "--host", "0.0.0.0"], ExitCode.USAGE),
+        (["serve", "--model", "none"], ExitCode.UNAVAILABLE),
         (["models", "--help"], ExitCode.OK),
         (["models", "list"], ExitCode.OK),
         (["models", "convert", "--help"], ExitCode.OK),

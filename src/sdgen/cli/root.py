@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": ("sdgen.cli.replay", "Draw images again from their records and compare."),
     "grid": ("sdgen.cli.grid", "Put images on one contact sheet, a sweep in rows and columns."),
     "gallery": ("sdgen.cli.gallery", "Make a web page of a folder of images, with search and filters."),
+    "serve": ("sdgen.cli.serve", "Serve pictures over HTTP, by the API of OpenAI's clients."),
     "models": ("sdgen.cli.models", "List, show, fetch, check and remove models."),
     "samplers": ("sdgen.cli.samplers", "List the samplers and noise schedules."),
     "warmup": ("sdgen.cli.warmup", "Compile a model's programs ahead of the first picture."),

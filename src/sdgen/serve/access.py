@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+_SCHEMES = 'Bearer, Basic realm="sdgen"'
+
 _LONGEST = 4096
 """Characters of the header that are looked at."""
 
@@ -48,7 +50,10 @@ class Access:
             try:
                 self._check(scope)
             except Refusal as refusal:
-                await self._refused(scope["path"], refusal)(scope, receive, send)
+                response = self._refused(scope["path"], refusal)
+                if refusal.status == 401:
+                    response.headers["WWW-Authenticate"] = _SCHEMES
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -20,6 +22,8 @@ from sdgen.serve.service import Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOG = logging.getLogger("sdgen")
 
 _FILES = "/v1/images/files/"
 """Below it no token is needed: nobody can guess the names, and browsers show pictures without one."""
@@ -68,7 +72,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 class _Counted:
-    """Counts answers by their route's pattern: paths of clients' making would fill the memory."""
+    """Counts and logs answers by their route's pattern: paths of clients' making would fill the memory."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
@@ -79,10 +83,14 @@ class _Counted:
             await self._app(scope, receive, send)
             return
 
+        began = time.perf_counter()
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "")
                 self._service.metrics.answered(route, message["status"])
+                seconds = time.perf_counter() - began
+                LOG.debug("%s %s %d %.3f s", scope["method"], route, message["status"], seconds)
             await send(message)
 
         await self._app(scope, receive, counted)

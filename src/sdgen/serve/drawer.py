@@ -39,7 +39,8 @@ _FIRST_GUESS = 10.0
 _LONGEST_WAIT = 600
 """Seconds after which a client is told to come back, at most."""
 
-_STOPPING = "the server is stopping; ask again once it is back"
+CANCELLED_CALL = "it was cancelled"
+STOPPING = "the server is stopping; ask again once it is back"
 
 
 class Full(SdgenError):
@@ -100,8 +101,9 @@ class Drawer:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="sdgen-drawer", daemon=True)
 
-    def start(self) -> None:
-        """Begin to draw."""
+    def start(self, first: Callable[[], None] = lambda: None) -> None:
+        """Begin to draw; ``first`` is called in the drawing thread before."""
+        self._first = first
         self._thread.start()
 
     def stop(self, patience: float) -> bool:
@@ -133,7 +135,7 @@ class Drawer:
         """
         with self._lock:
             if self._stopping:
-                raise Dropped(_STOPPING)
+                raise Dropped(STOPPING)
             if len(self._pending) + len(requests) > self.most:
                 seconds, waiting = self.wait(), len(self._pending)
                 raise Full(
@@ -147,17 +149,17 @@ class Drawer:
                 self.queue.put(Task(request, number))
         return drawing
 
-    def cancel(self, drawing: Drawing) -> None:
+    def cancel(self, drawing: Drawing, reason: str = CANCELLED_CALL) -> None:
         """What of it is not drawn yet is told as dropped, at once, and is drawn no further."""
         for number in drawing.numbers:
             # What is being stored just now is told as drawn.
             if self.queue.cancel(number):
-                self._settle(number, _cancelled)
+                self._settle(number, functools.partial(Failed, error=Dropped(reason)))
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, reason: str = CANCELLED_CALL) -> None:
         """``cancel`` for everything that is asked for."""
         for drawing in {id(each[0]): each[0] for each in tuple(self._pending.values())}.values():
-            self.cancel(drawing)
+            self.cancel(drawing, reason)
 
     def ahead(self, drawing: Drawing) -> int:
         """How many pictures that came before a call's first are not there yet."""
@@ -170,6 +172,7 @@ class Drawer:
         return max(1, min(_LONGEST_WAIT, round(seconds)))
 
     def _run(self) -> None:
+        self._first()
         while not self._stopping:
             try:
                 for event in self._renderer.run(self.queue):
@@ -185,7 +188,8 @@ class Drawer:
             error = InputError(event.message, event.field)
             self._settle(event.number, functools.partial(Failed, error=error))
         elif isinstance(event, Outcome) and event.status == CANCELLED:
-            self._settle(event.task.number, _cancelled)
+            dropped = Dropped(CANCELLED_CALL)
+            self._settle(event.task.number, functools.partial(Failed, error=dropped))
         elif isinstance(event, Outcome) and event.error is not None:
             failed = event.error
             LOG.debug("a picture failed", exc_info=failed)
@@ -213,7 +217,7 @@ class Drawer:
             if error is not None:  # The queue may hold it or not.
                 self.queue.cancel(number)
                 self.queue.done(Task(drawing.requests[place], number))
-            failure = error or Dropped(_STOPPING)
+            failure = error or Dropped(STOPPING)
             self._settle(number, functools.partial(Failed, error=failure))
 
     def _drawings(self, tasks: Sequence[Task]) -> list[tuple[Drawing, int] | None]:
@@ -233,7 +237,3 @@ class Drawer:
                 step, steps = previews.steps(progress, image)
                 seen = previews.seen(drawing.watch, progress, image)
                 drawing.tell(Stepped(place, step, steps, seen))
-
-
-def _cancelled(place: int) -> Failed:
-    return Failed(place, Dropped("it was cancelled"))
