@@ -63,6 +63,9 @@ class BatchFolder(Output):
         InputError: the template is wrong, or would give another name at another time.
     """
 
+    with_digest = True
+    """Whether names tell tasks apart by themselves."""
+
     def __init__(
         self,
         folder: Path = FOLDER,
@@ -76,7 +79,7 @@ class BatchFolder(Output):
         verify: bool = False,
     ) -> None:
         super().__init__(folder, template, format, metadata)
-        if "digest" not in self.template.fields:
+        if self.with_digest and "digest" not in self.template.fields:
             self.template = naming.Template(f"{template}-{{digest}}")
         if timed := self.template.fields & {"date", "time"}:
             raise InputError(

@@ -57,7 +57,7 @@ def bytes_per_image(pipeline: Engine, request: Request) -> int:
     Its parts are the activations at full resolution and, where attention is not fused, the scores (heads,
     positions, positions) in float32, twice.
     """
-    assert request.picture_size
+    assert request.picture_size and pipeline.checkpoint is not None
     config = pipeline.checkpoint.unet.config
     channels = int(config.get("block_out_channels", [320])[0])
     width, height = request.picture_size

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from sdgen import models
 from sdgen.batch import batch_size
 from sdgen.batch.batch_folder import DEFAULT_NAME, BatchFolder
 from sdgen.batch.feeds import Feed, Stream
-from sdgen.batch.outcomes import Outcome
 from sdgen.batch.policy import Policy
-from sdgen.batch.report import Report
-from sdgen.batch.request_queue import RequestQueue
-from sdgen.batch.store import Store
-from sdgen.batch.tasks import Rejected, Task
-from sdgen.cli import batch_options, batch_plan, conflicts, drawing_requests, error_messages, watching
+from sdgen.batch.tasks import Task
+from sdgen.cli import (
+    batch_options,
+    batch_plan,
+    batch_run,
+    conflicts,
+    drawing_requests,
+    error_messages,
+    watching,
+)
+from sdgen.cli.batch_run import BatchRun
 from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate, task_of
 from sdgen.cli.options import drawing_options
-from sdgen.cli.run import Run, show_licence, space
-from sdgen.cli.terminal import streams
-from sdgen.cli.terminal.progress import Display, JsonDisplay
+from sdgen.cli.run import show_licence
 from sdgen.errors import ExitCode, InputError
 from sdgen.images import image_files, naming
 from sdgen.prompts.expansion import Expansion, parse_seeds, parse_sweeps
@@ -63,9 +61,6 @@ EXIT_STATUS = """\
 
 NOTES = (("Examples", EXAMPLES), ("Going on", RESUMING), ("Exit status", EXIT_STATUS))
 
-MOST_TOLD = 20
-"""Wrong entries that are told one by one."""
-
 _CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
 """Options beside the request's that decide how an image looks."""
 
@@ -90,7 +85,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     store = _folder(values)
     entries = _entries(values)
     recording = watching.recording(ctx, values, None)
-    display = _display(ctx, values)
+    display = batch_run.display(ctx, values)
     policy = Policy(values["batch_size"], batch_size.choose, batch_size.learn, fail_fast=values["fail_fast"])
     run = BatchRun(values, policy, store, display)
     if entries.live and not values["dry_run"]:
@@ -107,7 +102,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         display.error(f"{run.report.invalid} of the entries cannot be drawn; {advice}")
         return ExitCode.USAGE
     if not tasks and not run.report.invalid and not entries.of_other_shards:
-        raise _no_prompt(values)
+        raise batch_run.no_prompt(values)
     distinct = _distinct(tasks, store)
     if repeats := entries.repeats + len(tasks) - len(distinct):
         repeat = counted(repeats, "entry repeats another", "entries repeat others")
@@ -121,7 +116,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     for model in used:
         purpose = task_of(task.request for task in tasks if (task.request.model or "") == model)
         locate(model, task=purpose, quiet=values["quiet"], no_input=values["no_input"])
-    store.prepare(*_missing(tasks, store))
+    store.prepare(*batch_run.missing(tasks, store))
     run.sheet, run.film = _sheet(values, len(tasks)), watching.film(values, len(tasks))
     for model in used:
         show_licence(model, display)
@@ -129,113 +124,6 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
 
 command.params = batch_options.of_batch(command.params)
-
-
-class BatchRun(Run):
-    """A run that says at its end what failed and how to go on.
-
-    A wrong entry ends it, after what came before is drawn, unless such entries are skipped. What else is
-    wrong with what has come of a stream is said, too.
-    """
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._failures: list[str] = []
-        self._feed: RequestQueue | None = None
-        self._told = self._untold = 0
-
-    def __call__(self, feed: RequestQueue, store: Store) -> int:
-        """As ``Run``; from here on, what is rejected comes from a stream or from the model."""
-        self._feed = feed
-        return super().__call__(feed, store)
-
-    def counted(self, entries: Entries) -> Any:
-        """The entries of a stream, counted as they come.
-
-        Raises:
-            InputError: it ends, and there was none.
-        """
-        for item in entries:
-            self.report.planned += not (isinstance(item, Rejected) and item.again)
-            self.display.planned(self.report.planned)
-            yield item
-        if not self.report.planned and not entries.of_other_shards:
-            raise _no_prompt(self.values)
-
-    def rejected(self, rejected: Rejected) -> None:
-        """Say what is wrong with an entry, of the first few; programs are told of all."""
-        self.report.invalid += not rejected.again
-        if self._told < MOST_TOLD:
-            self._told += 1
-            self.display.error(rejected.message)
-        else:
-            self._untold += 1
-        if self.values["json"]:
-            line = json.dumps({"status": "invalid", "error": rejected.message})
-            if self._feed is not None:
-                self.results.line(line)
-            else:
-                streams.show(line)
-        if self._feed is not None and self.values["strict"] and self.report.ended is None:
-            self.report.ended = ExitCode.USAGE
-            for item in self._feed.end():
-                if isinstance(item, Rejected):
-                    self.rejected(item)
-
-    def tell_untold(self) -> None:
-        """Say how much more is wrong than was said."""
-        if self._untold:
-            advice = "" if self.values["json"] else "; --json lists them all"
-            self.display.error(f"and {self._untold:,} more{advice}")
-        self._untold = 0
-
-    def failed(self, outcome: Outcome, sentence: str) -> None:
-        """Say why one image is missing, and remember it for the end."""
-        where = f"{outcome.task.source}, seed {outcome.request.seed}: {sentence}"
-        self._failures.append(where)
-        self.display.error(where)
-
-    def summarise(self) -> None:
-        """Say what became of everything, what failed, and how to go on."""
-        report, display = self.report, self.display
-        self.tell_untold()
-        if report.planned or report.ended is None:  # What ended the run before an entry came is said.
-            display.say(report.summary(self.seconds()))
-        if self._failures:
-            display.say("failed:")
-            for failure in self._failures:
-                display.say(f"  {failure}")
-        left = report.planned - report.drawn - report.kept - report.failed - report.invalid
-        if left > 0 or report.ended is ExitCode.NONE_DRAWN:
-            again = shlex.join(["sdgen", *sys.argv[1:]])
-            same = "with the same input again" if STDIN in self.values["prompts"] else "with"
-            display.say(f"go on {same}: {again}")
-        if self.values["json"] or self.values["progress"] == "json":
-            gathered = {"grid": self.sheet, "animation": self.film}
-            files = {name: str(each.path) for name, each in gathered.items() if each and each.written}
-            display.summary({**_summary(report, self.seconds()), **files})
-
-
-def _summary(report: Report, seconds: float) -> dict[str, Any]:
-    return {
-        "planned": report.planned,
-        "drawn": report.drawn,
-        "kept": report.kept,
-        "failed": report.failed,
-        "invalid": report.invalid,
-        "seconds": round(seconds, 3),
-        "exit_code": int(report.exit_code),
-    }
-
-
-def _display(ctx: click.Context, values: Mapping[str, Any]) -> Display:
-    if values["progress"] == "json":
-        if values["preview"] and ctx.get_parameter_source("preview") is ParameterSource.COMMANDLINE:
-            raise InputError(
-                "--progress json is for programs, and --preview draws on a terminal; give one", "preview"
-            )
-        return JsonDisplay(quiet=values["quiet"])
-    return Display(quiet=values["quiet"], preview=watching.preview(ctx, values))
 
 
 def _folder(values: dict[str, Any]) -> BatchFolder:
@@ -271,11 +159,6 @@ def _entries(values: dict[str, Any]) -> Entries:
     return Entries(values["prompts"], values["input_format"], defaults, expansion, values["shard"], pictures)
 
 
-def _no_prompt(values: Mapping[str, Any]) -> InputError:
-    files = ["stdin" if file == STDIN else file for file in values["prompts"]]
-    return InputError(f"there is no prompt in {', '.join(files)}", "prompts")
-
-
 def _distinct(tasks: list[Task], store: BatchFolder) -> list[Task]:
     """The tasks, without those that are the same image as an earlier one in other words.
 
@@ -301,9 +184,3 @@ def _sheet(values: dict[str, Any], images: int | None) -> Sheet | None:
 
     swept = [sweep.field for sweep in parse_sweeps(values["sweep"])]
     return Sheet(values["grid"], images, swept, replace=True, metadata=not values["no_metadata"])
-
-
-def _missing(tasks: list[Task], store: BatchFolder) -> tuple[int, int]:
-    """How many images are to be stored, as far as that is known, and bytes for each."""
-    missing = [task for task in tasks if store.needs_model or store.find(task, task.request) is None]
-    return len(missing), max((space(task.request) for task in missing), default=1)

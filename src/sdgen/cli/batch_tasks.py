@@ -87,7 +87,7 @@ class Entries:
             for line in reader:
                 requests, problems = expand_line(chance.seeded(line), self._expansion)
                 yield from (Rejected(str(problem), again=n > 0) for n, problem in enumerate(problems))
-                if any(not each.prompt.strip() and self._takes_prompts(each.model) for each in requests):
+                if any(self._lacks_prompt(each) for each in requests):
                     yield Rejected(f"{line.file}:{line.line}: the prompt is blank")
                     continue
                 for request in self._started(requests):
@@ -96,6 +96,12 @@ class Entries:
                         yield Task(request, number, f"{line.file}:{line.line}")
                     elif number:
                         self.of_other_shards += 1
+
+    def _lacks_prompt(self, request: Request) -> bool:
+        """Whether it says nothing where it has to; a picture that is enlarged may do without."""
+        if request.prompt.strip() or request.upscale is not None:
+            return False
+        return self._takes_prompts(request.model)
 
     def _started(self, requests: Sequence[Request]) -> Iterator[Request]:
         """The requests, those without a picture of their own from each of the pictures."""

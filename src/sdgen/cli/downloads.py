@@ -73,8 +73,10 @@ def say_licence(entry: Entry) -> None:
 
 def locate(
     model: str, *, task: str | None = "text-to-image", quiet: bool = False, no_input: bool = False
-) -> Path:
+) -> Path | None:
     """A model's place on this machine. On a terminal, one that is not here is fetched, after a question.
+
+    None of a filter, which has no weights.
 
     Args:
         model: as for ``models.locate``.
@@ -86,12 +88,14 @@ def locate(
         ModelUnavailable: it is not here and not to be fetched, or cannot be.
         InputError: as for ``models.locate``.
     """
+    if (entry := models.find(model)).weightless and task is not None:
+        models.require_task(entry, task)
+        return None
     try:
         return models.locate(model, task=task)
     except ModelUnavailable:
         if quiet or no_input or not can_ask():
             raise
-        entry = models.find(model)
         if not entry.sources or models.offline_asked():
             raise
         state = "is not" if store.state(entry) == "no" else "is not whole"
@@ -103,6 +107,9 @@ def locate(
 
 def task_of(requests: Iterable[Request]) -> str:
     """What a model is wanted for that draws all of these: one for inpainting draws masked pictures alone."""
+    requests = list(requests)
+    if all(request.upscale is not None for request in requests):
+        return "upscaling"
     return "inpainting" if all(request.masked for request in requests) else "text-to-image"
 
 

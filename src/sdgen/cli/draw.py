@@ -18,14 +18,12 @@ from sdgen.cli import between, conflicts, drawing_requests, error_messages, watc
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate, task_of
 from sdgen.cli.options import drawing_options
-from sdgen.cli.run import Run, show_licence, space
-from sdgen.cli.terminal import streams
+from sdgen.cli.run import Run, show_licence, space, write_image
 from sdgen.cli.terminal.progress import Display
 from sdgen.cli.viewer import OPTION as OPENING
 from sdgen.cli.viewer import Viewer
 from sdgen.errors import ExitCode, InputError, OutputError
 from sdgen.images.image_files import is_file_name
-from sdgen.images.metadata import encode
 from sdgen.request import RANDOM_SEED, Request
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
     def save(image: Image) -> Saved | None:
         if output is None:
-            _write(run.results, image, values)
+            write_image(run.results, image, values)
             return None
         saved = output.save(image)
         paths.append(saved.path)
@@ -172,10 +170,3 @@ def _viewer(values: Mapping[str, Any], images: int) -> Viewer | None:
     if values["output"] == drawing_requests.STDOUT:
         raise InputError("-o - stores no image, and --open opens stored ones; give one of them", "open")
     return Viewer(1 if values["grid"] else images)
-
-
-def _write(results: streams.Results, image: Image, values: Mapping[str, Any]) -> None:
-    """Write an image's bytes, to stdout, with text in them unless --no-metadata is set."""
-    assert image.pixels is not None
-    request = None if values["no_metadata"] else image.request
-    results.data(encode(image.pixels, values["format"] or "png", request, image.details))

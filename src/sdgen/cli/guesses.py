@@ -83,7 +83,7 @@ _ADVICE: Mapping[str, str] = {
     "prompt-file prompts-file from-file prompts batch-prompts-file": "sdgen batch FILE draws those of a file",
     "config-from-metadata": "sdgen replay IMAGE draws an image again",
     "scheduler": "did you mean --sampler or --schedule?",
-    "upscale-model upscale-repeats": "sdgen has no upscaling models; --hires 2 enlarges and refines",
+    "upscale-model upscale-repeats": "sdgen upscale IMAGE enlarges it; --hires 2 enlarges and refines",
     "control-net control-image controlnet controlnet-image-path": "ControlNet is not supported",
     "restore-faces gfpgan facetool codeformer": "sdgen restores no faces",
     "subseed variations": "--variation-of SEED --seed 1 draws a variation of that seed's picture",

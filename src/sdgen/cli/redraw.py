@@ -12,6 +12,7 @@ from sdgen.images import metadata, started_from
 from sdgen.images.records import Additions, Record
 from sdgen.prompts import prompt_loras
 from sdgen.request import FIELDS, Picture, Request
+from sdgen.request.upscale_methods import BACKEND
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
@@ -89,6 +90,8 @@ def job(record: Record, values: Mapping[str, Any], given: Mapping[str, Any]) -> 
         return None if value == "auto" else value
 
     notes: tuple[str, ...] = ()
+    if recorded.get("backend") == BACKEND:  # Whatever draws it now instead has a choice.
+        recorded = {name: value for name, value in recorded.items() if name not in ("backend", "dtype")}
     backend = recorded.get("backend")
     if isinstance(backend, str) and "backend" not in given and not metadata.versions([backend]):
         notes = (f"it was drawn with {backend}, which is not installed here",)

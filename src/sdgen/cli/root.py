@@ -18,6 +18,7 @@ from sdgen.errors import ExitCode
 COMMANDS = {
     "draw": ("sdgen.cli.draw", "Draw pictures: what sdgen PROMPT does."),
     "batch": ("sdgen.cli.batch", "Draw every entry of prompts files; go on where a run was stopped."),
+    "upscale": ("sdgen.cli.upscale", "Enlarge pictures, by a filter or by a model."),
     "show": ("sdgen.cli.show", "Say how an image was drawn."),
     "replay": ("sdgen.cli.replay", "Draw images again from their records and compare."),
     "grid": ("sdgen.cli.grid", "Put images on one contact sheet, a sweep in rows and columns."),

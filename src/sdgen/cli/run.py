@@ -21,12 +21,14 @@ from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.progress import Display
 from sdgen.errors import ExitCode, InputError, OutputError, SdgenError
 from sdgen.images.image_files import Output
+from sdgen.images.metadata import encode
 from sdgen.request import Request
 
 if TYPE_CHECKING:
     from sdgen.batch.recording import RecordingStore
     from sdgen.cli.film import Film
     from sdgen.cli.sheet import Sheet
+    from sdgen.images.image import Image
     from sdgen.pipeline.engine import Engine
 
 _UNKNOWN_SIDE = 768
@@ -104,8 +106,7 @@ class Run(Session):
 
     def failed(self, outcome: Outcome, sentence: str) -> None:
         """Say why one image is missing."""
-        where = f"{outcome.task.source}, " if outcome.task.source else ""
-        self.display.error(f"{where}seed {outcome.request.seed}: {sentence}")
+        self.display.error(f"{told(outcome)}: {sentence}")
 
     def summarise(self) -> None:
         """Say what became of everything."""
@@ -138,7 +139,8 @@ class Run(Session):
         known = feed.tasks if feed.tasks is not None else [feed.head(wait=False)]
         requests = [task.request for task in known if isinstance(task, Task)]
         named = prompt_loras.named(request for request in requests if request.model == model)
-        self.display.loading(model)
+        if not models.find(model).weightless:
+            self.display.loading(model)
         # No backend is not "auto": KERAS_BACKEND then has a say.
         return sdgen.load(
             model,
@@ -201,6 +203,21 @@ def describe(outcome: Outcome, error: str | None) -> dict[str, Any]:
         "error": error,
         **({"source": outcome.task.source} if outcome.task.source else {}),
     }
+
+
+def told(outcome: Outcome) -> str:
+    """Which image it is: where it comes from, and its seed; a picture that is enlarged is of its file."""
+    source, seed = outcome.task.source, f"seed {outcome.request.seed}"
+    if not source:
+        return seed
+    return source if outcome.request.upscale is not None else f"{source}, {seed}"
+
+
+def write_image(results: streams.Results, image: Image, values: Mapping[str, Any]) -> None:
+    """Write an image's bytes, to stdout, with text in them unless --no-metadata is set."""
+    assert image.pixels is not None
+    request = None if values["no_metadata"] else image.request
+    results.data(encode(image.pixels, values["format"] or "png", request, image.details))
 
 
 def space(request: Request) -> int:

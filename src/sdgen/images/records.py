@@ -16,6 +16,7 @@ from sdgen.images import foreign_text, pictures
 from sdgen.images.metadata import SIDECAR_SCHEMA, pixels_sha256
 from sdgen.request import FIELDS, Request
 from sdgen.request.fields import text_of
+from sdgen.request.upscale_methods import method_of
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Record:
         prompt = settings.pop("prompt", None)
         if prompt is None:
             return ""
+        if settings.get("upscale") is not None:
+            return self._enlarging_command()
         width, height = settings.pop("width", None), settings.pop("height", None)
         if width and height:
             settings["size"] = f"{width}x{height}"
@@ -124,6 +127,22 @@ class Record:
             words = ["sdgen", "draw", *options, "--", prompt]
         if prompt == "-":
             return f"echo - | {' '.join(map(quote, words))}"
+        return " ".join(map(quote, words))
+
+    def _enlarging_command(self) -> str:
+        """The shell command that enlarges the picture again."""
+        settings = dict(self.settings)
+        picture, model = settings.pop("init_image", None) or {}, str(settings.pop("model", None))
+        words = ["sdgen", "upscale", str(picture.get("file") or "-"), "--scale", str(settings.pop("upscale"))]
+        method = method_of(model)
+        words += ["--model", model] if method is None else ["--method", method]
+        for name in sorted(set(settings) - {"width", "height"}, key=_option_order):
+            field, value = FIELDS.get(name), settings[name]
+            # What is as it always is goes without saying, a seed too: a filter has none.
+            if field is not None and value not in (None, field.default, ""):
+                words += [field.flag or f"--{name.replace('_', '-')}", _option_text(value)]
+        variant = self.additions.variant
+        words += ["--variant", variant] if variant else []
         return " ".join(map(quote, words))
 
 

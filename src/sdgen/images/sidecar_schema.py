@@ -37,10 +37,10 @@ def text_of(schema: Mapping[str, Any]) -> str:
 
 
 def _property(field: Field) -> dict[str, Any]:
-    """What a sidecar may say of a field: null where it stays with the model's own way."""
+    """What a sidecar may say of a field: null where it stays with the model's own way, or it has none."""
     found = field.kind.schema()
     kind, bounds = found.pop("type"), found
-    if field.default is None and not field.filled:
+    if field.default is None and field.name != "model":
         kind = [kind, "null"]
         if "enum" in bounds:
             bounds["enum"] = [*bounds["enum"], None]

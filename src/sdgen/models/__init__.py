@@ -26,6 +26,7 @@ from sdgen.models.catalogue import DEFAULT, Entry, RemoteFile, Source
 from sdgen.models.digests import file_sha256, weights_sha256
 from sdgen.models.licences import licence_notice
 from sdgen.models.progress import Progress, size_text
+from sdgen.request.upscale_methods import FILTERS
 
 __all__ = [
     "DEFAULT",
@@ -43,6 +44,7 @@ __all__ = [
     "offline_asked",
     "pull",
     "remove",
+    "require_task",
     "require_usable",
     "size_text",
     "unusable",
@@ -84,6 +86,8 @@ def find(spec: str | os.PathLike[str]) -> Entry:
     rows = catalogue.load()
     if text in rows:
         return rows[text]
+    if text in FILTERS:
+        return Entry(text, FILTERS[text], task="upscaling", weightless=True)
     path = folders.expand(text)
     if text and os.path.exists(path):
         return Entry(text, path=path)
@@ -114,16 +118,26 @@ def locate(
 
     Raises:
         ModelUnavailable: it is unknown, not here or damaged; the message says how to get it.
-        InputError: the model is for another task, or a catalogue file is wrong.
+        InputError: the model is for another task, or a filter, or a catalogue file is wrong.
     """
     entry = find(spec)
-    if task and entry.task and entry.task not in SERVED_BY.get(task, (task,)):
-        verb = _CANNOT.get((entry.task, task), f"is for {entry.task}, not {task}")
-        raise InputError(f"{entry.name} {verb}; `sdgen models list` shows what each model is for", "model")
+    require_task(entry, task)
+    _require_weights(entry)
     path = store.installed(entry)
     if path is None:
         raise ModelUnavailable(_how_to_get(entry, offline))
     return path
+
+
+def require_task(entry: Entry, task: str | None) -> None:
+    """Refuse a model that is for another task, as far as the catalogue tells; arguments as for ``locate``.
+
+    Raises:
+        InputError: it is.
+    """
+    if task and entry.task and entry.task not in SERVED_BY.get(task, (task,)):
+        verb = _CANNOT.get((entry.task, task), f"is for {entry.task}, not {task}")
+        raise InputError(f"{entry.name} {verb}; `sdgen models list` shows what each model is for", "model")
 
 
 def pull(
@@ -145,9 +159,10 @@ def pull(
 
     Raises:
         ModelUnavailable: it cannot be fetched; what arrived is kept and the next call goes on from there.
-        InputError: no such source, of no use yet, or a catalogue file is wrong.
+        InputError: no such source, of no use yet, a filter, or a catalogue file is wrong.
     """
     entry = find(spec)
+    _require_weights(entry)
     if not anyway:
         require_usable(entry)
     return fetch_model.fetch_model(entry, source, offline or offline_asked(), progress or Progress())
@@ -194,6 +209,7 @@ def verify(spec: str | os.PathLike[str]) -> list[tuple[Path, str | None]]:
         ModelUnavailable: it is unknown or not on this machine.
     """
     entry = find(spec)
+    _require_weights(entry)
     place = next(store.found(entry), None)
     if place is None:
         raise ModelUnavailable(_how_to_get(entry, offline=False))
@@ -210,6 +226,7 @@ def remove(spec: str | os.PathLike[str], progress: Progress | None = None) -> in
         ModelUnavailable: it is unknown, or cannot be deleted.
     """
     entry, progress = find(spec), progress or Progress()
+    _require_weights(entry)
     folder = store.folder_of(entry) if entry.path is None else None
     if folder is not None and os.path.lexists(folder):
         if folder.is_symlink():
@@ -234,6 +251,11 @@ def offline_asked() -> bool:
     )
 
 
+def _require_weights(entry: Entry) -> None:
+    if entry.weightless:
+        raise InputError(f"{entry.name} is a filter, and needs no weights: it is always here", "model")
+
+
 def _how_to_get(entry: Entry, offline: bool) -> str:
     if not entry.sources:
         return f"{entry.name} is not on this machine: there is nothing at {entry.path}"
@@ -249,7 +271,8 @@ def _how_to_get(entry: Entry, offline: bool) -> str:
         state = "is not on this machine"
     when = "once the network may be used, get it" if offline or offline_asked() else "get it"
     about = f" ({', or '.join(sizes)})" if sizes else ""
+    other = "--method lanczos" if entry.task == "upscaling" else "--model mini"
     return (
         f"{entry.name} {state}: {when} with `sdgen models pull {entry.name}`{about}, "
-        "or use --model mini, which needs no download"
+        f"or use {other}, which needs no download"
     )

@@ -19,6 +19,7 @@ from sdgen.errors import InputError
 from sdgen.files import folders, toml_text
 from sdgen.models import file_names
 from sdgen.request import MAX_GUIDANCE, MAX_SIZE, MAX_STEPS
+from sdgen.request.upscale_methods import FILTERS
 
 DEFAULT = "sd2.1-base"
 """The model that is drawn with where none is named."""
@@ -105,6 +106,7 @@ class Entry:
         path: a folder or file on this machine that is the model, or None for a downloaded one.
         sources: where to get it, in order of preference; empty where ``path`` is given.
         catalogue: the catalogue file that has the row, or None.
+        weightless: it is a filter, of ``FILTERS``, and there is nothing to fetch.
     """
 
     name: str
@@ -122,11 +124,12 @@ class Entry:
     path: Path | None = None
     sources: tuple[Source, ...] = ()
     catalogue: Path | None = None
+    weightless: bool = False
 
     @property
     def usable(self) -> bool:
         """Whether sdgen can do anything with the model, as far as the catalogue tells."""
-        return self.task is None or self.task in DRAWN_TASKS
+        return self.weightless or self.task is None or self.task in DRAWN_TASKS
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the preferred one.
@@ -138,7 +141,8 @@ class Entry:
             if name is None or source.name == name:
                 return source
         if not self.sources:
-            raise InputError(f"{self.name} is at {self.path}; there is nothing to download", "source")
+            where = "is a filter without weights" if self.weightless else f"is at {self.path}"
+            raise InputError(f"{self.name} {where}; there is nothing to download", "source")
         known = ", ".join(source.name for source in self.sources)
         raise InputError(f"{self.name} has no source {name!r}; it has {known}", "source")
 
@@ -217,6 +221,8 @@ def _check_row(file: Path, name: str, row: Any) -> None:
         raise InputError(f"{where}: a name has letters, digits, '.', '_' and '-' only")
     if name == "loras":
         raise InputError(f"{where}: the models folder keeps LoRAs under this name; take another")
+    if name in FILTERS:
+        raise InputError(f"{where}: a filter that enlarges pictures has this name; take another")
     _check_table(where, row, _ROW_KEYS, ())
     seen: set[str] = set()
     for source in row.get("sources", ()):

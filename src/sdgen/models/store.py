@@ -89,6 +89,8 @@ def wanted(entry: Entry, source: Source) -> tuple[RemoteFile, ...] | None:
 
 def state(entry: Entry) -> str:
     """Whether a model is here, judged by names alone: "packaged", "here", "partly" or "no"."""
+    if entry.weightless:
+        return "packaged"
     if entry.path is not None:
         return ("packaged" if entry.catalogue == PACKAGED else "here") if os.path.exists(entry.path) else "no"
     for source in entry.sources:

@@ -23,14 +23,14 @@ class Engine(Protocol):
 
     Attributes:
         engine: its name, as ``--engine`` has it.
-        checkpoint: the weights' files.
+        checkpoint: the weights' files; None of an engine without weights.
         entry: what the catalogue says of the model.
         backend, device, dtype: what it runs on.
         low_memory: whether it trades speed for memory; see ``sdgen.load``.
     """
 
     engine: str
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
     entry: Entry
     backend: str
     device: str

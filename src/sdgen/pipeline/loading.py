@@ -23,6 +23,7 @@ from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.text_networks import TextConfig, text_config
 from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.filter_engine import FilterEngine
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.pipeline.weight_shapes import check_weights
 
@@ -160,6 +161,11 @@ def check_files(
     """
     for file in embeddings:
         read_embedding(file)
+    entry = models.find(model)
+    if entry.weightless:
+        models.require_task(entry, task)
+        FilterEngine(entry, _changes(vae, loras, embeddings, variant, prediction_type))
+        return
     try:
         models.locate(model, task=task)
     except ModelUnavailable:
@@ -254,7 +260,8 @@ def load(
     """Reads a model into an engine.
 
     Args:
-        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``.
+        model: a catalogue name, a folder, a file or a repository; see ``sdgen.models``. "lanczos" and
+            "bicubic" have no weights, so that it does not matter what would compute with them.
         backend: "tensorflow", "jax" or "auto" (``sdgen.backend.choose``). Fixed for the process.
         dtype: "float32", "bfloat16" or "float16"; by default what the device is good at.
         device: for example "cpu" or "gpu:0"; by default the first accelerator, else the CPU.
@@ -280,12 +287,14 @@ def load(
         BackendError: the backend, device, dtype or engine cannot be used here.
     """
     entry = models.find(model)
+    changes = _changes(vae, loras, embeddings, variant, prediction_type)
+    if entry.weightless:
+        return FilterEngine(entry, changes)
     checkpoint = read_checkpoint(
         model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task="inpainting"
     )
     vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint))
     device, dtype = activate(backend, device, dtype, low_memory)
-    changes = _changes(vae, loras, embeddings, variant, prediction_type)
     if engine == "sdgen":
         scales = {Path(file).stem: scale_text(scale) for file, scale in loras}
         return Pipeline(checkpoint, entry, dtype, device, vectors, jit, scales, changes, low_memory)

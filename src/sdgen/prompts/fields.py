@@ -180,7 +180,8 @@ def line_of(
             (given if target in claimed else implied)[target] = setting
     if "prompt" not in source and "prompt" not in defaults:
         given["prompt"] = ""
-        if takes_prompts(given.get("model", defaults.get("model"))):
+        # A picture that is enlarged may do without.
+        if "upscale" not in given and takes_prompts(given.get("model", defaults.get("model"))):
             blame("prompt", "there is no prompt")
     if untold:
         problems.append(Problem(file, entry.line, None, f"{untold:,} more of its fields are wrong"))

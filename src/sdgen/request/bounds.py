@@ -22,6 +22,9 @@ MAX_SIZE = 4096
 MAX_ENLARGED = 16_000
 """Pixels of a side of a picture that is enlarged; WebP has no more than 16383."""
 
+MAX_UPSCALE = 8
+"""Times as wide and high."""
+
 MAX_DRAWN = 16_384
 """Pixels of a side that a model draws to enlarge a picture: it may need a multiple of some number."""
 

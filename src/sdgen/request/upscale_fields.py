@@ -13,12 +13,11 @@ from typing import Any
 
 from sdgen.errors import InputError
 from sdgen.files.picture_files import MOST_PIXELS
-from sdgen.request.bounds import MAX_ENLARGED
+from sdgen.request.bounds import MAX_ENLARGED, MAX_UPSCALE
 from sdgen.request.fields import entry
 from sdgen.request.kinds import Whole
 from sdgen.request.pictures import Picture
 
-MAX_UPSCALE = 8
 MAX_NOISE_LEVEL = 350
 """Of diffusers' StableDiffusionUpscalePipeline."""
 

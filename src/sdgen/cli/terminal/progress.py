@@ -184,6 +184,8 @@ class Display:
         if self._waits():
             seconds = time.monotonic() - self._phase_began
             bar.bar_format = _plain(f"{' '.join([self._phase, self._subject]).strip()}, {seconds:.0f} s")
+        elif pace.steps == 0:  # A filter takes none.
+            bar.bar_format = _plain(f"{self._phase}, {pace.finished}/{pace.images} images{self._rate()}")
         elif pace.steps:
             share = f"{100 * pace.done // pace.steps:3}%"
             bar.n, bar.total = pace.done, pace.steps

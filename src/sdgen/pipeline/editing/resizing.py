@@ -12,6 +12,8 @@ from sdgen.images.image import Pixels
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
+LANCZOS = "lanczos"
+
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
@@ -67,14 +69,15 @@ def geometry(source: tuple[int, int], size: tuple[int, int], resize: str) -> Geo
     return Geometry(source, size, whole, (0, 0, wide, high))
 
 
-def resized(pixels: Pixels, width: int, height: int, resize: str) -> Pixels:
-    """A picture in another size, by Lanczos' filter of three lobes, as Pillow has it.
+def resized(pixels: Pixels, width: int, height: int, resize: str, method: str = LANCZOS) -> Pixels:
+    """A picture in another size, by a filter of Pillow's.
 
     Args:
         pixels: uint8 (height, width), (height, width, 3), or RGBA (height, width, 4); transparent pixels
             count by their alpha.
         width, height: of the result.
         resize: as for ``geometry``.
+        method: "lanczos", of three lobes, or "bicubic".
 
     Returns:
         uint8 of ``height``, ``width`` and the same channels; the same array where the size is the same.
@@ -82,13 +85,13 @@ def resized(pixels: Pixels, width: int, height: int, resize: str) -> Pixels:
     Raises:
         InputError: as ``geometry``.
     """
-    return applied(pixels, geometry((pixels.shape[1], pixels.shape[0]), (width, height), resize))
+    return applied(pixels, geometry((pixels.shape[1], pixels.shape[0]), (width, height), resize), method)
 
 
-def applied(pixels: Pixels, geometry: Geometry) -> Pixels:
+def applied(pixels: Pixels, geometry: Geometry, method: str = LANCZOS) -> Pixels:
     """A picture, or a mask of its size, brought to size by a geometry; see ``resized``."""
     left, top, right, bottom = geometry.place
-    scaled = _scaled(pixels, (right - left, bottom - top), geometry.part)
+    scaled = _scaled(pixels, (right - left, bottom - top), geometry.part, method)
     width, height = geometry.size
     around = [(top, height - bottom), (left, width - right), (0, 0)][: pixels.ndim]
     if not any(map(any, around)):
@@ -122,7 +125,7 @@ def size_for(
     return width or across, height or down
 
 
-def _scaled(pixels: Pixels, size: tuple[int, int], part: Box) -> Pixels:
+def _scaled(pixels: Pixels, size: tuple[int, int], part: Box, method: str) -> Pixels:
     from PIL import Image
 
     height, width = pixels.shape[:2]
@@ -130,7 +133,7 @@ def _scaled(pixels: Pixels, size: tuple[int, int], part: Box) -> Pixels:
         return pixels
     if pixels.shape[2:] == (4,) and bool((pixels[..., 3] == 255).all()):
         # As the picture without alpha is, to the bit, whatever Pillow's way through premultiplied colours.
-        opaque = _scaled(np.ascontiguousarray(pixels[..., :3]), size, part)
+        opaque = _scaled(np.ascontiguousarray(pixels[..., :3]), size, part, method)
         return np.dstack([opaque, np.full(opaque.shape[:2], 255, np.uint8)])
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=part))
+    return np.asarray(image.resize(size, Image.Resampling[method.upper()], box=part))
