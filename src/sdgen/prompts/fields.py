@@ -141,7 +141,7 @@ def line_of(
         entry: as a reader found it.
         file: its file, for problems.
         defaults: valid fields of ``Request`` for what it leaves out; the seed may be ``RANDOM_SEED``.
-        takes_prompts: whether the model of a name does; for one that does not, no prompt is an empty one.
+        takes_prompts: whether the model of a name does; else, and where a picture is enlarged, it may lack.
         spelling: that of the file.
         folder: what paths in it are relative to.
     """
@@ -180,7 +180,6 @@ def line_of(
             (given if target in claimed else implied)[target] = setting
     if "prompt" not in source and "prompt" not in defaults:
         given["prompt"] = ""
-        # A picture that is enlarged may do without.
         if "upscale" not in given and takes_prompts(given.get("model", defaults.get("model"))):
             blame("prompt", "there is no prompt")
     if untold:

@@ -37,7 +37,7 @@ class Several(Watch):
 
 def together(engine: Engine, watches: Sequence[Watch]) -> Watch | None:
     """All of some watches as one; None where there is none, or the model's latents cannot be shown."""
-    if not watches or not can_be_seen(engine.checkpoint):
+    if not watches or engine.checkpoint is None or not can_be_seen(engine.checkpoint):
         return None
     return Several(watches=tuple(watches))
 
