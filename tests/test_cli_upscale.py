@@ -240,6 +240,7 @@ def test_what_was_enlarged_is_shown_with_the_command_that_does_it_again(sdgen: C
     upscaled(sdgen, "in/a b.png", "--scale", "2", "--method", "bicubic")
     again = json.loads(sdgen.run("show", "outputs/a b.png", "--json").stdout)["command"]
     assert again == "sdgen upscale 'in/a b.png' --scale 2 --method bicubic"
+    assert "  size        14x10\n" in sdgen.run("show", "outputs/a b.png").stdout
 
 
 def test_what_was_enlarged_comes_out_identical_again(sdgen: Command) -> None:
@@ -259,6 +260,15 @@ def test_a_prompts_file_may_enlarge_by_a_filter(sdgen: Command) -> None:
     assert Image.open(result.stdout.strip()).size == (14, 10)
     dry = sdgen.run("batch", "p.jsonl", "-o", "out/", "--dry-run")
     assert dry.exit_code == 0, dry.stderr
+
+
+def test_a_sheet_of_enlarged_pictures_tells_their_sizes(sdgen: Command) -> None:
+    picture("in/a.png")
+    upscaled(sdgen, "in/a.png", "-o", "out/")
+    upscaled(sdgen, "in/a.png", "-o", "out/", "--scale", "2", "--method", "bicubic")
+    result = sdgen.run("grid", "out", "-o", "sheet.png", "--columns", "size")
+    assert result.exit_code == 0, result.stderr
+    assert sdgen.run("gallery", "out").exit_code == 0
 
 
 def test_no_framework_is_imported_to_enlarge_by_a_filter(sdgen: Command) -> None:

@@ -124,3 +124,30 @@ def test_the_packet_is_one_of_the_xmp_specification() -> None:
     """Part 1, 7.3.2: it begins with a processing instruction whose id is this, and ends with another."""
     assert ai_mark.packet().startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>')
     assert ai_mark.packet().endswith('<?xpacket end="r"?>')
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("format", list(metadata.FORMATS))
+def test_a_filter_keeps_the_mark_of_what_it_enlarges_and_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, made: bool, format: str
+) -> None:
+    sdgen = Command(tmp_path, monkeypatch, real=True)
+    kind = {"jpg": "jpeg"}.get(ending, ending)
+    picture = Path(f"a.{ending}")
+    picture.write_bytes(metadata.encode(draw(REQUEST), kind, REQUEST if made else None, DETAILS))
+    assert sdgen.run("upscale", str(picture), "--format", format, "-o", "out/").exit_code == 0
+    assert (
+        sdgen.run("upscale", "-", "--format", format, "-o", "out/", input=picture.read_bytes()).exit_code == 0
+    )
+    for name in ("a", "image"):
+        stored = Path("out", f"{name}.{ENDINGS[format]}").read_bytes()
+        assert source_type(stored) == (GENERATED if made else None)
+
+
+def test_the_mark_of_a_sheet_stays_that_of_a_sheet(tmp_path: Path) -> None:
+    options: dict[str, object] = {}
+    ai_mark.mark("png", options, COMPOSITE)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", **options)
+    assert ai_mark.found(tmp_path / "a.png") == COMPOSITE
+    assert ai_mark.found(tmp_path / "none.png") is None

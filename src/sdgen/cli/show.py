@@ -83,8 +83,8 @@ def _text(record: Record, unchanged: bool | None) -> str:
         rows.append(("image", f"{record.details.get('image')}, which is not beside the sidecar"))
     for name, field in FIELDS.items():
         value = record.settings.get(name)
-        if name == "width" and value:
-            rows.append(("size", f"{value}x{record.settings.get('height')}"))
+        if name == "width" and record.size is not None:
+            rows.append(("size", "{}x{}".format(*record.size)))
         elif name in ("width", "height"):
             continue
         elif name in ("prompt", "seed") or not field.is_usual(value):

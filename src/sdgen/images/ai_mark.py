@@ -6,7 +6,11 @@ IPTC's property "Digital Source Type" says how a picture came to be, with terms 
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
+
+from sdgen.files import picture_files
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """Of a picture that a trained model made."""
@@ -16,6 +20,10 @@ COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrained
 
 _PNG_CHUNK = "XML:com.adobe.xmp"
 """The keyword that the XMP specification, part 3, gives the packet in a PNG's iTXt chunk."""
+
+_TERM = re.compile(rb"digitalsourcetype/(\w{1,80})")
+_XMP = ("xmp", _PNG_CHUNK)
+"""What Pillow calls the packet, in the formats that it knows."""
 
 _PACKET = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -42,3 +50,19 @@ def mark(format: str, options: dict[str, Any], source_type: str = GENERATED) -> 
         options.setdefault("pnginfo", PngInfo()).add_itxt(_PNG_CHUNK, packet(source_type))
     else:
         options["xmp"] = packet(source_type).encode()
+
+
+def found(source: Path | bytes) -> str | None:
+    """The mark in a picture's file, or its bytes: ``GENERATED`` or ``COMPOSITE``, else None."""
+    try:
+        with picture_files.opened(source, "", whole=False) as picture:
+            packets = [picture.info.get(name, b"") for name in _XMP]
+    except Exception:  # As in picture_files.decode.
+        return None
+    for packet in packets:
+        data = packet.encode() if isinstance(packet, str) else packet
+        for term in _TERM.findall(data if isinstance(data, bytes) else b""):
+            for mark in (GENERATED, COMPOSITE):
+                if mark.endswith(f"/{term.decode(errors='replace')}"):
+                    return mark
+    return None

@@ -145,7 +145,8 @@ def encode(
         pixels: uint8 (height, width, 3), or 4 with transparency.
         format: a name of ``FORMATS``.
         request: what was drawn; None writes neither text nor mark.
-        details: as for ``a1111_text.write``.
+        details: as for ``a1111_text.write``; ``source_type`` is another mark, or None for none, where no
+            model made the picture.
         background: behind transparent pixels in JPEG, which has none; the request's by default.
         quality: of WebP and JPEG, 0 to 100; by default ``QUALITY``.
     """
@@ -162,7 +163,9 @@ def encode(
             options["pnginfo"] = _chunks(request, details)
         elif len(fields := _exif(request, details)) <= _EXIF_MOST or format != "jpeg":
             options["exif"] = fields
-        ai_mark.mark(format, options)
+        source_type = (details or {}).get("source_type", ai_mark.GENERATED)
+        if source_type is not None:
+            ai_mark.mark(format, options, source_type)
     if format != "png":
         options["quality"] = QUALITY if quality is None else quality
     if format == "jpeg":

@@ -89,6 +89,15 @@ class Record:
                 others[_CHANGES[kind]] = value
         return Additions(loras=tuple(loras), embeddings=tuple(embeddings), **others)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height as drawn, or to which a picture was enlarged; None where they are unknown."""
+        width, height = self.settings.get("width"), self.settings.get("height")
+        factor, picture = self.settings.get("upscale"), self.settings.get("init_image")
+        if factor is not None and isinstance(picture, Mapping):
+            width, height = (picture.get(side, 0) * factor for side in ("width", "height"))
+        return (width, height) if width and height else None
+
     def command(self) -> str:
         """The shell command that draws it again; empty where the prompt is unknown."""
         settings, options = dict(self.settings), []

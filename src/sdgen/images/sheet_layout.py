@@ -11,6 +11,7 @@ from typing import Any
 from sdgen import request
 from sdgen.errors import InputError
 from sdgen.images import ai_mark, records
+from sdgen.request.upscale_methods import FILTERS
 
 MOST_IMAGES = 4096
 FIELDS = (*(name for name in request.FIELDS if name not in ("width", "height")), "size", "file")
@@ -66,9 +67,11 @@ def entry(path: Path) -> Entry:
         # An image that says nothing still has its name; one that cannot be read fails when it is drawn.
         return Entry(path, values)
     values |= record.settings
-    if "width" in values and "height" in values:
-        values["size"] = f"{values['width']}x{values['height']}"
-    return Entry(record.image or path, values, drawn=True)
+    if record.size is not None:
+        values["size"] = "{}x{}".format(*record.size)
+    # What a filter enlarges is no model's work because of that.
+    drawn = values.get("model") not in FILTERS or ai_mark.found(record.image or path) is not None
+    return Entry(record.image or path, values, drawn)
 
 
 def source_type(entries: Collection[Entry]) -> str | None:

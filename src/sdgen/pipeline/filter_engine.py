@@ -10,6 +10,7 @@ import numpy as np
 
 from sdgen import backend as backends
 from sdgen.errors import ImageError, InputError
+from sdgen.images import ai_mark
 from sdgen.images.image import Image, Pixels
 from sdgen.models import Entry
 from sdgen.pipeline.editing.filtering import enlarged
@@ -99,6 +100,7 @@ class FilterEngine(Engine):
             pixels, error = self._enlarged(job.request)
             seconds = time.perf_counter() - began
             details = {**self._details(), **batch.details, "decode_seconds": seconds}
+            details["source_type"] = _source_type(job.request)
             yield Image(job.request, pixels, seconds, error, (), details)
 
     def _enlarged(self, request: Request) -> tuple[Pixels | None, ImageError | None]:
@@ -122,3 +124,9 @@ class FilterEngine(Engine):
             "low_memory": self.low_memory,
             "peak_memory_bytes": backends.peak_memory(self.device),
         }
+
+
+def _source_type(request: Request) -> str | None:
+    """The mark that the picture had, as ``ai_mark.found`` tells: to enlarge it makes it no model's work."""
+    encoded = request.init_image.encoded if request.init_image is not None else None
+    return None if encoded is None else ai_mark.found(encoded)

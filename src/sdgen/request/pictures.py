@@ -60,6 +60,13 @@ class Picture:
     def __hash__(self) -> int:
         return hash(self.sha256)
 
+    @property
+    def encoded(self) -> Path | bytes | None:
+        """Its file, or the bytes of it; None where it came as pixels, or from a record without a file."""
+        if isinstance(self._held, bytes):
+            return self._held
+        return None if self._held is not None or self.file is None else Path(self.file)
+
     def pixels(self) -> NDArray[np.uint8]:
         """The pixels, (height, width, 4): sRGB and alpha, which is not multiplied in; not to be written to.
 
