@@ -22,6 +22,10 @@ COMMANDS = {
     "show": ("sdgen.cli.show", "Say how an image was drawn."),
     "replay": ("sdgen.cli.replay", "Draw images again from their records and compare."),
     "grid": ("sdgen.cli.grid", "Put images on one contact sheet, a sweep in rows and columns."),
+    "compare": (
+        "sdgen.cli.compare",
+        "Compare methods that enlarge pictures: a sheet of crops, PSNR and SSIM.",
+    ),
     "gallery": ("sdgen.cli.gallery", "Make a web page of a folder of images, with search and filters."),
     "serve": ("sdgen.cli.serve", "Serve pictures over HTTP, by the API of OpenAI's clients."),
     "models": ("sdgen.cli.models", "List, show, fetch, check and remove models."),
