@@ -19,7 +19,9 @@ PATIENCE = 20
 
 
 class Held(stand_in.Pipeline):
-    """Waits after the first step of each batch for a permit, and draws up to four images at once.
+    """Waits at the first step of each batch for a permit, and draws up to four images at once.
+
+    With ``hold_again`` set it waits at the second step, too.
 
     Attributes:
         batches: the seeds of each batch, and for how many images its program was.
@@ -31,6 +33,7 @@ class Held(stand_in.Pipeline):
         self.permits: threading.Semaphore = threading.Semaphore(0 if held else 1_000_000)
         self.batches: list[tuple[list[int], int]] = []
         self.requests: list[Request] = []
+        self.hold_again = False
         self.steps = 0
 
     def batch_limit(self, asked: int | None = None) -> int:
@@ -44,7 +47,7 @@ class Held(stand_in.Pipeline):
         for event in super().draw(jobs, size, jit, watch):
             if isinstance(event, Progress):
                 self.steps += 1
-                if event.step == 1:
+                if event.step == 1 or (event.step == 2 and self.hold_again):
                     self.drawing.release()
                     assert self.permits.acquire(timeout=PATIENCE)
             yield event

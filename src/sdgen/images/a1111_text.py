@@ -119,6 +119,11 @@ def _with_own_seed(pairs: Mapping[str, str]) -> dict[str, str]:
     return {**pairs, "Seed": pairs[_VARIATION_SEED], _VARIATION_SEED: pairs["Seed"]}
 
 
+def written(request: Request, name: str) -> Any:
+    """A field's value as the text has it; None where it is left out."""
+    return _written(request, name)
+
+
 def _names(request: Request) -> tuple[str | None, str | None]:
     """AUTOMATIC1111's names of the sampler and the schedule."""
     return a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)

@@ -13,7 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sdgen.serve import openai_api, status_api
+from sdgen.serve import a1111_api, openai_api, status_api
+from sdgen.serve.a1111_api import A1111
 from sdgen.serve.access import Access
 from sdgen.serve.fields import WARNING
 from sdgen.serve.openai_api import OpenAI
@@ -48,7 +49,7 @@ def application(service: Service) -> Starlette:
             ),
         )
     return Starlette(
-        routes=[*status_api.routes(service), *OpenAI(service).routes],
+        routes=[*status_api.routes(service), *OpenAI(service).routes, *A1111(service).routes],
         middleware=middleware,
         exception_handlers={HTTPException: _http_error},
     )
@@ -59,7 +60,7 @@ def _is_open(path: str) -> bool:
 
 
 def _refused(path: str, refusal: Refusal) -> Response:
-    return openai_api.error(refusal)
+    return a1111_api.error(refusal) if path.startswith(a1111_api.PREFIX) else openai_api.error(refusal)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

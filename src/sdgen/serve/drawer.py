@@ -152,9 +152,11 @@ class Drawer:
     def cancel(self, drawing: Drawing, reason: str = CANCELLED_CALL) -> None:
         """What of it is not drawn yet is told as dropped, at once, and is drawn no further."""
         for number in drawing.numbers:
-            # What is being stored just now is told as drawn.
-            if self.queue.cancel(number):
-                self._settle(number, functools.partial(Failed, error=Dropped(reason)))
+            self._cancel(number, reason)
+
+    def cancel_one(self, drawing: Drawing, place: int) -> None:
+        """``cancel`` for one picture of a call."""
+        self._cancel(drawing.numbers[place], CANCELLED_CALL)
 
     def cancel_all(self, reason: str = CANCELLED_CALL) -> None:
         """``cancel`` for everything that is asked for."""
@@ -170,6 +172,11 @@ class Drawer:
         count = len(self._pending) if pictures is None else pictures
         seconds = count * (_FIRST_GUESS if self._seconds_each is None else self._seconds_each)
         return max(1, min(_LONGEST_WAIT, round(seconds)))
+
+    def _cancel(self, number: int, reason: str) -> None:
+        # What is being stored just now is told as drawn.
+        if self.queue.cancel(number):
+            self._settle(number, functools.partial(Failed, error=Dropped(reason)))
 
     def _run(self) -> None:
         self._first()

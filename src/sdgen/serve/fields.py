@@ -105,9 +105,13 @@ class Fields:
         """A field that was read is not honoured."""
         self._unheeded.append(name)
 
+    def left(self) -> list[str]:
+        """The names of what is not honoured: not read, or read to no effect."""
+        return [*self._unheeded, *(name for name in self._values if name not in self._read)]
+
     def warning(self) -> dict[str, str]:
         """The header that names what was not honoured; none where all was."""
-        names = [*self._unheeded, *(name for name in self._values if name not in self._read)]
+        names = self.left()
         if not names:
             return {}
         shown = ", ".join(_plain(name) for name in names[:_MOST_NAMED])

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sdgen.serve import openai_calls, pictures, refusals
-from sdgen.serve.calls import Call, ClientGone, unless_gone
+from sdgen.serve.calls import GONE, Call, ClientGone, unless_gone
 from sdgen.serve.drawing import Drawn, Failed, Stepped
 from sdgen.serve.events import EventStream, event
 from sdgen.serve.openai_calls import ImageCall
@@ -23,9 +23,6 @@ from sdgen.serve.service import Service
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
-
-GONE = 499
-"""The status, nginx's, of what was not answered because the client had gone."""
 
 _NO_TOKENS = {
     "input_tokens": 0,

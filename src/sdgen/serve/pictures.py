@@ -34,29 +34,45 @@ def of_bytes(data: bytes, field: str, limits: Limits) -> Picture:
         OverLimit: it has too many pixels; it is not decoded then.
         InputError: it is no picture, or a damaged one.
     """
+    check_size(data, field, limits)
+    return read_picture(data, field)
+
+
+def check_size(data: bytes, field: str, limits: Limits) -> None:
+    """Refuse a picture that says that it has too many pixels. Anything else is for whoever decodes it.
+
+    Raises:
+        OverLimit: it has.
+    """
     size = None
-    # What is wrong with a file is said below, where it is decoded.
     with contextlib.suppress(Exception), picture_files.opened(data, field) as opened:
         size = opened.size
     if size is not None:
         limits.check_size(*size, field)
-    return read_picture(data, field)
 
 
 def of_base64(text: str, field: str, limits: Limits) -> Picture:
-    """The picture that is in a text: base64, or a data URL. A URL of anything else is never opened.
+    """The picture that is in a text, as ``data_of_base64`` takes it.
 
     Raises:
         InputError: it is none; OverLimit, as ``of_bytes``.
+    """
+    return of_bytes(data_of_base64(text, field), field, limits)
+
+
+def data_of_base64(text: str, field: str) -> bytes:
+    """The bytes that are in a text: base64, or a data URL. A URL of anything else is never opened.
+
+    Raises:
+        InputError: it is none.
     """
     head = _DATA_URL.match(text[:_HEAD])
     if head is None and ("://" in text[:_HEAD] or text.startswith(("data:", "file:", "/", "."))):
         raise InputError(f"{field} must be a picture in base64; no URL or path is opened", field)
     try:
-        data = base64.b64decode(text[head.end() :] if head else text, validate=False)
+        return base64.b64decode(text[head.end() :] if head else text, validate=False)
     except (binascii.Error, ValueError):
         raise InputError(f"{field} is no base64", field) from None
-    return of_bytes(data, field, limits)
 
 
 def to_bytes(image: Image, format: str, quality: int | None = None, text: bool = True) -> bytes:
