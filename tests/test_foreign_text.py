@@ -403,6 +403,10 @@ def test_eta_of_an_ancestral_sampler_is_not_that_of_ddim() -> None:
             "Size: 64x96, Hires upscale: 2, Hires upscaler: Latent, Denoising strength: 0.6",
         ),
         (
+            {"width": 64, "height": 64, "hires": "2", "hires_method": "bicubic", "hires_strength": 0.5},
+            "Hires upscale: 2, Hires upscaler: Bicubic, Denoising strength: 0.5",
+        ),
+        (
             {"width": 64, "height": 64, "hires": "128x96", "hires_steps": 9},
             "Size: 64x64, Hires steps: 9, Hires upscaler: Lanczos, Hires resize: 128x96",
         ),

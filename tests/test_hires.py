@@ -17,7 +17,7 @@ from sdgen.errors import InputError
 from sdgen.pipeline.enlarging import _enlarged
 from sdgen.pipeline.results import Progress
 from sdgen.request import Request
-from sdgen.request.hires_fields import Enlargement
+from sdgen.request.hires_fields import HIRES_METHODS, Enlargement
 
 SMALL = Request(prompt="a red heart", steps=4, width=64, height=64, seed=7)
 HIRES = SMALL.replace(hires="128x128", hires_strength=0.5)
@@ -117,7 +117,7 @@ def test_enlarged_latents_of_other_proportions_are_cut_on_both_sides() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lanczos", "latents"])
+@pytest.mark.parametrize("method", HIRES_METHODS)
 def test_the_second_pass_shows_the_first_ones_picture_enlarged(mini: Any, method: str) -> None:
     """Brought back to its size, it is nearer to it than to another seed's picture."""
     base = Request(prompt="a red heart", steps=12, width=128, height=128, seed=7)

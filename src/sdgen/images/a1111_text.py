@@ -206,7 +206,7 @@ _FIRST = ("steps", "sampler", "schedule", "guidance", "seed", "size", "weights",
 _ZERO_SNR = "Zero Terminal SNR"
 _STRENGTH = "Denoising strength"
 _VARIATION_SEED = "Variation seed"
-_ENLARGING = {"lanczos": "Lanczos", "latents": "Latent"}
+_ENLARGING = {"lanczos": "Lanczos", "bicubic": "Bicubic", "latents": "Latent"}
 _NOT_MASKED = "Inpaint not masked"
 _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "sampler": lambda request: _names(request)[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from sdgen.diffusion.noise import ImageNoise
 from sdgen.images.image import Pixels
 from sdgen.pipeline.editing.init_picture import signed
 from sdgen.pipeline.editing.resizing import geometry, resized
+from sdgen.request.upscale_methods import FILTERS
 
 if TYPE_CHECKING:
     from sdgen.networks.config import VAEConfig
@@ -24,7 +26,7 @@ PixelMethod = Callable[[Pixels, int, int], Pixels]
 
 LATENTS = "latents"
 PIXEL_METHODS: Mapping[str, PixelMethod] = {
-    "lanczos": lambda pixels, width, height: resized(pixels, width, height, "fill"),
+    name: functools.partial(resized, resize="fill", method=name) for name in FILTERS
 }
 """Methods, by their names in ``request.hires_fields.HIRES_METHODS``, that enlarge the picture itself."""
 

@@ -15,6 +15,7 @@ from sdgen.request.kinds import Kind, OneOf, Real, Whole, YesNo
 
 HIRES_METHODS: Mapping[str, str] = {
     "lanczos": "the picture by Lanczos' filter, then encoded again",
+    "bicubic": "the picture by the bicubic filter, which is softer, then encoded again",
     "latents": "its latents by linear interpolation; needs more strength",
 }
 """How a picture is enlarged between its two passes, with a line about each."""

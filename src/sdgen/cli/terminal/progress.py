@@ -67,7 +67,10 @@ class Display:
             images: those of the whole run.
         """
         self.pace.plan(steps, images)
-        self.loaded()
+        if self.pace.steps == 0:  # A filter's: there is nothing to compile.
+            self._begin(DRAWING)
+        else:
+            self.loaded()
 
     def loaded(self) -> None:
         """A model is loaded; its first step will need a program."""
