@@ -177,3 +177,13 @@ def test_two_hundred_connections_that_say_little_keep_nobody_waiting() -> None:
         finally:
             for connection in slow:
                 connection.close()
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Without TCP_NODELAY each waits 40 ms for the client to acknowledge its head."""
+    with served() as server, connected(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100)
+        (protocol,) = server.server.server_state.connections
+        accepted = protocol.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

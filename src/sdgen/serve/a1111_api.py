@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sdgen.pipeline.watching import Watch
 from sdgen.serve import a1111_calls, a1111_info, a1111_pictures, pictures, refusals
 from sdgen.serve.a1111_lists import lists
 from sdgen.serve.a1111_options import Options
+from sdgen.serve.answers import JSON
 from sdgen.serve.calls import GONE, Call, ClientGone, unless_gone
 from sdgen.serve.drawing import Drawn, Dropped, Failed, Stage
 from sdgen.serve.refusals import Refusal
@@ -30,12 +31,12 @@ PREFIX = "/sdapi/v1"
 Endpoint = Callable[[Request], Awaitable[Any]]
 
 
-def error(refusal: Refusal) -> JSONResponse:
+def error(refusal: Refusal) -> JSON:
     """A refusal in AUTOMATIC1111's shape."""
     # Wrong values are 422 there, whatever is wrong with them.
     status = 422 if refusal.status == 400 else refusal.status
     described = {"error": refusal.code or "error", "detail": refusal.message, "body": refusal.field or ""}
-    return JSONResponse({**described, "errors": refusal.message}, status, refusal.headers)
+    return JSON({**described, "errors": refusal.message}, status, refusal.headers)
 
 
 class _Running:
@@ -97,13 +98,13 @@ class A1111:
             "parameters": dict(asked.parameters),
             "info": json.dumps(a1111_info.info(images, len(asked.requests))),
         }
-        return JSONResponse(answer, headers=dict(asked.headers))
+        return JSON(answer, headers=dict(asked.headers))
 
     async def _progress(self, request: Request) -> Response:
         shown = request.query_params.get("skip_current_image", "false").lower() not in ("true", "1")
         running = self._of(request)
         if running is None:
-            return JSONResponse(a1111_info.idle())
+            return JSON(a1111_info.idle())
         drawing = running.call.drawing
         seen = next((each.seen for each in drawing.standings if each.seen is not None), None)
         image = None
@@ -112,14 +113,14 @@ class A1111:
             image = pictures.text_of(await asyncio.to_thread(pictures.preview, seen, size, "png"))
         seconds = time.monotonic() - running.began
         flags = {"skipped": running.skipped, "interrupted": running.interrupted}
-        return JSONResponse(a1111_info.progress(drawing, seconds, image, flags))
+        return JSON(a1111_info.progress(drawing, seconds, image, flags))
 
     async def _interrupt(self, request: Request) -> Response:
         running = self._of(request)
         if running is not None:
             running.interrupted = True
             running.call.close()
-        return JSONResponse({})
+        return JSON({})
 
     async def _skip(self, request: Request) -> Response:
         """The first picture that is not there is not drawn; those after it are."""
@@ -130,7 +131,7 @@ class A1111:
             left = (n for n, each in enumerate(standings) if each.stage in (Stage.WAITING, Stage.DRAWING))
             if (place := next(left, None)) is not None:
                 self._service.drawer.cancel_one(running.call.drawing, place)
-        return JSONResponse({})
+        return JSON({})
 
     def _of(self, request: Request) -> _Running | None:
         """The call that a client means: the oldest of its own machine's, as there is no name to it."""
@@ -138,25 +139,25 @@ class A1111:
         return next((each for each in self._running if each.client == client), None)
 
     async def _get_options(self, request: Request) -> Response:
-        return JSONResponse(self._options.described())
+        return JSON(self._options.described())
 
     async def _set_options(self, request: Request) -> Response:
         values = await self._service.bodies.read_json(request)
-        return JSONResponse(None, headers=self._options.set(values))
+        return JSON(None, headers=self._options.set(values))
 
     async def _png_info(self, request: Request) -> Response:
         values = await self._service.bodies.read_json(request)
         limits = self._service.settings.limits
-        return JSONResponse(await asyncio.to_thread(a1111_pictures.png_info, values, limits))
+        return JSON(await asyncio.to_thread(a1111_pictures.png_info, values, limits))
 
     async def _enlarge(self, request: Request) -> Response:
         values = await self._service.bodies.read_json(request)
         limits = self._service.settings.limits
         answer, headers = await asyncio.to_thread(a1111_pictures.enlarge, values, limits)
-        return JSONResponse(answer, headers=dict(headers))
+        return JSON(answer, headers=dict(headers))
 
     async def _nothing(self, request: Request) -> Response:
-        return JSONResponse(None)
+        return JSON(None)
 
 
 async def _images(running: _Running) -> list[Image]:
@@ -190,7 +191,7 @@ def _client(request: Request) -> str:
 
 def _answering(found: Callable[[], Any]) -> Endpoint:
     async def answer(request: Request) -> Response:
-        return JSONResponse(found())
+        return JSON(found())
 
     return answer
 

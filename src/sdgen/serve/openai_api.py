@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sdgen.serve import openai_calls, pictures, refusals
+from sdgen.serve.answers import JSON
 from sdgen.serve.calls import GONE, Call, ClientGone, unless_gone
 from sdgen.serve.drawing import Drawn, Failed, Stepped
 from sdgen.serve.events import EventStream, event
@@ -35,9 +36,9 @@ _NO_TOKENS = {
 Endpoint = Callable[[Request], Awaitable[Any]]
 
 
-def error(refusal: Refusal) -> JSONResponse:
+def error(refusal: Refusal) -> JSON:
     """A refusal in OpenAI's shape."""
-    return JSONResponse({"error": _described(refusal)}, refusal.status, refusal.headers)
+    return JSON({"error": _described(refusal)}, refusal.status, refusal.headers)
 
 
 def _described(refusal: Refusal) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class OpenAI:
             files = await asyncio.to_thread(_encoded, images, asked)
         finally:
             call.close()
-        return JSONResponse(self._answer(request, asked, images, files), headers=dict(asked.headers))
+        return JSON(self._answer(request, asked, images, files), headers=dict(asked.headers))
 
     def _answer(
         self, request: Request, asked: ImageCall, images: list[Image], files: list[bytes]
@@ -151,15 +152,15 @@ class OpenAI:
         data, kind = found
         return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
-    async def _models(self, request: Request) -> JSONResponse:
+    async def _models(self, request: Request) -> JSON:
         names = self._service.settings.models
-        return JSONResponse({"object": "list", "data": [self._described_model(name) for name in names]})
+        return JSON({"object": "list", "data": [self._described_model(name) for name in names]})
 
-    async def _model(self, request: Request) -> JSONResponse:
+    async def _model(self, request: Request) -> JSON:
         name = request.path_params["name"]
         if name not in self._service.settings.models:
             raise Refusal(404, f"there is no model {name[:80]!r}", "model", "model_not_found")
-        return JSONResponse(self._described_model(name))
+        return JSON(self._described_model(name))
 
     def _described_model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "sdgen"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import threading
@@ -24,6 +25,8 @@ from sdgen.serve.service import Service
 MOST_CONNECTIONS = 500
 """At once; the next is answered 503."""
 
+_BACKLOG = 1024
+
 _IDLE_SECONDS = 15
 """After which a connection is closed that is in no call, or sends its head in drops."""
 
@@ -39,9 +42,23 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        # asyncio sends at once, without waiting for more, on sockets that say that they are TCP's.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
-        raise InputError(f"{host} port {port} cannot be listened on: {error.strerror or error}") from None
+        raise _not_listening(host, port, error) from None
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _not_listening(host, port, error) from None
+    return listening
+
+
+def _not_listening(host: str, port: int, error: OSError) -> InputError:
+    return InputError(f"{host} port {port} cannot be listened on: {error.strerror or error}")
 
 
 def url_of(listening: socket.socket) -> str:
