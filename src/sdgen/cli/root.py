@@ -27,7 +27,7 @@ COMMANDS = {
         "Compare methods that enlarge pictures: a sheet of crops, PSNR and SSIM.",
     ),
     "gallery": ("sdgen.cli.gallery", "Make a web page of a folder of images, with search and filters."),
-    "serve": ("sdgen.cli.serve", "Serve pictures over HTTP, by the API of OpenAI's clients."),
+    "serve": ("sdgen.cli.serve", "Draw for clients of OpenAI's and AUTOMATIC1111's APIs."),
     "models": ("sdgen.cli.models", "List, show, fetch, check and remove models."),
     "samplers": ("sdgen.cli.samplers", "List the samplers and noise schedules."),
     "warmup": ("sdgen.cli.warmup", "Compile a model's programs ahead of the first picture."),

@@ -142,7 +142,7 @@ OPTIONS = (
 
 @click.command("serve", cls=Command, notes=NOTES, short_help="Serve pictures over HTTP.")
 def command(**values: Any) -> int:
-    """Draw for others over HTTP, by OpenAI's image API; the models stay loaded.
+    """Draw for others over HTTP, by OpenAI's and AUTOMATIC1111's APIs; the models stay loaded.
 
     Prints its URL once it listens. What is asked for at the same time, in one size, is drawn together.
     docs/serve.md says what clients get.
