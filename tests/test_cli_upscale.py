@@ -211,6 +211,8 @@ def test_settings_of_drawing_are_not_those_of_enlarging(
         'model = "mini"\nsteps = 20\nseed = 3\nsampler = "ddim"\ndtype = "float16"\nformat = "webp"\n'
     )
     monkeypatch.setenv("SDGEN_GUIDANCE", "9")
+    monkeypatch.setenv("SDGEN_MODEL", "mini")
+    monkeypatch.setenv("SDGEN_PROMPT", "a fox")
     picture("a.png")
     (sidecar,) = upscaled(sdgen, "a.png")
     assert (sidecar["model"], sidecar["steps"], sidecar["seed"]) == ("lanczos", None, 0)

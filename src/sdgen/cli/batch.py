@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,9 +60,6 @@ EXIT_STATUS = """\
 
 NOTES = (("Examples", EXAMPLES), ("Going on", RESUMING), ("Exit status", EXIT_STATUS))
 
-_CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
-"""Options beside the request's that decide how an image looks."""
-
 
 @click.command("batch", cls=Command, notes=NOTES, short_help="Draw every entry of prompts files.")
 @click.argument("prompts", metavar="FILE...", nargs=-1, type=click.Path(allow_dash=True))
@@ -82,7 +78,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if not values["prompts"] and not conflicts.several(values):
         raise click.MissingParameter(ctx=ctx, param=command.params[0])
     error_messages.set_verbose(values["verbose"])
-    store = _folder(values)
+    usual = naming.AS_STARTED if conflicts.several(values) else DEFAULT_NAME
+    store = batch_run.folder(values, usual, BatchFolder)
     entries = _entries(values)
     recording = watching.recording(ctx, values, None)
     display = batch_run.display(ctx, values)
@@ -124,22 +121,6 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
 
 command.params = batch_options.of_batch(command.params)
-
-
-def _folder(values: dict[str, Any]) -> BatchFolder:
-    changes = {name: values[name] for name in _CHANGES}
-    if values["engine"] != "sdgen":
-        changes["engine"] = values["engine"]
-    return BatchFolder(
-        Path(values["output"]).expanduser() if values["output"] else image_files.FOLDER,
-        values["name"] or (naming.AS_STARTED if conflicts.several(values) else DEFAULT_NAME),
-        values["format"] or "png",
-        not values["no_metadata"],
-        changes,
-        force=values["force"],
-        retry_failed=values["retry_failed"],
-        verify=values["verify"],
-    )
 
 
 def _entries(values: dict[str, Any]) -> Entries:

@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -23,9 +24,15 @@ from sdgen.cli.run import Run, space, told
 from sdgen.cli.terminal import streams
 from sdgen.cli.terminal.progress import Display, JsonDisplay
 from sdgen.errors import ExitCode, InputError
+from sdgen.images.image_files import FOLDER
+
+FolderKind = TypeVar("FolderKind", bound=BatchFolder)
 
 MOST_TOLD = 20
 """Wrong entries that are told one by one."""
+
+_CHANGES = ("vae", "lora", "embedding", "variant", "prediction")
+"""Options beside the request's that decide how an image looks."""
 
 
 class BatchRun(Run):
@@ -126,6 +133,32 @@ def display(ctx: click.Context, values: Mapping[str, Any]) -> Display:
             )
         return JsonDisplay(quiet=values["quiet"])
     return Display(quiet=values["quiet"], preview=watching.preview(ctx, values))
+
+
+def folder(values: Mapping[str, Any], usual_name: str, kind: type[FolderKind]) -> FolderKind:
+    """Where the images of a run go.
+
+    Args:
+        values: settled options.
+        usual_name: the template of names where none is given.
+        kind: of folder.
+
+    Raises:
+        InputError: the template is wrong.
+    """
+    changes = {name: values[name] for name in _CHANGES}
+    if values["engine"] != "sdgen":
+        changes["engine"] = values["engine"]
+    return kind(
+        Path(values["output"]).expanduser() if values["output"] else FOLDER,
+        values["name"] or usual_name,
+        values["format"] or "png",
+        not values["no_metadata"],
+        changes,
+        force=values["force"],
+        retry_failed=values["retry_failed"],
+        verify=values["verify"],
+    )
 
 
 def missing(tasks: list[Task], store: BatchFolder) -> tuple[int, int]:

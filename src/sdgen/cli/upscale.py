@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from sdgen import models
 from sdgen.batch import batch_size
 from sdgen.batch.feeds import Feed
 from sdgen.batch.kept_names import KeptNames
@@ -102,7 +103,9 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     model = requests[0].model or ""
     place = _place(values)
     display = batch_run.display(ctx, values)
-    locate(model, task="upscaling", quiet=values["quiet"], no_input=values["no_input"])
+    path = locate(model, task="upscaling", quiet=values["quiet"], no_input=values["no_input"])
+    if path is not None and method is not None and "model" in given:
+        _check_weights(path, method)
     tasks = [
         Task(request, number, (request.init_image and request.init_image.file) or "stdin")
         for number, request in enumerate(requests, start=1)
@@ -185,21 +188,28 @@ def _requests(pictures: Sequence[Picture], given: Mapping[str, Any], method: str
     return found
 
 
+def _check_weights(path: Path, method: str) -> None:
+    """Refuse weights that are another method's.
+
+    Raises:
+        InputError: they are.
+        CheckpointError: they cannot be read.
+    """
+    from sdgen.checkpoints import open_checkpoint
+
+    family, wanted = open_checkpoint(path).family.name, models.find(METHODS[method].model).family
+    if family != wanted:
+        raise InputError(
+            f"{path} has weights of {family}, and {method} takes those of {wanted}; leave out --method",
+            "model",
+        )
+
+
 def _place(values: Mapping[str, Any]) -> image_files.Output | None:
     """Where the pictures go: a folder, a file, or None for stdout."""
     if to_one_place(values):
         return drawing_requests.destination(values)
-    changes = {"variant": values["variant"]}
-    return KeptNames(
-        Path(values["output"]).expanduser() if values["output"] else image_files.FOLDER,
-        values["name"] or naming.AS_STARTED,
-        values["format"] or "png",
-        not values["no_metadata"],
-        changes,
-        force=values["force"],
-        retry_failed=values["retry_failed"],
-        verify=values["verify"],
-    )
+    return batch_run.folder(values, naming.AS_STARTED, KeptNames)
 
 
 def _refuse_own_folder(given: Sequence[Picture | tuple[Picture, ...]], folder: Path) -> None:

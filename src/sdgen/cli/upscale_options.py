@@ -37,6 +37,13 @@ OF_MODELS = {FIELDS[name].parameter: name for method in METHODS.values() for nam
 """Options that some methods take, with the fields that they set."""
 
 
+def _own(*names: str, help: str, **attributes: Any) -> Option:
+    """An option of enlarging; no variable sets it, for some of those names are of drawing."""
+    option = Option(names, "Enlarging", help=help, **attributes)
+    option.envvar = None
+    return option
+
+
 def _of_drawing(*names: str) -> Iterator[Option]:
     """Options of drawing, without the variables of those that mean something else here."""
     known = {str(option.name): option for option in DRAWING}
@@ -49,31 +56,27 @@ def _of_drawing(*names: str) -> Iterator[Option]:
 
 OPTIONS = (
     CONFIG,
-    Option(
-        ["--scale"],
-        "Enlarging",
+    _own(
+        "--scale",
         type=Whole(MAX_UPSCALE, least=2),
         help="How many times as wide and high: 2 to 8 by a filter, 2 or 4 by a model. Default: 4; of "
         "latent-x2 2.",
-        envvar=None,
     ),
-    Option(
-        ["--method"],
-        "Enlarging",
+    _own(
+        "--method",
         type=Name({name: method.about for name, method in METHODS.items()}),
         help=f"{', '.join(METHODS)}: see below. Default: {DEFAULT}.",
     ),
-    Option(
-        ["-m", "--model"],
-        "Enlarging",
+    _own(
+        "-m",
+        "--model",
         type=Model(),
         help="Weights of your own, for a method that has any: a folder or file. Default: the method's.",
     ),
-    Option(["--prompt"], "Enlarging", type=Field("prompt"), help="What the picture shows."),
+    _own("--prompt", type=Field("prompt"), help="What the picture shows."),
     *_of_drawing("negative"),
-    Option(
-        ["--noise-level"],
-        "Enlarging",
+    _own(
+        "--noise-level",
         type=Field("noise_level"),
         metavar="N",
         help="Noise on the picture before, 0 to 350: more invents more. Default: 20.",
