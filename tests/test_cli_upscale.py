@@ -225,6 +225,12 @@ def test_a_picture_that_would_become_too_large_is_refused_with_its_name(sdgen: C
     refused(sdgen.run("upscale", "in"), "in/long.png: upscale 4 makes 16004x4")
 
 
+def test_a_webp_does_not_become_larger_than_one_that_can_be_read(sdgen: Command) -> None:
+    picture("in/a.png", (3000, 1500))
+    refused(sdgen.run("upscale", "in/a.png", "--format", "webp"), "in/a.png: of a WebP", "12000x6000")
+    refused(sdgen.run("upscale", "in/a.png", "-o", "b.webp"), "in/a.png: of a WebP", "--format png")
+
+
 def test_a_file_that_is_no_picture_is_refused(sdgen: Command) -> None:
     Path("a.png").write_text("no picture")
     refused(sdgen.run("upscale", "a.png"), "a.png")

@@ -197,7 +197,7 @@ def describe(outcome: Outcome, error: str | None) -> dict[str, Any]:
         "prompt": request.prompt,
         "seed": request.seed,
         "steps": request.steps,
-        **({"steps_run": request.steps_run} if request.steps_run != request.steps else {}),
+        **({"steps_run": request.steps_run} if request.steps not in (None, request.steps_run) else {}),
         "seconds": round(outcome.seconds, 3),
         "warnings": list(outcome.warnings),
         "error": error,

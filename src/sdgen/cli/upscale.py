@@ -26,6 +26,7 @@ from sdgen.cli.conflicts import to_one_place
 from sdgen.cli.downloads import locate
 from sdgen.cli.run import show_licence, space, write_image
 from sdgen.errors import InputError
+from sdgen.files.containers import MOST_WEBP_PIXELS
 from sdgen.images import image_files, naming
 from sdgen.request import RANDOM_SEED, Picture, Request
 from sdgen.request.upscale_methods import DEFAULT, METHODS, method_of
@@ -102,14 +103,12 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     requests = _requests(pictures, given, method)
     model = requests[0].model or ""
     place = _place(values)
+    _check_format(requests, place.format if place is not None else values["format"])
     display = batch_run.display(ctx, values)
     path = locate(model, task="upscaling", quiet=values["quiet"], no_input=values["no_input"])
     if path is not None and method is not None and "model" in given:
         _check_weights(path, method)
-    tasks = [
-        Task(request, number, (request.init_image and request.init_image.file) or "stdin")
-        for number, request in enumerate(requests, start=1)
-    ]
+    tasks = [Task(request, number, _source(request)) for number, request in enumerate(requests, start=1)]
     show_licence(model, display)
     if values["seed"] == RANDOM_SEED:
         display.say(f"seed {requests[0].seed}")
@@ -186,6 +185,27 @@ def _requests(pictures: Sequence[Picture], given: Mapping[str, Any], method: str
         except InputError as error:
             raise InputError(f"{picture.file or 'stdin'}: {error}", error.field) from None
     return found
+
+
+def _check_format(requests: Sequence[Request], format: str | None) -> None:
+    """Refuse to store a picture as a file that would be too large to be read.
+
+    Raises:
+        InputError: it would be.
+    """
+    for request in requests:
+        width, height = request.stored_size or (0, 0)
+        if format == "webp" and width * height > MOST_WEBP_PIXELS:
+            raise InputError(
+                f"{_source(request)}: of a WebP {MOST_WEBP_PIXELS // 1_000_000} million pixels are read at "
+                f"most, and this would have {width}x{height}; take --format png",
+                "format",
+            )
+
+
+def _source(request: Request) -> str:
+    """Where a picture comes from."""
+    return (request.init_image and request.init_image.file) or "stdin"
 
 
 def _check_weights(path: Path, method: str) -> None:

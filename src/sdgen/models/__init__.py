@@ -137,7 +137,10 @@ def require_task(entry: Entry, task: str | None) -> None:
     """
     if task and entry.task and entry.task not in SERVED_BY.get(task, (task,)):
         verb = _CANNOT.get((entry.task, task), f"is for {entry.task}, not {task}")
-        raise InputError(f"{entry.name} {verb}; `sdgen models list` shows what each model is for", "model")
+        advice = "`sdgen models list` shows what each model is for"
+        if entry.task == "upscaling":
+            advice = "`sdgen upscale` does that with it"
+        raise InputError(f"{entry.name} {verb}; {advice}", "model")
 
 
 def pull(
