@@ -20,6 +20,8 @@ from sdgen.cli.terminal import streams
 from sdgen.cli.types import Bytes, Existing, Model
 from sdgen.errors import ExitCode, InputError
 from sdgen.files.user_files import read_regular
+from sdgen.images.image_files import FOLDER
+from sdgen.text.plurals import counted
 
 if TYPE_CHECKING:
     from sdgen.pipeline.engine import Engine
@@ -101,6 +103,15 @@ OPTIONS = (
         help="When told to stop: how long to go on with what is in flight.",
     ),
     _option(
+        "Server",
+        "--jobs",
+        type=click.Path(),
+        metavar="DIR",
+        default=str(FOLDER / "jobs"),
+        show_default=True,
+        help="Where jobs (/api/jobs) and their pictures go; the next server goes on with them.",
+    ),
+    _option(
         "Limits",
         "--queue",
         type=click.IntRange(1, 100_000),
@@ -169,6 +180,8 @@ def _serve(values: Mapping[str, Any], settings: Settings, results: streams.Resul
     from sdgen.serve import server
     from sdgen.serve.drawer import Drawer
     from sdgen.serve.engines import Engines
+    from sdgen.serve.job_folder import JobFolder
+    from sdgen.serve.jobs import Jobs
     from sdgen.serve.metrics import Metrics
     from sdgen.serve.service import Service
 
@@ -177,7 +190,8 @@ def _serve(values: Mapping[str, Any], settings: Settings, results: streams.Resul
     engines = Engines(lambda name: _load(name, values))
     policy = Policy(values["batch_size"], batch_size.choose, batch_size.learn)
     drawer = Drawer(engines, policy, settings.limits.waiting, metrics.drawn)
-    service = Service(settings, drawer, metrics)
+    jobs = Jobs(drawer, JobFolder(Path(values["jobs"]).expanduser()), settings.limits.jobs_waiting)
+    service = Service(settings, drawer, metrics, jobs=jobs)
     running = server.Server(service, values["grace"])
     failed: list[Exception] = []
 
@@ -192,10 +206,13 @@ def _serve(values: Mapping[str, Any], settings: Settings, results: streams.Resul
         if not values["quiet"]:
             streams.tell(f"{settings.models[0]} is loaded")
 
+    if (left := jobs.go_on()) and not values["quiet"]:
+        streams.tell(f"going on with {counted(left, 'job')}")
     drawer.start(load_first)
     results.line(server.url_of(listening))
     running.run(sockets=[listening])
     drawer.stop(values["grace"])
+    jobs.close()
     program_cache.trim(values["cache_limit"])
     if failed:
         raise failed[0]

@@ -17,6 +17,7 @@ from sdgen.serve import a1111_api, openai_api, status_api
 from sdgen.serve.a1111_api import A1111
 from sdgen.serve.access import Access
 from sdgen.serve.fields import WARNING
+from sdgen.serve.jobs_api import JobsAPI
 from sdgen.serve.openai_api import OpenAI
 from sdgen.serve.refusals import Refusal
 from sdgen.serve.service import Service
@@ -48,8 +49,11 @@ def application(service: Service) -> Starlette:
                 expose_headers=[WARNING, "Retry-After"],
             ),
         )
+    routes = [*status_api.routes(service), *OpenAI(service).routes, *A1111(service).routes]
+    if service.jobs is not None:
+        routes += JobsAPI(service, service.jobs).routes
     return Starlette(
-        routes=[*status_api.routes(service), *OpenAI(service).routes, *A1111(service).routes],
+        routes=routes,
         middleware=middleware,
         exception_handlers={HTTPException: _http_error},
     )

@@ -121,13 +121,20 @@ class Drawer:
         """Pictures that are asked for and not there yet."""
         return len(self._pending)
 
-    def submit(self, requests: Sequence[Request], listener: Listener, watch: Watch | None = None) -> Drawing:
+    def submit(
+        self,
+        requests: Sequence[Request],
+        listener: Listener,
+        watch: Watch | None = None,
+        bounded: bool = True,
+    ) -> Drawing:
         """Ask for pictures.
 
         Args:
             requests: each with its model.
             listener: told what happens.
             watch: which of their steps are to be seen.
+            bounded: whether they count among those of which only so many may wait.
 
         Raises:
             Full: too many wait; none of these is drawn.
@@ -136,13 +143,14 @@ class Drawer:
         with self._lock:
             if self._stopping:
                 raise Dropped(STOPPING)
-            if len(self._pending) + len(requests) > self.most:
-                seconds, waiting = self.wait(), len(self._pending)
+            waiting = sum(each[0].bounded for each in self._pending.values())
+            if bounded and waiting + len(requests) > self.most:
+                seconds = self.wait()
                 raise Full(
                     f"{waiting} pictures wait, and at most {self.most} may; ask again in {seconds} s", seconds
                 )
             numbers = [next(self._numbers) for _ in requests]
-            drawing = Drawing(requests, numbers, listener, watch)
+            drawing = Drawing(requests, numbers, listener, watch, bounded)
             now = self.queue.clock.now()
             self._pending |= {number: (drawing, place, now) for place, number in enumerate(numbers)}
             for request, number in zip(requests, numbers, strict=True):

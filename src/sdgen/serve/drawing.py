@@ -66,7 +66,7 @@ Event = Stepped | Drawn | Failed
 """What a call is told: for each picture any number of ``Stepped``, then one of the others."""
 
 Listener = Callable[[Event], None]
-"""Called in the drawer's threads; it must neither wait nor raise."""
+"""Called in the drawer's threads; it must not raise, nor wait but for the disk, in the thread that stores."""
 
 
 @dataclasses.dataclass
@@ -93,6 +93,7 @@ class Drawing:
         requests: as they were asked for.
         numbers: of their tasks.
         watch: which of their steps are to be seen; None for none.
+        bounded: whether they count among those of which only so many may wait.
         standings: where each is, as of its last event; to be read from any thread.
     """
 
@@ -102,8 +103,10 @@ class Drawing:
         numbers: Sequence[int],
         listener: Listener,
         watch: Watch | None = None,
+        bounded: bool = True,
     ) -> None:
         self.requests, self.numbers, self.watch = tuple(requests), tuple(numbers), watch
+        self.bounded = bounded
         self.standings = [Standing() for _ in self.requests]
         self._listener = listener
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 
 from sdgen import backend
-from sdgen.errors import BackendError, CheckpointError, ImageError, InputError, ModelUnavailable
+from sdgen.errors import BackendError, CheckpointError, ImageError, InputError, ModelUnavailable, OutputError
 from sdgen.serve.drawer import Full
 from sdgen.serve.drawing import Dropped
 from sdgen.serve.settings import OverLimit
@@ -65,6 +65,9 @@ def of(error: Exception) -> Refusal:
         return Refusal(503, "out of memory; ask for a smaller size", code="out_of_memory", retry=RETRY)
     if isinstance(error, ImageError):
         return Refusal(500, str(error), code="unusable_image")
+    if isinstance(error, OutputError):
+        LOG.error("%s", error)
+        return Refusal(507, "it cannot be stored; the server's log says why", code="not_stored")
     if isinstance(error, (ModelUnavailable, CheckpointError, BackendError)):
         LOG.error("%s", error)
         return Refusal(503, "the model cannot be used; the server's log says why", code="model_unavailable")

@@ -103,7 +103,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, finish what there is, and end it after the grace."""
-        self._service.ready = False
+        self._service.ready, self._service.stopping = False, True
         giving_up = asyncio.ensure_future(self._give_up())
         try:
             await super().shutdown(sockets)

@@ -21,6 +21,8 @@ class Limits:
 
     Attributes:
         waiting: pictures that may be asked for and not be there yet, of all clients together.
+        jobs_waiting: the same of jobs.
+        job_pictures: of one job.
         pictures: of one request.
         pixels: of a picture, that is drawn or that is sent.
         steps: of a picture, in both passes together.
@@ -31,6 +33,8 @@ class Limits:
     """
 
     waiting: int = 64
+    jobs_waiting: int = 10_000
+    job_pictures: int = 1000
     pictures: int = 10
     pixels: int = 2048 * 2048
     steps: int = 150
