@@ -20,20 +20,30 @@ import sdgen
 from sdgen.images.metrics import psnr
 from sdgen.request import Request
 
-WRITERS = {"text": ldm.write_text_model, "unconditional": ldm.write_unconditional_model}
+WRITERS = {
+    "text": ldm.write_text_model,
+    "unconditional": ldm.write_unconditional_model,
+    "classes": lambda folder: ldm.write_class_model(folder.with_suffix(".ckpt")),
+}
 CASES = {
     "text": [{**case, "prompt_syntax": "plain"} for case in ldm.TEXT_CASES],
     "unconditional": [{**case, "prompt": ""} for case in ldm.UNCONDITIONAL_CASES],
+    "classes": [{name: value for name, value in case.items() if name != "label"} for case in ldm.CLASS_CASES],
 }
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    """Of the cases of each model in a folder, uint8 (cases, 64, 64, 3)."""
+    """Of the cases of each model in a folder, uint8 (cases, 64, 64, 3), and ``encoded``, a picture's latents."""
     found = {}
     for name, cases in CASES.items():
-        engine = sdgen.load(str(folder / name), device="cpu", dtype="float32")
+        model = folder / name
+        model = model if model.exists() else model.with_suffix(".ckpt")
+        engine = sdgen.load(str(model), device="cpu", dtype="float32")
         requests = [Request(**case, width=64, height=64, rng="torch", sampler="ddim") for case in cases]
         found[name] = np.stack([image.pixels for image in engine.generate(requests)])
+    encode = PictureEncoder(engine.networks, jit=False, low_memory=False)
+    found["encoded"], deviation = encode(ldm.pixels())
+    assert deviation.max() < 1e-6
     return found
 
 
@@ -54,11 +64,18 @@ def drawn(request: Any, folder: Path, tmp_path_factory: Any) -> dict[str, np.nda
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_each_model_draws_what_diffusers_draws(drawn: dict[str, np.ndarray], name: str) -> None:
+def test_each_model_draws_what_the_reference_draws(drawn: dict[str, np.ndarray], name: str) -> None:
     with np.load(Path(__file__).parent / "golden" / "ldm.npz") as stored:
         expected = stored[name]
     found = [psnr(one, other) for one, other in zip(drawn[name], expected, strict=True)]
     assert min(found) > 40, found
+
+
+@pytest.mark.slow
+def test_a_vq_vae_encodes_to_latents_that_are_not_quantised(drawn: dict[str, np.ndarray]) -> None:
+    with np.load(Path(__file__).parent / "golden" / "ldm.npz") as stored:
+        expected = stored["encoded"]
+    assert np.linalg.norm(drawn["encoded"] - expected) < 1e-5 * np.linalg.norm(expected)
 
 
 def test_the_size_is_the_papers_whatever_an_old_config_is_taken_for(folder: Path) -> None:

@@ -5,11 +5,13 @@ The pipeline stands in for the real one; what a model takes is read from its fol
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command import Command
 
@@ -17,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from golden import ldm_models as ldm
 
 from sdgen.checkpoints import open_checkpoint
-from sdgen.errors import ExitCode, InputError
+from sdgen.checkpoints.tensors import Tensors
+from sdgen.errors import CheckpointError, ExitCode, InputError
 from sdgen.pipeline.loading import check_parts
 from sdgen.pipeline.prompt_fields import check_prompts
 from sdgen.request import Request
@@ -126,3 +129,64 @@ def test_textual_inversions_are_refused(model: str, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="has no text encoder, for which textual inversions"):
         sdgen.load(model, embeddings=[tmp_path / "cat.safetensors"])
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: Any) -> str:
+    return str(ldm.write_class_model(tmp_path_factory.mktemp("ldm") / "imagenet.ckpt"))
+
+
+def test_a_class_is_a_prompt(sdgen: Command, classes: str) -> None:
+    result = sdgen.run("draw", "goldfish", "2", "--model", classes, "--seed", "7")
+    assert (result.exit_code, prompts(sdgen)) == (0, ["goldfish", "2"])
+
+
+def test_what_is_no_class_is_refused_before_the_model_is_loaded(sdgen: Command, classes: str) -> None:
+    result = sdgen.run("draw", "goldfisch", "--model", classes)
+    assert (result.exit_code, "did you mean goldfish" in result.stderr) == (ExitCode.USAGE, True)
+    assert not (sdgen.folder / "outputs").exists()
+
+
+def test_a_prompt_that_is_not_taken_is_refused_before_the_model_is_loaded(sdgen: Command, model: str) -> None:
+    result = sdgen.run("draw", "a fox", "--model", model)
+    assert (result.exit_code, "takes no prompt" in result.stderr) == (ExitCode.USAGE, True)
+
+
+def test_an_empty_negative_prompt_is_the_class_of_no_class(classes: str) -> None:
+    from sdgen.pipeline.label_encoding import LabelEncoder
+
+    encoder = LabelEncoder(open_checkpoint(classes))
+    read = [encoder.tokenize("", "a1111", "negative_prompt"), encoder.tokenize("goldfish", "a1111")]
+    assert [int(each.tokens.item()) for each in read] == [1000, 1]
+    assert encoder.encode(read, 0).shape == (2, 1, 24)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "prompt_to"])
+def test_a_wrong_class_is_refused_by_its_field(classes: str, field: str) -> None:
+    settings = {"prompt": "1", "guidance": 3.0, field: "a fox"}
+    with pytest.raises(InputError, match="is no class") as error:
+        check_prompts(Request(**settings), open_checkpoint(classes), "imagenet")
+    assert error.value.field == field
+
+
+def test_without_a_class_of_no_class_guidance_is_refused(classes: str) -> None:
+    checkpoint = open_checkpoint(classes)
+    embedder = checkpoint.component("class_embedder")
+    rows = {"embedding.weight": embedder.tensors["embedding.weight"][:1000]}
+    less = dataclasses.replace(embedder, tensors=Tensors.from_arrays(rows))
+    checkpoint = checkpoint.with_components({"class_embedder": less})
+    check_prompts(Request(prompt="1", guidance=1.0), checkpoint, "imagenet")
+    check_prompts(Request(prompt="1", guidance=3.0, negative_prompt="2"), checkpoint, "imagenet")
+    with pytest.raises(InputError, match="guidance leads away from none") as error:
+        check_prompts(Request(prompt="1", guidance=3.0), checkpoint, "imagenet")
+    assert error.value.field == "guidance"
+
+
+def test_a_class_embedder_that_does_not_fit_is_told(classes: str) -> None:
+    checkpoint = open_checkpoint(classes)
+    embedder = checkpoint.component("class_embedder")
+    wide = dataclasses.replace(
+        embedder, tensors=Tensors.from_arrays({"embedding.weight": np.zeros((1001, 7), np.float32)})
+    )
+    with pytest.raises(CheckpointError, match="gives vectors of 7 numbers and its UNet takes 24"):
+        check_parts(checkpoint.with_components({"class_embedder": wide}))

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 import make_bert_tokenizer
-from small_networks import weight
+import numpy as np
+from small_networks import normal, weight
 
 TEXT_UNET: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",
@@ -98,6 +100,64 @@ UNCONDITIONAL_CASES: tuple[Mapping[str, Any], ...] = (
     {"seed": 8, "steps": 5, "eta": 1.0},
 )
 """Requests without a prompt, of 64 x 64 pixels."""
+
+
+CLASS_UNET: dict[str, Any] = {
+    "_class_name": "UNet2DConditionModel",
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [32, 64, 64],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 32,
+    "cross_attention_dim": 24,
+    "attention_head_dim": 1,
+    "sample_size": 64,
+}
+CLASS_VQ_VAE: dict[str, Any] = VQ_VAE | {"block_out_channels": [32, 32, 64], "norm_num_groups": 32}
+CLASS_ROWS = 1001
+CLASS_CASES: tuple[Mapping[str, Any], ...] = (
+    {"prompt": "1", "label": 1, "seed": 7, "steps": 5, "guidance": 3.0, "eta": 0.0},
+    {"prompt": "toilet paper", "label": 999, "seed": 8, "steps": 8, "guidance": 1.5, "eta": 1.0},
+    {"prompt": "Great white shark", "label": 2, "seed": 9, "steps": 4, "guidance": 1.0, "eta": 0.0},
+)
+"""Requests of 64 x 64 pixels; CompVis takes as many steps as are asked for where that divides 1,000."""
+
+
+def pixels() -> np.ndarray[Any, Any]:
+    """A picture to encode, float32 (1, 32, 48, 3), -1 to 1."""
+    return np.tanh(normal(5, 1, 32, 48, 3))
+
+
+def write_class_model(path: Path) -> Path:
+    """A pickled file laid out as CompVis's cin256-v2 is."""
+    import pickled_files
+
+    from sdgen.checkpoints import module_lists
+    from sdgen.networks.config import UNetConfig, VAEConfig
+    from sdgen.pipeline.weight_shapes import decoder_shapes, encoder_shapes, unet_shapes
+
+    unet = unet_shapes(UNetConfig.from_config(CLASS_UNET))
+    config = VAEConfig.from_config(CLASS_VQ_VAE)
+    vae = {**decoder_shapes(config), **encoder_shapes(config)}
+    tensors = {
+        "betas": np.zeros(1000, np.float32),  # One of several tables that such files have, too.
+        "cond_stage_model.embedding.weight": weight("classes", (CLASS_ROWS, 24)),
+    }
+    for prefix, shapes, modules in (
+        ("model.diffusion_model.", unet, module_lists.unet_modules(module_lists.unet_layout(unet))),
+        ("first_stage_model.", vae, module_lists.vae_modules(vae)),
+    ):
+        layers = {layer.diffusers: layer for module in modules for layer in module_lists.layers(module)}
+        for name, shape in shapes.items():
+            module, _, kind = name.rpartition(".")
+            layer = layers.get(module, module_lists.Layer(module, module, "embedding"))
+            pointwise = layer.kind == "pointwise" and kind == "weight"
+            stored = (*shape, 1, 1) if pointwise else shape
+            tensors[f"{prefix}{layer.ldm}.{kind}"] = weight(name, shape).reshape(stored)
+    pickled_files.write_zip(path, {"epoch": 3, "state_dict": tensors})
+    return path
 
 
 def write_text_model(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import compvis
 import diffusers
 import ldm_models as ldm
 import make_bert_tokenizer
@@ -66,6 +67,58 @@ def unconditional() -> np.ndarray:
     return _drawn(pipe, [_common(case) for case in ldm.UNCONDITIONAL_CASES])
 
 
+def _class_model() -> compvis.Weights:
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = torch.load(ldm.write_class_model(Path(folder) / "model.ckpt"), weights_only=True)
+    return compvis.Weights(tensors["state_dict"])
+
+
+def encoded() -> np.ndarray:
+    """The latents of a picture by the class-conditional model's VQ-VAE, float32 (1, 8, 12, 3)."""
+    pixels = torch.from_numpy(ldm.pixels()).permute(0, 3, 1, 2)
+    latents = compvis.encode(_class_model()["first_stage_model"], pixels)
+    return np.ascontiguousarray(latents.permute(0, 2, 3, 1).numpy())
+
+
+def class_conditional() -> np.ndarray:
+    """The pictures of CLASS_CASES, uint8 (cases, 64, 64, 3), by CompVis's arithmetic, rounded."""
+    weights = _class_model()
+    alphas = compvis.alphas_cumprod(0.0015, 0.0195)
+    embeddings = weights["cond_stage_model"]["embedding"].weight
+    found = []
+    for case in ldm.CLASS_CASES:
+        predict = functools.partial(
+            _guided,
+            weights["model"]["diffusion_model"],
+            context=embeddings[case["label"]][None, None],
+            unconditional=embeddings[1000][None, None],
+            scale=case["guidance"],
+        )
+        generator = torch.Generator("cpu").manual_seed(case["seed"])
+        latents = compvis.ddim(predict, alphas, case["steps"], case["eta"], (1, 3, 16, 16), generator)
+        pixels = (compvis.decode(weights["first_stage_model"], latents) / 2 + 0.5).clamp(0, 1)
+        found.append((pixels[0].permute(1, 2, 0) * 255).round().numpy().astype(np.uint8))
+    return np.stack(found)
+
+
+def _guided(
+    unet: compvis.Weights,
+    x: torch.Tensor,
+    timesteps: torch.Tensor,
+    context: torch.Tensor,
+    unconditional: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """DDIMSampler.p_sample_ddim's e_t."""
+    if scale == 1:
+        return compvis.unet(unet, x, timesteps, context, heads=1)
+    contexts = torch.cat([unconditional, context])
+    without, with_class = compvis.unet(
+        unet, torch.cat([x] * 2), torch.cat([timesteps] * 2), contexts, heads=1
+    ).chunk(2)
+    return without + scale * (with_class - without)
+
+
 def _common(case: Mapping[str, Any]) -> dict[str, Any]:
     generator = torch.Generator("cpu").manual_seed(case["seed"])
     return {"num_inference_steps": case["steps"], "eta": case["eta"], "generator": generator}
@@ -83,6 +136,11 @@ def _drawn(pipe: Any, calls: Sequence[dict[str, Any]]) -> np.ndarray:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    found = {"text": text_to_image(), "unconditional": unconditional()}
+    found = {
+        "text": text_to_image(),
+        "unconditional": unconditional(),
+        "classes": class_conditional(),
+        "encoded": encoded(),
+    }
     np.savez_compressed(Path(__file__).parent / "ldm.npz", **found)
     print({name: (values.shape, float(values.std())) for name, values in found.items()})

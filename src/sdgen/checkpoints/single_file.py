@@ -1,9 +1,9 @@
 """Single files, ``.safetensors`` or pickles, in the naming of the original code (LDM, with CLIP or OpenCLIP).
 
 Layout: ``model.diffusion_model.*`` (UNet), ``first_stage_model.*`` (VAE) and
-``cond_stage_model.transformer.*`` (SD 1: CLIP as transformers has it) or ``cond_stage_model.model.*``
-(SD 2: OpenCLIP, of which the last of the 24 layers is not used). The result equals that of diffusers'
-converters (loaders/single_file_utils.py).
+``cond_stage_model.transformer.*`` (SD 1: CLIP as transformers has it), ``cond_stage_model.model.*``
+(SD 2: OpenCLIP, of which the last of the 24 layers is not used) or ``cond_stage_model.embedding.weight`` (a
+class embedder). The result equals that of diffusers' converters (loaders/single_file_utils.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint, Component
-from sdgen.checkpoints.families import REGISTRY, Family, Registry, TextEncoding
+from sdgen.checkpoints.families import REGISTRY, Config, Family, Registry, TextEncoding
+from sdgen.checkpoints.families.networks import CLASS_EMBEDDER
 from sdgen.checkpoints.families.shape_config import (
     shown_of_unet,
     text_encoder_config,
@@ -29,6 +30,7 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."
 OPEN_CLIP = "cond_stage_model.model."
+CLASSES = "cond_stage_model.embedding."
 
 
 def open_single_file(
@@ -43,12 +45,12 @@ def open_single_file(
         families: those that it may be of.
 
     Raises:
-        CheckpointError: the file is damaged, or is not a whole Stable Diffusion 1 or 2 model.
+        CheckpointError: the file is damaged, or is no whole model of a family that has such files.
     """
     stored = read_weights(path)
     _check_kind(path, stored, own_vae)
     unet = unet_tensors(_part(stored, UNET))
-    family = families.of_networks(str(path), {"unet": shown_of_unet(unet.shapes())})
+    family = families.of_networks(str(path), _shown(stored, unet))
     if prediction_type is None:
         prediction_type = _prediction_type(stored, read_texts(path), unet, family)
     scheduler = {**family.scheduler, "prediction_type": prediction_type}
@@ -57,7 +59,8 @@ def open_single_file(
     components = {
         "unet": Component(unet_config(family, unet.shapes()), unet, (path,), f"{path} (UNet)"),
         **{text.component: _text_encoder(path, family, text, stored) for text in family.text},
-        "vae": _vae(path, family, _part(stored, VAE)),
+        **_class_embedder(path, family, stored),
+        family.autoencoder: _vae(path, family, _part(stored, VAE)),
     }
     return Checkpoint(
         name=path.stem,
@@ -68,6 +71,22 @@ def open_single_file(
         source=str(path),
         low_res_scheduler=family.low_res_scheduler,
     )
+
+
+def _shown(stored: Tensors, unet: Tensors) -> dict[str, Config]:
+    """The configurations by which a family recognises its model, as far as tensors show them."""
+    shown: dict[str, Config] = {"unet": shown_of_unet(unet.shapes())}
+    if f"{CLASSES}weight" in stored:
+        shown["class_embedder"] = {"_class_name": CLASS_EMBEDDER.class_name}
+    return shown
+
+
+def _class_embedder(path: Path, family: Family, stored: Tensors) -> dict[str, Component]:
+    name = family.class_embedder
+    if not name:
+        return {}
+    tensors = _part(stored, CLASSES).renamed("embedding.{}".format)
+    return {name: Component(family.config(name), tensors, (path,), f"{path} (class embedder)")}
 
 
 def _text_encoder(path: Path, family: Family, text: TextEncoding, stored: Tensors) -> Component:
@@ -82,7 +101,7 @@ def _text_encoder(path: Path, family: Family, text: TextEncoding, stored: Tensor
 def _vae(path: Path, family: Family, stored: Tensors) -> Component:
     source = f"{path} (VAE)"
     if not stored:
-        return Component.missing(family.config("vae"), source)
+        return Component.missing(family.config(family.autoencoder), source)
     tensors = vae_tensors(stored)
     return Component(vae_config(family, tensors.shapes()), tensors, (path,), source)
 
@@ -110,7 +129,7 @@ def vae_tensors(stored: Tensors) -> Tensors:
     return renamed.replaced(attention)
 
 
-VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
 """A VAE's tensors; files of a trained VAE may hold its discriminator beside them."""
 
 
@@ -187,10 +206,13 @@ def _renamed(stored: Tensors, layer_names: Mapping[str, str]) -> Tensors:
     return stored.renamed(rename)
 
 
+_CONDITIONS = (CLIP, OPEN_CLIP, CLASSES)
+
+
 def _check_kind(path: Path, stored: Tensors, own_vae: bool) -> None:
     missing = [
         part
-        for part, prefixes in {"UNet": (UNET,), "VAE": (VAE,), "text encoder": (CLIP, OPEN_CLIP)}.items()
+        for part, prefixes in {"UNet": (UNET,), "VAE": (VAE,), "text encoder": _CONDITIONS}.items()
         if not any(name.startswith(prefixes) for name in stored)
     ]
     if not missing or (missing == ["VAE"] and not own_vae):

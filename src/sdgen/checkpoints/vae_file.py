@@ -40,9 +40,8 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
             f"the VAE {path} has {channels} latent channels and {checkpoint.name} has {wanted}; take one "
             "that belongs to Stable Diffusion 1 or 2"
         )
-    return dataclasses.replace(
-        checkpoint.with_components({"vae": vae}), changes=(*checkpoint.changes, "vae replaced")
-    )
+    changed = checkpoint.with_components({checkpoint.family.autoencoder: vae})
+    return dataclasses.replace(changed, changes=(*checkpoint.changes, "vae replaced"))
 
 
 def _read_folder(folder: Path, variant: str | None) -> Component:

@@ -14,7 +14,7 @@ from sdgen.batch.feeds import Feed
 from sdgen.batch.policy import Policy
 from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
-from sdgen.cli import between, conflicts, drawing_requests, error_messages, watching
+from sdgen.cli import between, conflicts, drawing_requests, error_messages, prompts_needed, watching
 from sdgen.cli.command import Command, Option
 from sdgen.cli.downloads import locate, task_of
 from sdgen.cli.options import drawing_options
@@ -84,6 +84,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     film = watching.film(values, len(requests))
     preview = watching.preview(ctx, values)
     locate(model, task=task_of(requests), quiet=values["quiet"], no_input=values["no_input"])
+    prompts_needed.check(requests, model)
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))
     sheet = None

@@ -1,10 +1,18 @@
-"""Whether a model is drawn with by a prompt, found out before it is loaded."""
+"""Whether a model is drawn with by a prompt, and by this one, found out before it is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from sdgen import models
-from sdgen.diffusion.choices import WITHOUT_PROMPT
+from sdgen.diffusion.choices import WITHOUT_PROMPT, WITHOUT_TEXT
 from sdgen.errors import SdgenError
+from sdgen.models import Entry
+from sdgen.request import Request
+
+if TYPE_CHECKING:
+    from sdgen.checkpoints import Checkpoint
 
 
 def takes_prompts(model: str | None) -> bool:
@@ -17,8 +25,31 @@ def takes_prompts(model: str | None) -> bool:
         entry = models.find(model or models.DEFAULT)
         if entry.task is not None:
             return entry.task not in WITHOUT_PROMPT
-        from sdgen.checkpoints import open_checkpoint
-
-        return open_checkpoint(models.locate(entry.name, task=None)).family.takes_prompts
+        return _checkpoint(entry).family.takes_prompts
     except SdgenError:  # Said when the model is needed.
         return True
+
+
+def check(requests: Iterable[Request], model: str) -> None:
+    """Refuse prompts that a model does not take, or that mean no class that it has, before it is loaded.
+
+    Of a model that takes text, nothing is checked.
+
+    Raises:
+        InputError: there is one.
+        SdgenError: the model's files cannot be read.
+    """
+    entry = models.find(model)
+    checkpoint = _checkpoint(entry) if entry.task in (*WITHOUT_TEXT, None) else None
+    if checkpoint is None or checkpoint.family.text:
+        return
+    from sdgen.pipeline.prompt_fields import check_prompts
+
+    for request in requests:
+        check_prompts(request, checkpoint, entry.name)
+
+
+def _checkpoint(entry: Entry) -> Checkpoint:
+    from sdgen.checkpoints import open_checkpoint
+
+    return open_checkpoint(models.locate(entry.name, task=None))

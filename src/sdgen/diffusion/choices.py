@@ -9,11 +9,14 @@ SPACINGS = ("leading", "linspace", "trailing")
 RNGS = ("philox", "torch")
 """Noise generators: NumPy's Philox, or PyTorch's CPU generator as diffusers uses it."""
 
-WHOLE_PICTURES = ("text-to-image", "unconditional")
-"""What models are trained for that draw pictures from noise: of a text, or of their own accord."""
+WHOLE_PICTURES = ("text-to-image", "class-to-image", "unconditional")
+"""What models are trained for that draw pictures from noise: of a text, of a class, or with neither."""
 
 WITHOUT_PROMPT = ("unconditional",)
 """What models are trained for that no prompt is given to."""
+
+WITHOUT_TEXT = ("class-to-image", *WITHOUT_PROMPT)
+"""What models are trained for that have no text encoder, as far as they draw pictures from noise."""
 
 TASKS = (*WHOLE_PICTURES, "inpainting", "upscaling", "depth-to-image", "instructed-editing")
 """What models are trained for."""

@@ -35,6 +35,7 @@ FAMILIES = (
     "ldm-sr",
     "ldm-text2im",
     "ldm-unconditional",
+    "ldm-class-conditional",
 )
 """Those of ``sdgen.checkpoints.families.REGISTRY``, which takes NumPy to import."""
 

@@ -12,6 +12,9 @@ from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 EPSILON = 1e-6
 """Of every group norm of the VAE."""
 
+_LEAST = -30.0
+"""Log variance of latents, at least."""
+
 
 class MidBlock(Layer):
     """Residual block, attention, residual block."""
@@ -35,7 +38,10 @@ class MidBlock(Layer):
 
 
 class Encoder(Layer):
-    """Pixels to the mean and log variance of the latents' distribution."""
+    """Pixels to the mean and log variance of the latents' distribution.
+
+    One that a codebook belongs to has no variance, or as good as none; what it gives is not quantised yet.
+    """
 
     def __init__(self, config: VAEConfig, numerics: Numerics) -> None:
         self.config, self.activations = config, numerics.activations
@@ -53,9 +59,10 @@ class Encoder(Layer):
                 self.blocks.append(Downsample(name, current, numerics, padding=(0, 1)))
         self.blocks.append(MidBlock("encoder.mid_block", current, config, numerics))
         self.norm_out = GroupNorm("encoder.conv_norm_out", current, groups, EPSILON)
-        moments = 2 * config.latent_channels
+        moments = config.latent_channels if config.codes else 2 * config.latent_channels
+        quantised = config.code_width or moments
         self.conv_out = Conv3x3("encoder.conv_out", current, moments, numerics)
-        self.quant_conv = Pointwise("quant_conv", moments, moments) if config.use_quant_conv else None
+        self.quant_conv = Pointwise("quant_conv", moments, quantised) if config.use_quant_conv else None
 
     def __call__(self, weights: Weights, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, already scaled to the UNet's latents.
@@ -83,8 +90,11 @@ class Encoder(Layer):
         x = self.conv_out(weights, silu(self.norm_out(weights, x)))
         if self.quant_conv:
             x = self.quant_conv(weights, x)
-        mean, log_variance = ops.split(ops.cast(x, "float32"), 2, axis=-1)
-        return mean, ops.clip(log_variance, -30.0, 20.0)
+        x = ops.cast(x, "float32")
+        if self.config.codes:
+            return x, ops.full_like(x, _LEAST)
+        mean, log_variance = ops.split(x, 2, axis=-1)
+        return mean, ops.clip(log_variance, _LEAST, 20.0)
 
 
 class Codebook(Layer):

@@ -24,6 +24,7 @@ from sdgen.networks.text_networks import TextConfig, text_config
 from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.filter_engine import FilterEngine
+from sdgen.pipeline.label_encoding import shape as class_embedder_shape
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.pipeline.weight_shapes import check_weights
 
@@ -74,7 +75,7 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig 
     _check_task(checkpoint, task)
     family = checkpoint.family
     texts = [name for text in family.text for name in (text.component, text.tokenizer)]
-    needed = ("unet", *texts, family.autoencoder)
+    needed = ("unet", *texts, *filter(None, [family.class_embedder]), family.autoencoder)
     missing = [name for name in needed if name not in {**checkpoint.components, **checkpoint.tokenizers}]
     if missing:
         labels = " and no ".join(checkpoint.family.label(name) for name in missing)
@@ -112,8 +113,12 @@ def _misfit(checkpoint: Checkpoint, text: TextConfig | None, unet: UNetConfig) -
     latents = VAEConfig.from_config(checkpoint.vae.config).latent_channels
     if text is not None and (fault := _text_misfit(checkpoint, text, unet)):
         return fault
-    if text is None and unet.cross_attention_dim:
-        return "its UNet attends to text and there is no text encoder"
+    given = 0
+    if name := checkpoint.family.class_embedder:
+        _, given = class_embedder_shape(checkpoint.component(name))
+    if text is None and unet.cross_attention_dim != given:
+        what = f"its class embedder gives vectors of {given} numbers" if given else "it has no text encoder"
+        return f"{what} and its UNet takes {unet.cross_attention_dim}"
     if unet.out_channels != latents:
         return f"its UNet gives latents of {unet.out_channels} channels and its VAE takes {latents}"
     return None

@@ -29,6 +29,7 @@ from sdgen.pipeline.defaults import (
 )
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.label_encoding import LabelEncoder
 from sdgen.pipeline.passes import Pass, passes, second_start
 from sdgen.pipeline.prompt_encoding import NoPrompts, PromptEncoder
 from sdgen.pipeline.prompt_fields import check_prompts
@@ -100,6 +101,8 @@ class Pipeline(Engine):
 
     def _prompt_encoder(self, device: str) -> PromptEncoder:
         """What encodes prompts on a device."""
+        if self.checkpoint.family.class_embedder:
+            return LabelEncoder(self.checkpoint)
         if not self.checkpoint.family.text:
             return NoPrompts()
         from sdgen.pipeline.text_encoding import Conditioner

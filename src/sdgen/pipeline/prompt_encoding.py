@@ -21,8 +21,13 @@ class PromptEncoder(Protocol):
 
     length: int
 
-    def tokenize(self, prompt: str, syntax: str) -> TokenizedPrompt:
-        """A prompt as tokens; ``syntax`` is a name of ``sdgen.request.PROMPT_SYNTAXES``.
+    def tokenize(self, prompt: str, syntax: str, field: str = "prompt") -> TokenizedPrompt:
+        """A prompt as tokens.
+
+        Args:
+            prompt: the text.
+            syntax: a name of ``sdgen.request.PROMPT_SYNTAXES``.
+            field: the field of ``Request`` that it is of.
 
         Raises:
             InputError: the model cannot read it.
@@ -39,7 +44,7 @@ class NoPrompts:
 
     length = 0
 
-    def tokenize(self, prompt: str, syntax: str) -> TokenizedPrompt:
+    def tokenize(self, prompt: str, syntax: str, field: str = "prompt") -> TokenizedPrompt:
         """No tokens."""
         return TokenizedPrompt(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
 

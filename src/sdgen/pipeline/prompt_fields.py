@@ -5,6 +5,7 @@ from __future__ import annotations
 from sdgen.checkpoints import Checkpoint
 from sdgen.errors import InputError
 from sdgen.networks.text_networks import text_config
+from sdgen.pipeline.label_encoding import knows_no_class, label_of
 from sdgen.request import Request
 
 _PROMPTS = {
@@ -23,9 +24,11 @@ def check_prompts(request: Request, checkpoint: Checkpoint, name: str) -> None:
         name: of the model.
 
     Raises:
-        InputError: the model takes no prompt, no layer of its text encoder is left, or it has none.
+        InputError: the model takes no prompt, or it means no class, or no layer of a text encoder is left.
     """
-    if not checkpoint.family.takes_prompts:
+    if checkpoint.family.class_embedder:
+        _check_classes(request, checkpoint, name)
+    elif not checkpoint.family.takes_prompts:
         _require_no_prompts(request, name)
     if not request.clip_skip:
         return
@@ -39,6 +42,19 @@ def check_prompts(request: Request, checkpoint: Checkpoint, name: str) -> None:
             f"clip_skip must be less than the {layers} layers of {name}'s text encoder, not "
             f"{request.clip_skip}",
             "clip_skip",
+        )
+
+
+def _check_classes(request: Request, checkpoint: Checkpoint, name: str) -> None:
+    embedder = checkpoint.component(checkpoint.family.class_embedder)
+    for field in _PROMPTS:
+        if (text := getattr(request, field)) is not None:
+            label_of(text, embedder, field)
+    if request.guided and not request.negative_prompt.strip() and not knows_no_class(embedder):
+        raise InputError(
+            f"{name} was trained with a class for every picture, and guidance leads away from none; give "
+            "another class as the negative prompt, or guidance 1",
+            "guidance",
         )
 
 

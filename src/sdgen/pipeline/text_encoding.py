@@ -54,8 +54,8 @@ class Conditioner:
         if keep:
             _ = networks.text_encoder
 
-    def tokenize(self, prompt: str, syntax: str) -> TokenizedPrompt:
-        """A prompt's tokens and weights; ``syntax`` is a name of ``sdgen.request.PROMPT_SYNTAXES``.
+    def tokenize(self, prompt: str, syntax: str, field: str = "prompt") -> TokenizedPrompt:
+        """A prompt's tokens and weights; as ``PromptEncoder.tokenize``.
 
         Raises:
             InputError: the prompt's syntax is wrong, or it has a token that the text encoder lacks.
@@ -67,7 +67,7 @@ class Conditioner:
             raise InputError(
                 f"the prompt has {word!r}, a token of the model's tokenizer that its text encoder lacks; "
                 "leave it out",
-                "prompt",
+                field,
             )
         return read
 

@@ -64,10 +64,10 @@ def tokenize(request: Request, encoder: PromptEncoder, loras: Mapping[str, str])
         InputError: a prompt cannot be read, or names a LoRA that is not among them.
     """
     prompt = encoder.tokenize(request.prompt, request.prompt_syntax)
-    negative = encoder.tokenize(request.negative_prompt, request.prompt_syntax)
+    negative = encoder.tokenize(request.negative_prompt, request.prompt_syntax, "negative_prompt")
     target = None
     if request.prompt_to is not None:
-        target = encoder.tokenize(request.prompt_to, request.prompt_syntax)
+        target = encoder.tokenize(request.prompt_to, request.prompt_syntax, "prompt_to")
     for tag in (*prompt.loras, *(target.loras if target else ())):
         scales = scale_text((tag.text_encoder_scale, tag.unet_scale))
         if loras.get(tag.name) != scales:

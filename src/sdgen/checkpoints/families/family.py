@@ -91,6 +91,8 @@ class Family:
             where the scheduler's type holds for all.
         pipeline: diffusers' class for a folder, or None where sdgen does not write all of such a folder.
         autoencoder: name of the component between pixels and latents.
+        class_embedder: name of the component that has a vector for each class, where a prompt is the number
+            or a name of one; empty otherwise.
         native_size: side of its pictures, pixels, where the UNet's configuration is not to be believed.
         forced: settings that diffusers' pipeline gives any scheduler.
         fixed: by component, configuration values that stand above those of its config.json, as in diffusers'
@@ -110,6 +112,7 @@ class Family:
     predicts_v: Callable[[Tensors], bool] | None = None
     pipeline: str | None = None
     autoencoder: str = "vae"
+    class_embedder: str = ""
     native_size: int | None = None
     forced: Mapping[str, Any] = field(default_factory=lambda: FORCED)
     fixed: Mapping[str, Config] = field(default_factory=dict)
@@ -117,8 +120,8 @@ class Family:
 
     @property
     def takes_prompts(self) -> bool:
-        """Whether a picture is drawn of what a prompt says."""
-        return bool(self.text)
+        """Whether a picture is drawn of what a prompt says: a text, or a class."""
+        return bool(self.text or self.class_embedder)
 
     def config(self, component: str) -> Config:
         """Configuration values of a component that no shape shows."""

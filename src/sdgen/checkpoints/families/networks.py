@@ -41,6 +41,9 @@ VAE = Network(label="VAE", class_name="AutoencoderKL", rename=_vae_name, replace
 VQ_VAE = Network(label="VQ-VAE", class_name="VQModel", rename=_vae_name)
 """An autoencoder whose latents are entries of a codebook."""
 
+CLASS_EMBEDDER = Network(label="class embedder", class_name="ClassEmbedder", library="latent_diffusion")
+"""A vector for each class (CompVis/latent-diffusion, ldm/modules/encoders/modules.py)."""
+
 CLIP_TEXT_ENCODER = Network(
     label="text encoder",
     class_name="CLIPTextModel",

@@ -7,6 +7,7 @@ from reprlib import repr as short
 from typing import Any
 
 from sdgen.checkpoints.families.family import Config, Family
+from sdgen.checkpoints.families.ldm_class_conditional import LDM_CLASS_CONDITIONAL
 from sdgen.checkpoints.families.ldm_super_resolution import LDM_SUPER_RESOLUTION
 from sdgen.checkpoints.families.ldm_text_to_image import LDM_TEXT_TO_IMAGE
 from sdgen.checkpoints.families.ldm_unconditional import LDM_UNCONDITIONAL
@@ -155,6 +156,7 @@ REGISTRY = Registry(
         LDM_SUPER_RESOLUTION,
         LDM_TEXT_TO_IMAGE,
         LDM_UNCONDITIONAL,
+        LDM_CLASS_CONDITIONAL,
     )
 )
 """The families that sdgen reads."""

@@ -13,6 +13,9 @@ from sdgen.checkpoints.families.family import Family
 from sdgen.checkpoints.tensors import Shape
 from sdgen.errors import CheckpointError
 
+CODEBOOK = "quantize.embedding.weight"
+"""A VQ-VAE's tensor of entries."""
+
 HEAD_WIDTH = 64
 """Width of an attention head of SD 2's UNet and of both text encoders."""
 
@@ -86,7 +89,8 @@ def vae_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     blocks = _count(shapes, "decoder.up_blocks.{}.resnets.0.conv1.weight")
     widths = [_shape(shapes, f"decoder.up_blocks.{n}.resnets.0.conv1.weight")[0] for n in range(blocks)]
     return {
-        **family.config("vae"),
+        **family.config(family.autoencoder),
+        **_shown_of_codebook(shapes),
         "block_out_channels": widths[::-1],
         "down_block_types": ["DownEncoderBlock2D"] * blocks,
         "latent_channels": _shape(shapes, "decoder.conv_in.weight")[1],
@@ -94,6 +98,14 @@ def vae_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "out_channels": _shape(shapes, "decoder.conv_out.weight")[0],
         "up_block_types": ["UpDecoderBlock2D"] * blocks,
     }
+
+
+def _shown_of_codebook(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """What the shapes of a VQ-VAE's tensors show beside those of another VAE."""
+    if CODEBOOK not in shapes:
+        return {}
+    codes, width = _shape(shapes, CODEBOOK, 2)
+    return {"num_vq_embeddings": codes, "vq_embed_dim": width}
 
 
 def _shape(shapes: Mapping[str, Shape], name: str, *ranks: int) -> Shape:
