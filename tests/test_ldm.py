@@ -18,6 +18,7 @@ from golden import ldm_models as ldm
 
 import sdgen
 from sdgen.images.metrics import psnr
+from sdgen.pipeline.picture_encoding import PictureEncoder
 from sdgen.request import Request
 
 WRITERS = {
@@ -33,7 +34,7 @@ CASES = {
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    """Of the cases of each model in a folder, uint8 (cases, 64, 64, 3), and ``encoded``, a picture's latents."""
+    """Pictures of each model's cases, uint8 (cases, 64, 64, 3), and ``encoded``, the latents of one."""
     found = {}
     for name, cases in CASES.items():
         model = folder / name

@@ -17,12 +17,13 @@ from sdgen.checkpoints import module_lists
 from sdgen.checkpoints.checkpoint import Checkpoint
 from sdgen.checkpoints.families import REGISTRY, Family
 from sdgen.checkpoints.families.shape_config import (
+    CODEBOOK,
     shown_of_unet,
     text_encoder_config,
     unet_config,
     vae_config,
 )
-from sdgen.checkpoints.single_file import CLIP, OPEN_CLIP, UNET, VAE
+from sdgen.checkpoints.single_file import CLASSES, CLIP, OPEN_CLIP, UNET, VAE
 from sdgen.checkpoints.tensors import Array, Tensors, concatenate, merge
 from sdgen.errors import CheckpointError, InputError, OutputError
 from sdgen.text.tokenizer import ClipTokenizer
@@ -52,11 +53,7 @@ def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None =
     def write(part: Path) -> None:
         part.mkdir(parents=True)
         # diffusers asks inpainting models for the version that wrote them.
-        index: dict[str, Any] = {
-            "_class_name": pipeline,
-            "_diffusers_version": "0.37.0",
-            "requires_safety_checker": False,
-        }
+        index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": "0.37.0"}
         for name, network in checkpoint.family.networks.items():
             index[name] = [network.library, network.class_name]
             (part / name).mkdir()
@@ -68,20 +65,22 @@ def write_folder(checkpoint: Checkpoint, folder: str | Path, dtype: str | None =
             _write_tokenizer(checkpoint, text.tokenizer, part / text.tokenizer)
             index[text.tokenizer] = ["transformers", text.tokenizer_class_name]
         index |= _write_schedulers(checkpoint, part)
-        index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+        if pipeline.startswith("Stable"):
+            index |= {name: [None, None] for name in ("safety_checker", "feature_extractor")}
+            index["requires_safety_checker"] = False
         _write_json(part / "model_index.json", index)
 
     _write_whole(folder, dtype, write)
 
 
 def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | None = None) -> None:
-    """Write a checkpoint as one ``.safetensors`` file in the original naming of SD 1 and 2.
+    """Write a checkpoint as one ``.safetensors`` file in the original naming.
 
     Such a file carries no configuration and no tokenizer, so only models that the family's reference
     configuration describes can be written.
 
     Args:
-        checkpoint: any checkpoint of SD 1 or 2.
+        checkpoint: one of SD 1 or 2, or of latent diffusion's class-conditional model.
         path: must not exist yet.
         dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own.
 
@@ -94,9 +93,11 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
     _check_whole(checkpoint)
     family = _check_expressible(checkpoint)
     unet, vae = checkpoint.unet.tensors, checkpoint.vae.tensors
+    embedders = [checkpoint.component(name) for name in filter(None, [family.class_embedder])]
     parts = [
         _to_ldm(unet, module_lists.unet_modules(module_lists.unet_layout(unet)), UNET),
         _to_ldm(vae, module_lists.vae_modules(vae), VAE),
+        *(_embedder(each.tensors) for each in embedders),
         *(
             _ORIGINAL_TEXT[text.original](checkpoint.component(text.component).tensors)
             for text in family.text
@@ -116,6 +117,9 @@ def _to_ldm(tensors: Tensors, modules: Iterable[module_lists.Module], prefix: st
     entries = {}
     for name, entry in tensors.items_lazy():
         module, _, kind = name.rpartition(".")
+        if name == CODEBOOK:
+            entries[prefix + name] = entry
+            continue
         if module not in layers:
             raise _misplaced(name)
         pointwise = layers[module].kind == "pointwise" and kind == "weight"
@@ -123,6 +127,10 @@ def _to_ldm(tensors: Tensors, modules: Iterable[module_lists.Module], prefix: st
             entry.reshape((*entry.shape, 1, 1)) if pointwise else entry
         )
     return Tensors(entries)
+
+
+def _embedder(tensors: Tensors) -> Tensors:
+    return tensors.renamed(lambda name: CLASSES + name.removeprefix("embedding."))
 
 
 def _clip(tensors: Tensors) -> Tensors:
@@ -176,27 +184,37 @@ _DECIDING = {
     "unet": ("attention_head_dim", "norm_num_groups"),
     "text_encoder": ("hidden_act", "num_attention_heads"),
     "vae": ("scaling_factor", "norm_num_groups"),
+    "vqvae": ("scaling_factor", "norm_num_groups"),
 }
 """What a reader of a single file takes from the family, as no shape shows it."""
+
+_CONFIGS = {
+    "unet": unet_config,
+    "text_encoder": text_encoder_config,
+    "vae": vae_config,
+    "vqvae": vae_config,
+}
+"""What a reader of a single file makes of the shapes of each network's tensors."""
+
+_IN_ONE_FILE = ({"unet", "text_encoder", "vae"}, {"unet", "class_embedder", "vqvae"})
+"""The networks of models that have single files."""
 
 
 def _check_expressible(checkpoint: Checkpoint) -> Family:
     """The family for which readers of a single file will take it."""
     name, components = checkpoint.name, checkpoint.components
-    if set(_DECIDING) != components.keys():
+    if components.keys() not in _IN_ONE_FILE:
         raise CheckpointError(
-            f"{name} cannot be one file, which is for Stable Diffusion 1 and 2; write a diffusers folder"
+            f"{name} cannot be one file, which is for Stable Diffusion 1 and 2 and class-conditional latent "
+            "diffusion; write a diffusers folder"
         )
     shapes = {part: component.tensors.shapes() for part, component in components.items()}
-    family = REGISTRY.of_networks(checkpoint.source, {"unet": shown_of_unet(shapes["unet"])})
-    expected = {
-        "unet": unet_config(family, shapes["unet"]),
-        "text_encoder": text_encoder_config(family, shapes["text_encoder"]),
-        "vae": vae_config(family, shapes["vae"]),
-    }
-    for part, keys in _DECIDING.items():
-        for key in keys:
-            wanted = expected[part][key]
+    shown = {part: component.config for part, component in components.items() if part == "class_embedder"}
+    family = REGISTRY.of_networks(checkpoint.source, {**shown, "unet": shown_of_unet(shapes["unet"])})
+    expected = {part: _CONFIGS[part](family, shapes[part]) for part in components if part in _CONFIGS}
+    for part, config in expected.items():
+        for key in _DECIDING[part]:
+            wanted = config[key]
             found = components[part].config.get(key, wanted)
             if wanted != found:
                 raise CheckpointError(
@@ -222,6 +240,10 @@ def _check_expressible(checkpoint: Checkpoint) -> Family:
 def _pipeline_class(checkpoint: Checkpoint) -> str:
     family = checkpoint.family
     if family.pipeline is None:
+        if family.class_embedder:
+            raise CheckpointError(
+                f"diffusers has no folder for {checkpoint.name} ({family.name}); write a .safetensors file"
+            )
         raise CheckpointError(
             f"{checkpoint.name} is for {' and '.join(family.tasks)} ({family.name}), and sdgen does not "
             "write all that diffusers' folder of such a model holds; keep it as it is"

@@ -26,6 +26,7 @@ LDM_SUPER_RESOLUTION = Family(
     networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
     recognises=_upscales,
     scheduler={"prediction_type": "epsilon"},
+    pipeline="LDMSuperResolutionPipeline",
     autoencoder="vqvae",
     native_size=512,
     forced={},

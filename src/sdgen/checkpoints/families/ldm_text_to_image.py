@@ -48,6 +48,7 @@ LDM_TEXT_TO_IMAGE = Family(
             tokenizer_class_name="BertTokenizer",
         ),
     ),
+    pipeline="LDMTextToImagePipeline",
     autoencoder="vqvae",
     native_size=256,
     forced={"clip_sample": False},

@@ -22,6 +22,7 @@ LDM_UNCONDITIONAL = Family(
     networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
     recognises=_draws,
     scheduler={"prediction_type": "epsilon"},
+    pipeline="LDMPipeline",
     autoencoder="vqvae",
     forced={"clip_sample": False},
 )
