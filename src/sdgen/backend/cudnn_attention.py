@@ -14,7 +14,7 @@ ELEMENT_TYPES = {"bfloat16": ("bf16", "BF16"), "float16": ("f16", "F16")}
 """dtype -> its names in MLIR and in XLA; cuDNN's flash attention takes these alone."""
 
 MAX_HEAD_SIZE = 128
-"""Of cuDNN's flash attention; on Hopper it takes more in the forward pass, which is not relied on."""
+"""The largest head that cuDNN's flash attention takes on every GPU; Hopper's forward pass takes more."""
 
 
 def supports(dtype: str, head_size: int) -> bool:

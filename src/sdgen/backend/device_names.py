@@ -26,7 +26,7 @@ DTYPES: Mapping[str, Dtype] = {
     "bfloat16": Dtype(2, "16 bits, range of float32"),
     "float16": Dtype(2, "16 bits"),
 }
-"""By name."""
+"""Every dtype that a device can draw in, by its name."""
 
 
 def devices() -> list[str]:

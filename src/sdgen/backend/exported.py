@@ -43,7 +43,7 @@ _DIGEST = 64
 """Bytes of the digest in front of a stored program: hexadecimal digits."""
 
 _MAX_BYTES = 256 << 20
-"""Of a stored program; that of Stable Diffusion's loop has a few million."""
+"""The most that a stored program may have; that of Stable Diffusion's loop has a few million."""
 
 
 class Export:

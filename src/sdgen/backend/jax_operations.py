@@ -24,7 +24,7 @@ def on_device(kind: str, index: int) -> Any:
 
 
 def compute_capability(index: int) -> tuple[int, int]:
-    """Of an NVIDIA GPU, which JAX says as "9.0"; for others it has a name such as gfx90a."""
+    """An NVIDIA GPU's compute capability, which JAX gives as "9.0"; other GPUs have a name such as gfx90a."""
     text = str(getattr(jax.devices("gpu")[index], "compute_capability", ""))
     major, _, minor = text.partition(".")
     return (int(major), int(minor or 0)) if major.isdecimal() else (0, 0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALL_VERSION = 9
-"""Of the XlaCallModule operation: what TensorFlow 2.19 and newer read."""
+"""The version of the XlaCallModule operation, which TensorFlow 2.19 and newer read."""
 
 _in_xla: ContextVar[bool] = ContextVar("in_xla", default=False)
 
@@ -45,7 +45,7 @@ def on_device(kind: str, index: int) -> Any:
 
 
 def compute_capability(index: int) -> tuple[int, int]:
-    """Of a GPU; (0, 0) where TensorFlow says nothing."""
+    """The compute capability of a GPU, (major, minor); (0, 0) where TensorFlow does not tell."""
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[index])
     return tuple(details.get("compute_capability", (0, 0)))
 

@@ -20,7 +20,7 @@ _ACTIVATIONS = 48
 """Tensors of the size of the UNet's widest that are alive at once, an estimate from above."""
 
 _SHARE = 0.8
-"""Of the free memory; the rest is for the decoder and for what compilers set aside."""
+"""The share of the free memory that a batch may take; the decoder and the compilers need the rest."""
 
 
 def choose(pipeline: Engine, request: Request) -> int:

@@ -86,7 +86,7 @@ class Packer:
         return self._sizes[kind(request)]
 
     def halve(self, request: Request) -> int:
-        """So many were too many; how many to draw at once from now on."""
+        """Says that so many images took too much memory; returns how many to draw at once from now on."""
         self._sizes[kind(request)] = max(1, self.size(request) // 2)
         return self._sizes[kind(request)]
 

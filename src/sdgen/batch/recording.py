@@ -120,7 +120,7 @@ class RecordingStore:
         return self._store.needs_model
 
     def find(self, task: Task, request: Request) -> Saved | None:
-        """As the store's; an image without its record is drawn again, to the same pixels."""
+        """As ``store.find``; an image without its record is drawn again, to the same pixels."""
         saved = self._store.find(task, request)
         if saved is not None and not os.path.exists(self._recording.beside(saved.path)):
             return None
@@ -135,7 +135,7 @@ class RecordingStore:
         return self._store.claim(task)
 
     def release(self, task: Task) -> None:
-        """As the store's; what was kept of the image is let go of."""
+        """As ``store.release``; what was kept of the image is let go of."""
         self._forming.pop(task.number, None)
         self._store.release(task)
 

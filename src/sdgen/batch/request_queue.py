@@ -74,7 +74,7 @@ class RequestQueue:
         self._stopping = stopping
 
     def put(self, item: Task | Rejected) -> None:
-        """One more.
+        """Adds a task, or what the input has in a task's place.
 
         Raises:
             InputError: the queue is closed, or has a task of this number that is not done with.
@@ -87,7 +87,7 @@ class RequestQueue:
             self._add(item)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Nothing more will come; ``error`` is raised once what has come is taken."""
+        """Says that nothing more will come; ``error`` is raised once all that has come is taken."""
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error
@@ -188,7 +188,7 @@ class RequestQueue:
         return bool(self._cancelled)
 
     def keep(self, task: Task) -> bool:
-        """Its image is about to be stored: it can be cancelled no more. False where it is already."""
+        """Says that an image is about to be stored: its task can be cancelled no more. False if it was."""
         with self._changed:
             if task.number in self._cancelled:
                 return False

@@ -48,7 +48,7 @@ class Sink:
         return True
 
     def release(self, task: Task) -> None:
-        """Nothing was claimed."""
+        """Does nothing: this store claims no names."""
 
     def save_task(self, task: Task, image: Image) -> Saved | None:
         """Hand the image on."""

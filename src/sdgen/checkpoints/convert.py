@@ -162,7 +162,7 @@ def _open_clip(tensors: Tensors) -> Tensors:
 
 
 _ORIGINAL_TEXT = {"clip": _clip, "open_clip": _open_clip}
-"""By the naming that a family's single files have."""
+"""Conversions of the text encoder, by the naming of a family's single files."""
 
 
 def _misplaced(name: str) -> CheckpointError:

@@ -19,7 +19,7 @@ from sdgen.files.json_files import read_json
 from sdgen.text.token_rows import Tokenizer
 
 _WEIGHTS = re.compile(r"\.(safetensors|bin)(\.|$)")
-"""In the names of weights' files and their indexes."""
+"""What the names of weight files and of their indexes contain."""
 
 
 def open_folder(

@@ -21,7 +21,7 @@ from sdgen.errors import CheckpointError
 from sdgen.files.foreign_files import refuse_foreign
 
 MAX_NAMES = 10_000
-"""Of layers and weights in a file; keras_cv's largest network has about 1,200."""
+"""The most layers and weights in a file; keras_cv's largest network has about 1,200."""
 
 MAX_NAME = 500
 """Characters of a name; keras_cv's have up to 60."""

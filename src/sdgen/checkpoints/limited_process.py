@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CPU_SECONDS = 4
-"""Of processor time for all files together; keras_cv's largest takes half a second."""
+"""Seconds of processor time for all files together; keras_cv's largest takes half a second."""
 
 WALL_SECONDS = 120
 """A slow disk may take long."""

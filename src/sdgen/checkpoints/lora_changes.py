@@ -20,7 +20,7 @@ Parts = Mapping[str, LazyTensor]
 """The tensors that change one tensor, by role: down, up, mid, alpha, w1_a, ..."""
 
 Arrays = Mapping[str, Array]
-"""Their values, float32."""
+"""The values of a change's tensors by name, float32."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
 MAX_DIMENSIONS = 8
-"""Of a tensor; those of Stable Diffusion have up to four."""
+"""The most dimensions of a tensor; those of Stable Diffusion have up to four."""
 
 LEAST_MAPPED = 1 << 16
 """Bytes of the smallest tensor that is mapped. More than half of Stable Diffusion's are smaller."""
@@ -70,7 +70,7 @@ class Tensors(Mapping[str, Array]):
         return name in self._entries
 
     def lazy(self, name: str) -> LazyTensor:
-        """One entry, unread."""
+        """The entry of a name, unread."""
         return self._entries[name]
 
     def items_lazy(self) -> Iterable[tuple[str, LazyTensor]]:

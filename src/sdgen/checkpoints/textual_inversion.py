@@ -15,7 +15,7 @@ MAX_NAME = 500
 """Characters of a word."""
 
 MAX_VECTORS = 75
-"""Tokens of a prompt that CLIP's text encoder takes."""
+"""The most vectors of an embedding: the tokens of a prompt that CLIP's text encoder takes."""
 
 _NAMELESS = ("emb_params", "clip_l", "*")
 """Tensor names of AUTOMATIC1111, ComfyUI and kohya's trainer that say nothing; the file's name counts."""

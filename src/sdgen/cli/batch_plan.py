@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sdgen.text.tokenizer import ClipTokenizer
 
 _ROW = 75
-"""Tokens of a prompt that fit one row of the text encoder; a token is a byte or more."""
+"""How many tokens of a prompt fit one row of the text encoder; a token is a byte or more."""
 
 
 class Program(NamedTuple):

@@ -15,7 +15,7 @@ WIDTH = 80
 """Widest line of the help texts, in characters."""
 
 PREFIX = "SDGEN_"
-"""Of the environment variables that options read."""
+"""What the environment variables that options read begin with."""
 
 HELP = ("-h", "--help")
 CONTEXT = {"max_content_width": WIDTH, "help_option_names": list(HELP)}

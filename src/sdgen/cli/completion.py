@@ -17,7 +17,7 @@ from sdgen.cli.command import Command
 from sdgen.cli.terminal import streams
 
 VARIABLE = "_SDGEN_COMPLETE"
-"""By which a script asks for completions."""
+"""The environment variable by which a shell's script asks for completions."""
 
 INSTALL = """\
 bash   echo 'eval "$(sdgen completion bash)"' >> ~/.bashrc
@@ -26,7 +26,7 @@ fish   sdgen completion fish > ~/.config/fish/completions/sdgen.fish"""
 
 
 class _Bash(BashComplete):
-    """As click's, which takes the = that bash makes a word of for an argument."""
+    """click's completion of bash. bash makes a word of each ``=``, which click takes for an argument."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         arguments, incomplete = super().get_completion_args()
@@ -34,7 +34,7 @@ class _Bash(BashComplete):
 
 
 class _Fish(FishComplete):
-    """As click's, which cuts values and descriptions at their first comma and knows no ``--option=value``."""
+    """click's completion of fish, with ``--option=value`` and with commas in values and descriptions."""
 
     source_template = r"""function %(complete_func)s
     set -l token (commandline -ct)
@@ -60,7 +60,7 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 
 class _Zsh(ZshComplete):
-    """As click's, which puts a value in the place of the whole ``--option=value``."""
+    """click's completion of zsh; click alone puts a value in the place of the whole ``--option=value``."""
 
     source_template = ZshComplete.source_template.replace(
         "    local -a response\n",

@@ -13,7 +13,7 @@ from sdgen.request import MAX_PROMPT
 
 STDIN = "-"
 MOST_BYTES = 4 * (MAX_PROMPT + 2)
-"""Of a prompt on stdin: UTF-8 of the longest that a request takes, a byte order mark and a line end."""
+"""The most bytes of a prompt on stdin: the longest prompt in UTF-8, a byte order mark and a line end."""
 
 
 def read(prompts: Sequence[str], model: str, plain: bool = False) -> list[str]:

@@ -54,7 +54,7 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One image to draw again. ``notes`` are sentences about what cannot be as it was."""
+    """One image to draw again; ``notes`` are sentences about what cannot be as it was."""
 
     record: Record
     request: Request

@@ -82,7 +82,7 @@ OPTIONS = (
     ),
     Option(["--save"], "Output", is_flag=True, help="Store what is drawn in outputs/."),
 )
-"""Those of draw, less the ones for several images of a prompt."""
+"""The options of ``draw`` without those for several images of a prompt."""
 
 
 @click.command(
@@ -183,7 +183,7 @@ class Replay(Session):
         return super().status()
 
     def summarise(self) -> None:
-        """How many came out how."""
+        """Prints how many images came out identical, close, different or not at all."""
         if self.report.planned > 1 or self.report.stopped:
             counts = {**self.verdicts, "failed": self.report.failed}
             parts = [f"{count} {name}" for name, count in counts.items() if count] or ["none compared"]

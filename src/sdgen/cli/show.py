@@ -32,7 +32,7 @@ _SHOWN = (
     *(name for name in DETAILS if not name.endswith(("_seconds", "_bytes"))),
     *("created", "seconds", "warnings"),
 )
-"""Of a sidecar's details."""
+"""The details of a sidecar that are shown."""
 
 
 @click.command("show", cls=Command, notes=(("Examples", EXAMPLES), ("Exit status", EXIT_STATUS)))

@@ -19,7 +19,7 @@ OTHER = (
     "SDGEN_DOWNLOAD_TIMEOUT",
     "SDGEN_RETRY_DELAY",
 )
-"""Those that no option of a command reads."""
+"""The variables that sdgen reads and no option of a command does."""
 
 
 def warnings() -> list[str]:

@@ -25,7 +25,7 @@ sdgen warmup --size 512x512 --size 768x512 --batch-size 1,4
 sdgen warmup --sampler euler-a --unguided"""
 
 STEPS = 2
-"""Of the pictures that are drawn for it: the programs are those of any number of steps."""
+"""Steps of the pictures that a warm-up draws; any number of steps has the same programs."""
 
 
 @click.command("warmup", cls=Command, notes=(("Examples", EXAMPLES),))

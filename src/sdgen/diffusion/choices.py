@@ -22,7 +22,7 @@ TASKS = (*WHOLE_PICTURES, "inpainting", "upscaling", "depth-to-image", "instruct
 """What models are trained for."""
 
 DRAWN_TASKS = (*WHOLE_PICTURES, "inpainting")
-"""Those of ``TASKS`` that sdgen carries out."""
+"""The tasks of ``TASKS`` that sdgen carries out."""
 
 SERVED_BY = {"text-to-image": WHOLE_PICTURES, "inpainting": ("inpainting", *WHOLE_PICTURES)}
 """What models are for that may carry out a task, where they need not be for it alone."""

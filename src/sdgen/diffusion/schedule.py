@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
 MOST_TIMESTEPS = 100_000
-"""Of a training schedule: a hundred times what any model has."""
+"""The most timesteps of a training schedule: a hundred times what any model has."""
 
 # Settings that change the picture and that no latent diffusion checkpoint needs, with the values under which
 # they change nothing. A setting that is absent or null is fine.

@@ -18,42 +18,42 @@ MOST_PARTS = 65_536
 """Chunks of a PNG; libpng writes one for each 8 kB."""
 
 MOST_EXTRA_BYTES = 16_000_000
-"""Of a PNG's chunk that holds no pixels, and of all that comes before a JPEG's pixels."""
+"""The most bytes of a PNG's chunk that holds no pixels, and of all that comes before a JPEG's pixels."""
 
 MOST_SEGMENTS = 4096
-"""Of a JPEG."""
+"""The most segments of a JPEG."""
 
 MOST_FILLING = 4096
 """Bytes between the segments that come before a JPEG's pixels; Pillow walks over each of them."""
 
 MOST_SCANS = 64
-"""Of a JPEG, which is decoded once for each; progressive ones have about ten."""
+"""The most scans of a JPEG, which is decoded once for each; progressive ones have about ten."""
 
 MOST_SCANNED_PIXELS = 16 * 8192 * 8192
 """Pixels of a JPEG times its scans."""
 
 MOST_EXIF_BYTES = 1_000_000
-"""Of a JPEG's EXIF, and of a camera's index of pictures in it, in all their segments."""
+"""The most bytes of all EXIF segments of a JPEG, and of all segments of a camera's index of pictures."""
 
 MOST_WEBP_BYTES = 64_000_000
-"""Of a WebP or AVIF, which its decoder holds three times."""
+"""The most bytes of a WebP or AVIF file, which its decoder holds three times."""
 
 MOST_WEBP_PIXELS = 8192 * 4096
-"""Of a WebP or AVIF, for which Pillow takes four times the memory of the picture."""
+"""The most pixels of a WebP or AVIF, for which Pillow takes four times the memory of the picture."""
 
 MOST_RUN_LENGTH_BYTES = 4_000_000
-"""Of a BMP that is compressed by runs, which Pillow decodes in Python."""
+"""The most bytes of a BMP compressed by runs, which Pillow decodes in Python."""
 
 MOST_PLAIN_BYTES = 16_000_000
-"""Of a PPM whose numbers are written out, which Pillow decodes in Python."""
+"""The most bytes of a PPM whose numbers are written out, which Pillow decodes in Python."""
 
 MOST_COMMENTS = 256
-"""Of such a PPM."""
+"""The most comments in a PPM whose numbers are written out."""
 
 _BLOCK = 1 << 20
 _PIXEL_CHUNKS = (b"IDAT", b"fdAT")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""Those that have a length behind them, and the end; not what stands for a byte of 255, and no restarts."""
+"""The markers with a length behind them, and the end: neither what stands for a byte of 255 nor restarts."""
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers behind which a JPEG's size stands."""

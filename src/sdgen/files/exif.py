@@ -18,7 +18,7 @@ FOLDER = 0x8769
 """Tag of the place of the folder where the last two belong."""
 
 MOST_BYTES = 4_000_000
-"""Of a block that are looked at."""
+"""The most bytes of an EXIF block that are looked at."""
 
 _SHORT = 3
 _TEXT_TYPES = (1, 2, 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 MOST_BYTES = 64_000_000
-"""Of a GIF."""
+"""The most bytes of a GIF."""
 
 MOST_PIECES = 400_000
 """Into which the pixels are cut, of up to 255 bytes each."""

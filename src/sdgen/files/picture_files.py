@@ -25,22 +25,22 @@ OWN_FORMATS: Sequence[str] = ("PNG", "WEBP", "JPEG")
 """Pillow's names of the formats that sdgen writes."""
 
 FORMATS: Sequence[str] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
-"""Of those that are read where a user gives a picture. None of them runs a program or names other files."""
+"""Pillow's names of the formats that a user's picture may have. None runs programs or names other files."""
 
 MOST_BYTES = 256_000_000
-"""Of a file that is read."""
+"""The most bytes of a picture's file."""
 
 MOST_PIXELS = 8192 * 8192
-"""Of a picture that is read: four times the area of the largest that sdgen draws."""
+"""The most pixels of a picture that is read: four times the area of the largest that sdgen draws."""
 
 MOST_SLOW_PIXELS = 1024 * 1024
-"""Of a picture whose decoder is written in Python."""
+"""The most pixels of a picture whose decoder is written in Python."""
 
 MOST_TILE_PIXELS = 4096 * 4096
-"""Of a tile of a TIFF, which the decoder holds beside the picture."""
+"""The most pixels in a tile of a TIFF, which the decoder holds beside the picture."""
 
 MOST_RAW_BYTES = 4 * MOST_PIXELS
-"""Of a TIFF's pixels as they are stored, of which the decoder may hold all at once."""
+"""The most bytes of a TIFF's pixels as they are stored: the decoder may hold all of them at once."""
 
 _SLOW = ("ppm", "ppm_plain", "bmp_rle")
 """Names of Pillow's decoders that are written in Python."""
@@ -56,7 +56,7 @@ _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 322, 323, 258, 277
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
-"""By what Pillow multiplies the greys of a PNG of 2 or 4 bits, and not the one that is transparent."""
+"""The factors by which Pillow multiplies the greys of a PNG of 2 or 4 bits, but not its transparent grey."""
 
 
 def decode(
@@ -147,7 +147,7 @@ def _stream(source: Path | bytes, name: str) -> BinaryIO:
 
 
 def _known(formats: Sequence[str]) -> list[str]:
-    """Those of the formats that this Pillow has; old ones lack AVIF."""
+    """The formats among these that this Pillow can decode; old versions lack AVIF."""
     from PIL import Image
 
     Image.init()

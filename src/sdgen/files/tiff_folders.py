@@ -10,13 +10,13 @@ import struct
 from typing import BinaryIO
 
 MOST_ENTRIES = 2048
-"""Of all folders that are looked at; what programs write has some dozens."""
+"""The most entries in all folders that are looked at; what programs write has some dozens."""
 
 MOST_NUMBER_BYTES = 2_000_000
-"""Of all numbers: places and lengths of strips, one for each of 65535 rows, take half a megabyte to one."""
+"""The most bytes of all numbers. Places and lengths of strips, each for 65535 rows, take up to 1 MB."""
 
 MOST_VALUE_BYTES = 16_000_000
-"""Of all values: texts, profiles and previews."""
+"""The most bytes of all values: texts, profiles and previews."""
 
 _SIZES = {
     1: 1,

@@ -15,7 +15,7 @@ from pathlib import Path
 from sdgen.errors import OutputError
 
 PREFIX, SUFFIX = ".sdgen-", ".tmp"
-"""Of the names of temporary files."""
+"""How the names of temporary files begin and end."""
 
 _STALE = 3600.0
 """Seconds after which a temporary file is taken for one that a killed process left."""
@@ -24,7 +24,7 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 _NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
-"""Of Linux: fcntl.h and linux/fs.h."""
+"""Linux' constants for ``renameat2``, from fcntl.h and linux/fs.h."""
 
 
 def temporary(folder: Path) -> Path:

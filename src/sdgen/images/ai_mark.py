@@ -13,10 +13,10 @@ from typing import Any
 from sdgen.files import picture_files
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""Of a picture that a trained model made."""
+"""The source type of a picture that a trained model made."""
 
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""Of a picture that is put together of such and of others."""
+"""The source type of a picture put together of generated pictures and others."""
 
 _PNG_CHUNK = "XML:com.adobe.xmp"
 """The keyword that the XMP specification, part 3, gives the packet in a PNG's iTXt chunk."""

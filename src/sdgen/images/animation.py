@@ -29,16 +29,16 @@ MOST_MOMENTS = 64
 """Steps that the record of a picture shows."""
 
 MOST_FRAMES = 1000
-"""Of an animation."""
+"""The most frames of an animation."""
 
 MOST_PIXELS = 2**26
-"""Of all frames together."""
+"""The most pixels of all frames together."""
 
 QUALITY = 90
-"""Of WebP, 0 to 100."""
+"""The quality of WebP, 0 to 100."""
 
 _PALETTE_FRAMES, _PALETTE_SIDE = 64, 48
-"""How many frames a GIF's palette is made of, at most, and to how many pixels a side each is reduced."""
+"""The most frames that a GIF's palette is made of, and the side in pixels to which each is reduced."""
 
 _GAP, _LINE, _FONT_SIZE = 4, 18, 14
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_IMAGES = 10_000
-"""On one page; their thumbnails make it about 80 MB."""
+"""The most images on one page, whose thumbnails make it about 80 MB."""
 
 MARK = '<meta name="generator" content="sdgen gallery">'
 """Is in every page, so that a page may be replaced by a newer one, and no other file is."""

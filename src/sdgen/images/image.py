@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdgen.images.image_and_sidecar import Saved
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-"""Of one image: uint8 (height, width, 3), or 4 where it has transparency."""
+"""The pixels of one image: uint8 (height, width, 3), or (height, width, 4) with transparency."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from sdgen.images.metadata import pixels_sha256
 from sdgen.request import FIELDS, Request
 
 MOST_BYTES = 4_000_000
-"""Of a sidecar that is read."""
+"""The most bytes of a sidecar that is read."""
 
 _WAITING = "-json"
 

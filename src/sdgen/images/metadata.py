@@ -23,7 +23,7 @@ FORMATS: Mapping[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 """Image formats with the ending of their files."""
 
 QUALITY = 95
-"""Of WebP and JPEG, 0 to 100."""
+"""The quality of WebP and JPEG, 0 to 100."""
 
 SIDECAR_SCHEMA = "sdgen-sidecar-1"
 """Says which version of data/sidecar.schema.json a sidecar follows."""

@@ -186,7 +186,7 @@ class Template:
 
 
 def _storable(text: str) -> str:
-    """Without the letters that file names cannot hold in this locale, such as "é" in one of ASCII."""
+    """``text`` without letters that file names cannot hold in this locale, such as "é" in an ASCII one."""
     encoding = sys.getfilesystemencoding()
     return text.encode(encoding, "ignore").decode(encoding)
 

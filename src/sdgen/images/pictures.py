@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
-"""Of the image files that are looked for in folders."""
+"""The endings of the image files that are looked for in folders."""
 
 MOST_TEXT = 1_000_000
 """Characters of a text in an image that are read: fifty times the longest prompt."""

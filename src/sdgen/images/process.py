@@ -19,7 +19,7 @@ MOST_SIDE = 512
 """Pixels of a frame's longer side."""
 
 MOST_BYTES = 64_000_000
-"""Of what is kept of one picture while it forms."""
+"""The most bytes that are kept of one picture while it forms."""
 
 _GAP = 4
 

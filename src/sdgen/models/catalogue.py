@@ -37,7 +37,7 @@ FAMILIES = (
     "ldm-unconditional",
     "ldm-class-conditional",
 )
-"""Those of ``sdgen.checkpoints.families.REGISTRY``, which takes NumPy to import."""
+"""The names in ``sdgen.checkpoints.families.REGISTRY``, repeated since importing that takes NumPy."""
 
 PACKAGED = Path(__file__).parent / "catalog.toml"
 """The catalogue that comes with sdgen."""

@@ -10,13 +10,13 @@ class Progress:
         """A file's transfer starts: ``done`` of ``total`` bytes are here already."""
 
     def move(self, done: int) -> None:
-        """Of the current file, ``done`` bytes are here; it may go back when a server starts over."""
+        """``done`` bytes of the current file are here; the number falls when a server starts over."""
 
     def end(self) -> None:
         """The current file's transfer is over, whether or not it succeeded."""
 
     def note(self, text: str) -> None:
-        """Something to tell the user: a wait, another mirror, a file found elsewhere."""
+        """Tells the user of a wait, another mirror, or a file found elsewhere."""
 
 
 def size_text(count: int) -> str:

@@ -17,7 +17,7 @@ from sdgen.models.catalogue import PACKAGED, Entry, RemoteFile, Source, reposito
 from sdgen.models.digests import file_sha256, git_blob
 
 MANIFEST = "manifest.json"
-"""In a model's folder: which files belong to it, with digests and addresses."""
+"""The file in a model's folder that lists the files which belong to it, with digests and addresses."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Enlarger:
 
 
 def _enlarged(latents: Array, width: int, height: int) -> Array:
-    """By linear interpolation: ``torch.nn.functional.interpolate(mode="bilinear")``, A1111's "Latent"."""
+    """Latents enlarged linearly: ``torch.nn.functional.interpolate(mode="bilinear")``, A1111's "Latent"."""
     from PIL import Image
 
     rows, columns, channels = latents.shape

@@ -13,7 +13,7 @@ from sdgen.pipeline.guidance import guide
 
 
 class Evaluation(Protocol):
-    """From latents to the network's prediction for them, guidance applied.
+    """Computes the network's prediction for latents, with guidance applied.
 
     Attributes:
         keeps: whether it keeps something from one row to the next.

@@ -86,7 +86,7 @@ class Loaded(Protocol):
 
     @property
     def arriving(self) -> Arriving:
-        """Their weights."""
+        """The weights, which may still be arriving."""
 
 
 class _Network(keras.Model):  # type: ignore[misc]

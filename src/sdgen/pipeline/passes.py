@@ -48,7 +48,7 @@ class Pass:
 
     @property
     def steps(self) -> int:
-        """Of the image that takes the most."""
+        """The steps of the image that takes the most."""
         return self.steps_done(max(len(table.steps) for table in self.tables))
 
     @property
@@ -58,7 +58,7 @@ class Pass:
 
     @property
     def fresh_noise(self) -> bool:
-        """Whether some table takes any."""
+        """Whether some image's table takes fresh noise."""
         return any(table.noise.any() for table in self.tables)
 
     def steps_done(self, rows: int) -> int:

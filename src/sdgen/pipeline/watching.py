@@ -82,7 +82,7 @@ class Watcher:
         self._decoder = None if watch is None else _decoder(checkpoint)
 
     def stops(self, run: int = 0) -> set[int]:
-        """After how many rows of a run the loop stops."""
+        """The numbers of rows after which the loop stops in a run."""
         stops: set[int] = set()
         if self._watch is None:
             return stops

@@ -13,7 +13,7 @@ from sdgen.networks.unet import UNet
 from sdgen.networks.vae import Decoder, Encoder
 
 Shapes = dict[str, Shape]
-"""Of tensors by reference name, in the reference's layouts."""
+"""Shapes of tensors by the reference's names, in the reference's layouts."""
 
 DECODER_PARTS = ("decoder.", "post_quant_conv.", "quantize.")
 """What the names of the VAE decoder's tensors start with."""

@@ -21,10 +21,10 @@ ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff"),
     *(".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-"""Of the files in a folder that are taken for pictures."""
+"""The endings of the files in a folder that are taken for pictures."""
 
 MOST_PICTURES = 100_000
-"""Of one folder or pattern."""
+"""The most pictures of one folder or pattern."""
 
 MOST_NAMED = 5
 """Files that one message names."""

@@ -17,7 +17,7 @@ from sdgen.request import Request
 from sdgen.text.prompt_syntax import LoraTag, extract_loras
 
 Scales = tuple[float, float]
-"""Of the text encoder and of the UNet."""
+"""A LoRA's factors for the text encoder and for the UNet."""
 
 
 def folder() -> Path:

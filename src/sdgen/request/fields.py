@@ -70,7 +70,7 @@ class Field:
         return (self.needs,) if isinstance(self.needs, str) else self.needs
 
     def lacks(self, value: Callable[[str], Any]) -> bool:
-        """Whether nothing is set that this field needs, by each field's ``value``; None and False are not."""
+        """Whether none of the fields that this one needs is set: the ``value`` of each is None or False."""
         needed = self.needed
         return bool(needed) and all(value(name) is None or value(name) is False for name in needed)
 

@@ -22,12 +22,12 @@ MASK_BLUR = 4.0
 
 MAX_BLUR = 256
 MAX_PERCENT = 400
-"""Of a side, added on one side of it."""
+"""The most that outpainting adds on one side, in percent of the picture's width or height."""
 
 MAX_ZOOM_OUT = 1 + 2 * MAX_PERCENT // 100
 
 SAME_PROPORTIONS = 0.01
-"""By how much of itself a mask's width for its height may differ from the picture's."""
+"""The largest relative difference between a mask's ratio of width to height and the picture's."""
 
 BLACK_MASK = (
     "the mask is black throughout, so nothing is repainted; paint white what is to be, or turn it round with "

@@ -21,14 +21,14 @@ from sdgen.files.user_files import read_regular
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 MAX_LENGTH = 77
-"""Tokens that CLIP's text encoder takes, start and end included."""
+"""How many tokens CLIP's text encoder takes, start and end included."""
 
 MAX_TOKENS = 500_000
-"""Of a vocabulary, and merges; CLIP has 49,408."""
+"""The most tokens of a vocabulary, and the most merges; CLIP has 49,408 tokens."""
 
 MAX_ADDED = 1_000
 MAX_ADDED_LETTERS = 100_000
-"""Of added tokens, which are looked for at every letter of a text; models have up to about ten."""
+"""The most letters of added tokens, which are looked for at every letter; models have about ten tokens."""
 
 
 @dataclasses.dataclass(frozen=True)

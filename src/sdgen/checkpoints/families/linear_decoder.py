@@ -110,4 +110,4 @@ def _unknown() -> None:
 
 
 _KNOWN = {(4, 0.18215): _stable_diffusion, (8, 1.0): _mini}
-"""By latent channels and scaling factor, which tell the latent spaces apart that are read today."""
+"""Decoders by latent channels and scaling factor: these two tell today's latent spaces apart."""

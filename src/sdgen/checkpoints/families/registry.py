@@ -42,7 +42,7 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all families."""
+        """The names of all families."""
         return tuple(self._families)
 
     def with_family(self, family: Family) -> Registry:

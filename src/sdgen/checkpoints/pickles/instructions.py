@@ -14,7 +14,7 @@ from sdgen.checkpoints.pickles.machine import Machine, Maker, Opaque
 from sdgen.errors import CheckpointError
 
 MAX_INSTRUCTIONS = 1_000_000
-"""Of all programs of a file. Stable Diffusion with its training state has about 150,000."""
+"""The most in all programs of a file. Stable Diffusion with its training state has about 150,000."""
 
 MAX_INTEGER_BYTES = 16
 """The longest that ``torch.save`` writes is its mark, of 10."""

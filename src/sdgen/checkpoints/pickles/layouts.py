@@ -23,10 +23,10 @@ from sdgen.errors import CheckpointError
 from sdgen.files.user_files import open_regular
 
 MAX_PICKLE_BYTES = 16 << 20
-"""That of Stable Diffusion with its training state has about 1 MB."""
+"""The largest pickle that is read. That of Stable Diffusion with its training state has about 1 MB."""
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""Of a zip archive; with 50,000 storages it has about 4 MB."""
+"""The largest directory of a zip archive; with 50,000 storages it has about 4 MB."""
 
 _MARK = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

@@ -13,7 +13,7 @@ from typing import Any
 from sdgen.errors import CheckpointError
 
 MAX_ARGUMENTS = 16
-"""Of a call; those that make tensors have up to seven."""
+"""The most arguments of a call; calls that make tensors have up to seven."""
 
 _MAX_LINE = 1000
 

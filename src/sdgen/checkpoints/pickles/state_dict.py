@@ -18,13 +18,13 @@ from sdgen.files.user_files import open_regular
 
 MAX_TENSORS = 50_000
 MAX_NAME = 500
-"""As in ``safetensors_file``."""
+"""The most letters in a tensor's name, as in ``safetensors_file``."""
 
 MAX_NESTING = 3
 """Dictionaries in dictionaries whose names are put together."""
 
 MAX_SHARE = 4
-"""How often as many bytes as a file has, its tensors may have together: views may share numbers."""
+"""How many times a file's bytes its tensors may have together, since views may share numbers."""
 
 _SLACK = 1 << 20
 """Bytes that tensors may have beyond that, for small files whose numbers stand for many."""

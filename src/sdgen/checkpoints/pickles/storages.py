@@ -14,7 +14,7 @@ from sdgen.checkpoints.tensors import MAX_DIMENSIONS, Array, LazyTensor, Shape, 
 from sdgen.errors import CheckpointError
 
 MAX_NUMBERS = 1 << 40
-"""Of a storage or a tensor."""
+"""The most numbers in a storage or a tensor."""
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ _ON_CPU, _ON_ACCELERATOR = (2048,), (8192, 12288)
 """Sides of the square matrices that are tried; the fastest counts."""
 
 _SECONDS = 0.3
-"""How long a measured run takes, about."""
+"""About how many seconds a measured run takes."""
 
 _REPEATS = 4
 

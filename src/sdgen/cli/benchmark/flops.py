@@ -20,7 +20,7 @@ from sdgen.networks.vae import Decoder
 
 
 def unet_flops(unet: UNet, height: int, width: int, length: int = 77, guided: bool = False) -> int:
-    """Of one evaluation for one image.
+    """Floating-point operations of one evaluation for one image.
 
     Projections of the text and of the timesteps are left out: they run once a picture.
 
@@ -51,7 +51,7 @@ def unet_flops(unet: UNet, height: int, width: int, length: int = 77, guided: bo
 
 
 def decoder_flops(decoder: Decoder, height: int, width: int) -> int:
-    """Of decoding one image of (height, width) latents."""
+    """Floating-point operations of decoding one image of (height, width) latents."""
     positions = height * width
     total = _flops(decoder.conv_in, positions)
     if decoder.post_quant_conv:
@@ -64,12 +64,12 @@ def decoder_flops(decoder: Decoder, height: int, width: int) -> int:
 
 
 def text_encoder_flops(encoder: TextEncoder, length: int = 77) -> int:
-    """Of encoding one row of tokens."""
+    """Floating-point operations of encoding one row of tokens."""
     return sum(_flops(layer, length) for layer in encoder.layers)
 
 
 def _shared_flops(unet: UNet, positions: int) -> int:
-    """Of what comes before the first cross-attention (``UNet.denoise``)."""
+    """Floating-point operations before the first cross-attention (``UNet.denoise``)."""
     total = _flops(unet.conv_in, positions)
     for part in (*unet.down, unet.mid):
         for resnet, attention in itertools.zip_longest(part.resnets, part.attentions):
@@ -87,7 +87,7 @@ def _shared_flops(unet: UNet, positions: int) -> int:
 
 
 def _flops(layer: Layer, positions: int, length: int = 0) -> int:
-    """Of a layer and all below it, for one image whose results have that many positions."""
+    """Floating-point operations of a layer and its parts for one image, at ``positions`` places."""
     if isinstance(layer, Conv3x3):
         return 2 * 9 * layer.inputs * layer.outputs * positions
     if isinstance(layer, Linear):

@@ -189,7 +189,7 @@ def _draw(pipeline: Pipeline, requests: Sequence[Request]) -> list[Image]:
 
 
 def _flops(pipeline: Pipeline, request: Request, size: int, guided: bool) -> int:
-    """Of a batch."""
+    """Floating-point operations of drawing a batch."""
     from sdgen.cli.benchmark.flops import decoder_flops, text_encoder_flops, unet_flops
     from sdgen.pipeline.sampler_tables import request_table
 

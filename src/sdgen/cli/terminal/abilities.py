@@ -17,7 +17,7 @@ KITTY, ITERM2, SIXEL, BLOCKS = "kitty", "iterm2", "sixel", "blocks"
 """Ways of showing a picture, see ``graphics``."""
 
 SECONDS = 1.0
-"""How long a terminal's answer is waited for. All that people use answer at once, over a network, too."""
+"""How many seconds a terminal's answer is waited for. Terminals in use answer at once, over a network too."""
 
 _TRUE_COLOUR_PROGRAMS = ("iTerm.app", "WezTerm", "ghostty", "vscode")
 _QUESTION = "\x1b[16t\x1b[c"

@@ -26,7 +26,7 @@ _CHUNK = 4096
 """Base64 characters that one command of kitty's may have."""
 
 _NUMBER = 0x5D6E
-"""Of our picture, among those that a terminal of kitty's kind keeps."""
+"""The number of sdgen's picture among those that a terminal of kitty's kind keeps."""
 
 _SIXEL_COLOURS = 64
 _REPEATED = re.compile(r"([?-~])\1{3,}")
@@ -148,7 +148,7 @@ def _run_lengths(text: str) -> str:
 
 
 def _in_place(text: str) -> str:
-    """With the cursor put back: DECSC and DECRC."""
+    """``text`` between the sequences that save the cursor and put it back, DECSC and DECRC."""
     return f"\x1b7{text}\x1b8"
 
 

@@ -34,7 +34,7 @@ class Pace:
         self._gap: float | None = None
 
     def plan(self, steps: int | None, images: int) -> None:
-        """There are ``steps`` more to do, and ``images`` in all."""
+        """Adds ``steps`` that are still to be done; ``images`` is how many there are in all."""
         self.steps = None if steps is None or self.steps is None else self.steps + steps
         self.images = images
         if self._began is None:
@@ -92,7 +92,7 @@ class Pace:
         return steps * (each or 0.0) + images * (self._gap or 0.0)
 
     def images_a_second(self) -> float | None:
-        """Once two images were drawn; the first may have waited for a compiler."""
+        """Images a second, once two were drawn; the first may have waited for a compiler."""
         seconds = 0.0 if self._began is None else self._clock() - self._began
         return self.drawn / seconds if self.drawn > 1 and seconds > 0 else None
 

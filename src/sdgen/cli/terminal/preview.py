@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 MOST_LINES = 24
-"""Of the terminal that a picture takes."""
+"""The most lines of the terminal that a picture takes."""
 
 _BESIDE = 3
 """Lines that are left to the bar and to what comes before the picture."""
 
 SHARE = 0.03
-"""Of the time, which showing pictures may take: the next waits until the last has cost no more than that."""
+"""The share of the time that showing pictures may take: the next waits until the last cost no more."""
 
 
 class Preview:

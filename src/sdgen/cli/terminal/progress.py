@@ -77,7 +77,7 @@ class Display:
         self._begin(COMPILING)
 
     def planned(self, images: int) -> None:
-        """There are ``images`` in all, as far as is known."""
+        """Takes note that there are ``images`` in all, as far as is known."""
         self.pace.images = images
 
     def advance(self, step: int, of: int, images: int) -> None:
@@ -91,12 +91,12 @@ class Display:
             self._said = time.monotonic()
 
     def finish_image(self, steps: int) -> None:
-        """One image, which took ``steps``, is done with."""
+        """Counts an image as done, which took ``steps``."""
         self.pace.finish(steps)
         self._go_on()
 
     def skip_image(self, steps: int) -> None:
-        """One image, which would have taken ``steps``, is there already."""
+        """Counts an image as there already, which would have taken ``steps``."""
         self.pace.skip(steps)
         self._show()
 

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 ROWS = 256
-"""That are reckoned with at once: the numbers of a large picture would take several times its memory."""
+"""How many rows are computed at once: all rows of a large picture would take several times its memory."""
 
 NEARLY = NEARLY_BLACK
 """Levels, of 255, within which a mask is black or white: JPEG leaves such, and an eye sees none of them."""
@@ -137,7 +137,7 @@ def softened(mask: Array, blur: float) -> Array:
 
 
 def _span(of: Any, margin: int) -> slice:
-    """From the first to the last that is true of a bool (n,), with a margin."""
+    """The range from the first to the last true element of a bool (n,), widened by a margin."""
     found = np.flatnonzero(of)
     return slice(max(0, int(found[0]) - margin), min(len(of), int(found[-1]) + 1 + margin))
 
