@@ -240,7 +240,7 @@ def test_a_file_that_is_no_picture_is_refused(sdgen: Command) -> None:
 def test_a_method_whose_model_is_not_here_says_how_to_get_it(sdgen: Command) -> None:
     picture("a.png")
     result = sdgen.run("upscale", "a.png", "--method", "ldm-sr")
-    refused(result, "`sdgen models pull ldm-sr`", "--method lanczos", code=ExitCode.UNAVAILABLE)
+    refused(result, "`sdgen models pull ldm-sr`", "the method lanczos", code=ExitCode.UNAVAILABLE)
 
 
 def test_what_was_enlarged_is_shown_with_the_command_that_does_it_again(sdgen: Command) -> None:

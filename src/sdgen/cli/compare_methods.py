@@ -67,5 +67,5 @@ def _method(name: str, scale: int) -> Method:
         return Method(name, name)
     if scale not in known.factors:
         factors = " or ".join(map(str, sorted(known.factors)))
-        raise InputError(f"{name} enlarges by {factors}, not {scale}; give another --scale, or leave it out")
+        raise InputError(f"{name} enlarges by {factors}, not {scale}; give another --scale, or other methods")
     return Method(name, known.model, known.takes)

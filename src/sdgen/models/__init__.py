@@ -274,7 +274,7 @@ def _how_to_get(entry: Entry, offline: bool) -> str:
         state = "is not on this machine"
     when = "once the network may be used, get it" if offline or offline_asked() else "get it"
     about = f" ({', or '.join(sizes)})" if sizes else ""
-    other = "--method lanczos" if entry.task == "upscaling" else "--model mini"
+    other = "the method lanczos" if entry.task == "upscaling" else "--model mini"
     return (
         f"{entry.name} {state}: {when} with `sdgen models pull {entry.name}`{about}, "
         f"or use {other}, which needs no download"
