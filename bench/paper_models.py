@@ -32,7 +32,8 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "golden")]
 
-Shapes = Mapping[str, tuple[int, ...]]
+Weights = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Of tensors by the names under which they are stored: the names by which they are drawn, and shapes."""
 
 STEPS_OF_BETAS = {"beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "clip_sample": False}
 VQ_VAE: dict[str, Any] = {
@@ -121,6 +122,17 @@ X4_VAE = KL_VAE | {
     "scaling_factor": 0.08333,
     "sample_size": 256,
 }
+CLASS_UNET = TEXT_UNET | {
+    "sample_size": 64,
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [192, 384, 576, 960],
+    "down_block_types": ["DownBlock2D"] + ["CrossAttnDownBlock2D"] * 3,
+    "up_block_types": ["CrossAttnUpBlock2D"] * 3 + ["UpBlock2D"],
+    "attention_head_dim": 1,
+    "cross_attention_dim": 512,
+}
+CLASSES = 1001
 OPEN_CLIP: dict[str, Any] = {
     "architectures": ["CLIPTextModel"],
     "model_type": "clip_text_model",
@@ -139,7 +151,8 @@ class Model:
     """A repository.
 
     Attributes:
-        index: the pipeline's class and the library and class of each part, as model_index.json has them.
+        index: the pipeline's class and the library and class of each part, as model_index.json has them;
+            empty where the repository is one file in the original naming.
         configs: of the networks, by their folders.
         schedulers: by their folders.
         pickled: whether the weights are .bin files, which the older repositories have.
@@ -184,6 +197,9 @@ MODELS = {
         True,
         {"prompt": ""},
     ),
+    "ldm-cin256": Model(
+        {}, {"unet": CLASS_UNET, "vqvae": VQ_VAE}, {}, True, {"prompt": "goldfish", "guidance": 3.0}
+    ),
     "ldm-sr": Model(
         {
             "_class_name": "LDMSuperResolutionPipeline",
@@ -218,6 +234,7 @@ MODELS = {
 CASES: Mapping[str, tuple[str, tuple[int, int] | None]] = {
     "ldm-text2im-large-256": ("ldm-text2im-large-256", None),
     "ldm-celebahq-256": ("ldm-celebahq-256", None),
+    "ldm-cin256": ("ldm-cin256", None),
     "ldm-sr": ("ldm-sr", (128, 128)),
     "sd-x4-upscaler": ("sd-x4-upscaler", (128, 128)),
     "ldm-sr-1000x700": ("ldm-sr", (1000, 700)),
@@ -229,6 +246,9 @@ CASES: Mapping[str, tuple[str, tuple[int, int] | None]] = {
 def write(model: Model, folder: Path) -> None:
     """The repository's folder."""
     folder.mkdir(parents=True)
+    if not model.index:
+        write_pickle(folder / "model.ckpt", class_weights(model), "state_dict")
+        return
     (folder / "model_index.json").write_text(json.dumps(dict(model.index), indent=1))
     for part, config in model.configs.items():
         place = folder / part
@@ -237,9 +257,9 @@ def write(model: Model, folder: Path) -> None:
         stem = "diffusion_pytorch_model" if "_class_name" in config else "model"
         if model.pickled:
             stem = "pytorch_model" if stem == "model" else stem
-            write_pickle(place / f"{stem}.bin", shapes_of(config))
+            write_pickle(place / f"{stem}.bin", weights_of(config))
         else:
-            write_safetensors(place / f"{stem}.safetensors", shapes_of(config))
+            write_safetensors(place / f"{stem}.safetensors", weights_of(config))
     for part, settings in model.schedulers.items():
         (folder / part).mkdir()
         (folder / part / "scheduler_config.json").write_text(json.dumps(settings, indent=1))
@@ -252,24 +272,50 @@ def write(model: Model, folder: Path) -> None:
         make_bert_tokenizer.write(folder / "tokenizer")
 
 
-def shapes_of(config: dict[str, Any]) -> Shapes:
+def weights_of(config: dict[str, Any]) -> Weights:
     """Every tensor of the network that a config.json describes."""
     from sdgen.networks.config import UNetConfig, VAEConfig
     from sdgen.networks.text_networks import text_config
-    from sdgen.pipeline import weight_shapes as shapes
+    from sdgen.pipeline import weight_shapes
 
     kind = config.get("_class_name", "")
     if kind.startswith("UNet"):
-        return shapes.unet_shapes(UNetConfig.from_config(config))
-    if kind:
+        shapes = weight_shapes.unet_shapes(UNetConfig.from_config(config))
+    elif kind:
         vae = VAEConfig.from_config(config)
-        return {**shapes.encoder_shapes(vae), **shapes.decoder_shapes(vae)}
-    return shapes.text_encoder_shapes(text_config(config))
+        shapes = {**weight_shapes.encoder_shapes(vae), **weight_shapes.decoder_shapes(vae)}
+    else:
+        shapes = weight_shapes.text_encoder_shapes(text_config(config))
+    return {name: (name, tuple(shape)) for name, shape in shapes.items()}
 
 
-def drawn(shapes: Shapes) -> Iterator[np.ndarray]:
-    """Weights, one after the other: uniform with variance 1 / inputs, norms the identity, biases 0."""
-    for name, shape in shapes.items():
+def class_weights(model: Model) -> Weights:
+    """Every tensor of CompVis's class-conditional model, under its original name."""
+    from sdgen.checkpoints import module_lists
+
+    unet, vae = weights_of(model.configs["unet"]), weights_of(model.configs["vqvae"])
+    found = {
+        "cond_stage_model.embedding.weight": (
+            "classes",
+            (CLASSES, model.configs["unet"]["cross_attention_dim"]),
+        )
+    }
+    for prefix, weights, modules in (
+        ("model.diffusion_model.", unet, module_lists.unet_modules(module_lists.unet_layout(unet))),
+        ("first_stage_model.", vae, module_lists.vae_modules(vae)),
+    ):
+        layers = {layer.diffusers: layer for module in modules for layer in module_lists.layers(module)}
+        for name, (_, shape) in weights.items():
+            module, _, kind = name.rpartition(".")
+            layer = layers.get(module, module_lists.Layer(module, module, "embedding"))
+            pointwise = layer.kind == "pointwise" and kind == "weight"
+            found[f"{prefix}{layer.ldm}.{kind}"] = name, (*shape, 1, 1) if pointwise else shape
+    return found
+
+
+def drawn(weights: Weights) -> Iterator[np.ndarray]:
+    """The tensors, one after the other: uniform with variance 1 / inputs, norms the identity, biases 0."""
+    for name, shape in weights.values():
         if len(shape) == 1:
             yield np.full(shape, float("norm" in name and name.endswith(".weight")), np.float32)
             continue
@@ -280,34 +326,34 @@ def drawn(shapes: Shapes) -> Iterator[np.ndarray]:
         yield values
 
 
-def write_pickle(path: Path, shapes: Shapes) -> None:
-    """As ``torch.save`` does, a tensor at a time."""
+def write_pickle(path: Path, weights: Weights, within: str | None = None) -> None:
+    """As ``torch.save`` does, a tensor at a time; ``within`` is a key of a dictionary around them."""
     from pickled_files import Program
 
     program = Program()
     # Of these the pickle has the shapes alone.
-    empty = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    empty = {name: np.broadcast_to(np.float32(0), shape) for name, (_, shape) in weights.items()}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", program.dump(empty))
+        archive.writestr("archive/data.pkl", program.dump(empty if within is None else {within: empty}))
         archive.writestr("archive/byteorder", "little")
-        for key, values in enumerate(drawn(shapes)):
+        for key, values in enumerate(drawn(weights)):
             with archive.open(f"archive/data/{key}", "w", force_zip64=True) as file:
                 file.write(values.data)
         archive.writestr("archive/version", "3\n")
 
 
-def write_safetensors(path: Path, shapes: Shapes) -> None:
+def write_safetensors(path: Path, weights: Weights) -> None:
     """As the format's specification has it, a tensor at a time."""
     header: dict[str, Any] = {}
     end = 0
-    for name, shape in shapes.items():
+    for name, (_, shape) in weights.items():
         begin, end = end, end + 4 * math.prod(shape)
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for values in drawn(shapes):
+        for values in drawn(weights):
             file.write(values.data)
 
 
@@ -327,9 +373,9 @@ def draw(case: str, args: argparse.Namespace) -> str:
 
     name, size = CASES[case]
     began = time.perf_counter()
-    engine = sdgen.load(
-        str(args.work / name), backend=args.backend, device=args.device, low_memory=args.low_memory
-    )
+    folder = args.work / name
+    file = folder if MODELS[name].index else folder / "model.ckpt"
+    engine = sdgen.load(str(file), backend=args.backend, device=args.device, low_memory=args.low_memory)
     loaded = time.perf_counter() - began
     fields = dict(MODELS[name].request)
     if size is not None:
