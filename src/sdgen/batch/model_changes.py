@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sdgen.batch.tasks import Rejected, Task
 
 LOOKAHEAD = 1024
-"""How far behind the first request one may be that overtakes it, and how many may do so."""
+"""How many places a request may overtake, and how many requests may overtake the first one."""
 
 
 class AnyModel:
@@ -39,5 +39,5 @@ class ModelChanges:
         return None
 
     def took(self, place: int) -> None:
-        """What waited at a place is taken."""
+        """Takes note that the request at a place of the queue was taken."""
         self.overtaken = self.overtaken + 1 if place else 0

@@ -40,7 +40,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process gets: all of it, but a library's error that cannot go there by its text."""
+        """The state that another process gets; an error that cannot be pickled is in it as its text."""
         return {**vars(self), "error": _sendable(self.error)}
 
 

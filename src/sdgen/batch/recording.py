@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sdgen.pipeline.watching import View, Watch
 
 BESIDE = ".process"
-"""What the name of a record has, before its ending, behind the name of the picture that it is of."""
+"""What a record's file name adds to that of its picture, before the ending."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ class RequestQueue:
             return True
 
     def head(self, wait: bool, model: Model = AnyModel) -> Item | None:
-        """What comes next, without taking it.
+        """The next item, which stays in the queue.
 
         Args:
             wait: until there is something for any model, or nothing more will come, or the run stops.
@@ -184,7 +184,7 @@ class RequestQueue:
 
     @property
     def any_cancelled(self) -> bool:
-        """Whether there may be one that ``is_cancelled``."""
+        """Whether ``is_cancelled`` may be true of some task."""
         return bool(self._cancelled)
 
     def keep(self, task: Task) -> bool:

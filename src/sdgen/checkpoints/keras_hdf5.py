@@ -31,11 +31,11 @@ Layers = list[tuple[str, list[LazyTensor]]]
 """Layers that have weights: name and weights, in the file's order."""
 
 _Places = list[tuple[str, list[tuple[Shape, str, int]]]]
-"""The same as shape, dtype and first byte of each weight."""
+"""Layers that have weights: name, and the shape, dtype and first byte of each weight."""
 
 
 ANSWER = "sdgen.checkpoints.keras_hdf5:answer"
-"""What reads a file in the other process."""
+"""The function that reads a file in the other process."""
 
 
 def read_layers(path: Path) -> Layers:

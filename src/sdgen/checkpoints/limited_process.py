@@ -26,7 +26,7 @@ _CODE = (
 
 
 def in_child(function: str, paths: Sequence[Path]) -> list[Any]:
-    """What a function says of each file, up to the first at which its process ended or used up its time.
+    """A function's answers about each file, up to the first at which its process ended or ran out of time.
 
     Args:
         function: "module:function", which takes a path and gives what JSON can hold.

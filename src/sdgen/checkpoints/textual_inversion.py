@@ -21,8 +21,8 @@ _NAMELESS = ("emb_params", "clip_l", "*")
 """Tensor names of AUTOMATIC1111, ComfyUI and kohya's trainer that say nothing; the file's name counts."""
 
 _NAMED = "string_to_param."
-"""What begins a tensor's name in pickles as the method's own code and AUTOMATIC1111 write them; the word is
-beside it, as ``name``, and diffusers and AUTOMATIC1111 take it before the file's name."""
+"""How a tensor's name begins in pickles that the method's own code or AUTOMATIC1111 wrote. They hold the word
+as ``name``, too, which diffusers and AUTOMATIC1111 prefer to the file's name."""
 
 
 def read_embedding(path: str | Path, *, width: int | None = None) -> tuple[str, NDArray[np.float32]]:

@@ -38,7 +38,7 @@ class Option(click.Option):
             self.envvar = variable(self.name)
 
     def told(self, help: str) -> Option:
-        """The same option with another help text, for a command in which it means a little else."""
+        """The option with another help text, for a command in which it means something a little different."""
         other = copy.copy(self)
         other.help = help
         return other

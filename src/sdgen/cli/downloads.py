@@ -106,7 +106,7 @@ def locate(
 
 
 def task_of(requests: Iterable[Request]) -> str:
-    """What a model is wanted for that draws all of these: one for inpainting draws masked pictures alone."""
+    """The task of a model that draws all of these: a model for inpainting draws masked pictures alone."""
     requests = list(requests)
     if all(request.upscale is not None for request in requests):
         return "upscaling"

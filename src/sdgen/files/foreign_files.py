@@ -51,7 +51,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Nothing, where a file may be weights, a configuration or a vocabulary.
+    """Raises unless a file may be weights, a configuration or a vocabulary.
 
     Raises:
         CheckpointError: it is a Git LFS pointer, a web page, a GGUF file, a pickle, empty, no regular file,

@@ -57,7 +57,7 @@ def read_regular(path: Path, most: int, error: type[SdgenError] = InputError) ->
 
 
 def require_regular(path: Path, error: type[SdgenError] = InputError) -> None:
-    """Nothing, for a regular file; for libraries that open a path themselves. Errors as ``open_regular``."""
+    """Raises as ``open_regular`` unless a path is a regular file; for libraries that open it themselves."""
     _require(path, os.stat(path), error, None)
 
 

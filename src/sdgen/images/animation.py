@@ -188,7 +188,7 @@ def _palette(frames: Collection[Pixels], holds: bool) -> Pillow.Image:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers 1 to ``count``, evenly spread, the last always and the first mostly."""
+    """At most ``most`` of the numbers 1 to ``count``, evenly spread; the last is always among them."""
     if most == 1:
         return [count]
     wanted = min(count, most)

@@ -30,7 +30,7 @@ _SHAPES = {
     "digest": f"[0-9a-f]{{{OLD_DIGEST},{DIGEST}}}",
     "guidance": "[0-9.e+-]+",
 }
-"""What a field becomes, as a regular expression; what is not here becomes digits."""
+"""Regular expressions for what a field becomes in a name; fields that are not here become digits."""
 
 _DATE = re.compile(r"(?:19|20)[0-9]{2}(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 FIELDS = (
@@ -53,7 +53,7 @@ FIELDS = (
 
 DEFAULT = "{n}-{slug}-{seed}"
 AS_STARTED = "{image}"
-"""What images are called that were started from several pictures: as those are."""
+"""The template for images that were started from several pictures: each has the name of its picture."""
 
 LONGEST = 200
 """Bytes of a name without its ending. File systems allow 255; temporary files need some more."""

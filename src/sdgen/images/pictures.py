@@ -25,7 +25,7 @@ SHEET = "sdgen grid"
 """What EXIF's Software says in a contact sheet of sdgen's."""
 
 RECORD = "sdgen record"
-"""The same in a record of how a picture formed, or another animation."""
+"""What EXIF's Software says in a record of how a picture formed, or another animation."""
 
 _FOOOCUS_SCHEMES = ("fooocus", "a1111")
 

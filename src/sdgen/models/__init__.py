@@ -172,7 +172,7 @@ def pull(
 
 
 def require_usable(entry: Entry) -> None:
-    """Nothing, for a model that sdgen can do something with, or that is on this machine already.
+    """Raises unless sdgen can do something with a model, or the model is on this machine already.
 
     Raises:
         InputError: it is for a task that is still to come.

@@ -267,7 +267,7 @@ def _once(
 
 
 def _require_safe(url: str) -> None:
-    """Nothing, where an address is https, or plain http to this machine or to the Hub that the user names."""
+    """Raises unless an address is https, or plain http to this machine or to the Hub that the user names."""
     try:
         parts, endpoint = urlsplit(url), urlsplit(hub.endpoint())
         host, _ = parts.hostname, parts.port

@@ -167,7 +167,7 @@ class _Download:
             raise TryAgain(f"dropped the connection at {size_text(here)} of {size_text(limit)}")
 
     def _leave_space(self) -> None:
-        """Nothing, while a file of unknown size has room to grow: it may have no end."""
+        """Raises if a file of unknown size, which may have no end, has left too little free space."""
         if self.part.free_space() < _SPARE:
             raise ModelUnavailable(
                 f"{self.file.name}, whose size is not known, has come to {size_text(self.part.size)} and "

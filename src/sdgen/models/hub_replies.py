@@ -110,7 +110,7 @@ def remote_files(rows: Any) -> tuple[RemoteFile, ...]:
 
 
 def distinct(files: tuple[RemoteFile, ...]) -> None:
-    """Nothing, where no two files would be one on a file system that does not tell case apart.
+    """Raises if two files would be one on a file system that does not tell case apart.
 
     Raises:
         WrongAnswer: two would be.

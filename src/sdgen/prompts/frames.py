@@ -7,7 +7,7 @@ from sdgen.request import Request
 
 
 def frames(request: Request, count: int) -> list[Request]:
-    """So many requests, evenly spaced, the first and the last at the ends of the way.
+    """``count`` requests, evenly spaced on the way, the first and the last at its ends.
 
     Args:
         request: with ``prompt_to``, or with ``variation_of`` and no ``variation``, or with both.

@@ -75,7 +75,7 @@ class Field:
         return bool(needed) and all(value(name) is None or value(name) is False for name in needed)
 
     def is_usual(self, value: Any) -> bool:
-        """Whether a value goes without saying."""
+        """Whether a value need not be written, being the default or None."""
         return value is None or (value == self.default and not self.leads)
 
 

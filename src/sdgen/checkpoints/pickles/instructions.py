@@ -251,7 +251,7 @@ _TABLE: dict[bytes, Instruction] = {
 }
 
 INSTRUCTIONS = {code[0]: instruction for code, instruction in _TABLE.items()}
-"""What is done by code."""
+"""Instructions by their code, a byte."""
 
 _LEFT_OUT = {
     ord("o"): "OBJ",

@@ -131,7 +131,7 @@ OPAQUE = frozenset(
         "torch.serialization._get_layout",
     )
 )
-"""What no tensor needs, or what (ParameterDict) only holds some; each becomes an ``Opaque``."""
+"""Names that no tensor needs, or (ParameterDict) that only hold tensors; each becomes an ``Opaque``."""
 
 NAMES: Mapping[str, Maker | Kind | Opaque] = {
     **{name: Maker(name, make) for name, make in _MAKERS.items()},

@@ -233,7 +233,7 @@ class Display:
 
 
 class JsonDisplay(Display):
-    """The same for programs: on stderr, a JSON object a line, ``event`` says of what."""
+    """A run's progress for programs: a JSON object a line on stderr, whose ``event`` says what it tells."""
 
     wants_bar = False
 

@@ -26,7 +26,7 @@ def init_pixels(request: Request) -> Pixels:
 
 
 def init_alpha(request: Request) -> Pixels:
-    """How opaque it is where it is stored, uint8 (height, width): after ``hires``, where there is any.
+    """The opacity of the picture at the size that is stored, after ``hires`` if any: uint8 (height, width).
 
     Raises:
         ImageError: its file has gone or changed.

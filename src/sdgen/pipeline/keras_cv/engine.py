@@ -46,7 +46,7 @@ _FIXED = {
     **{name: field.default for name, field in FIELDS.items() if name not in _TAKEN},
     "sampler": "ddim",
 }
-"""Every other field, at what the loop does."""
+"""Every other field, with the one value that keras_cv's loop can draw."""
 
 
 class KerasCvEngine(Engine):
