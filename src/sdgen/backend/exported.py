@@ -63,7 +63,7 @@ class Export:
         self.path = program_cache.folder("tensorflow") / f"{self._name}.json.gz"
 
     def read(self) -> Callable[..., Any] | None:
-        """The stored program; None where there is none that is as ``write`` wrote it."""
+        """The stored program; None where there is none, or its file is not as ``write`` wrote it."""
         try:
             with open_regular(self.path) as packed, gzip.open(packed) as file:
                 digest, text = file.read(_DIGEST), file.read(_MAX_BYTES)

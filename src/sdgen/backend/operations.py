@@ -1,4 +1,4 @@
-"""Operations on tensors of the active backend that ``keras.ops`` has not, or not as they are needed."""
+"""Operations on tensors of the active backend that ``keras.ops`` lacks, or has in another form."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Any], state: Any
 
 
 def cond(condition: Any, when_true: Callable[[], Any], when_false: Callable[[], Any]) -> Any:
-    """The result of one of two functions, of which the other is not computed."""
+    """The result of one of two functions; the other one is not computed."""
     return framework().cond(condition, when_true, when_false)
 
 
@@ -86,7 +86,7 @@ def map_in_turn(function: Callable[[Any], Any], count: int, like: Any = None) ->
 
 
 def matmul(a: Any, b: Any, transposed: bool = False, dtype: Any = None) -> Any:
-    """The product of matrices, a b or a b^T, over leading batch axes, of which b may have none.
+    """The product of matrices, a b or a b^T, over leading batch axes; b may be without them.
 
     Both are rounded to the narrower dtype of the two, and products are summed in float32; the result is in
     the wider dtype, or in ``dtype``. XLA rounds nothing in between; asked so, it uses a CPU's instructions

@@ -145,7 +145,7 @@ class BatchFolder(Output):
         return Saved(path, beside)
 
     def failure(self, task: Task, request: Request) -> ImageError | None:
-        """Why a task cannot be drawn, or has failed before; None where it is to be drawn."""
+        """Why a task cannot be drawn, or has failed before; None if it is to be drawn."""
         path = self.path(task, request)
         if (conflict := self._conflict(path, task, request)) is not None:
             return ImageError(conflict)

@@ -15,7 +15,7 @@ _LAST_WAIT = 2.0
 
 
 class Feed(RequestQueue):
-    """A closed queue of tasks in the order in which they are to be looked at: those of one model together.
+    """A closed queue of tasks, in which the tasks of one model stand together.
 
     Args:
         tasks: all of them; the models are drawn with in the order of their first tasks.

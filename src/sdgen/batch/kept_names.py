@@ -1,4 +1,4 @@
-"""Where pictures go that are made of others: under the names of those, and found again when a run goes on."""
+"""Names for pictures made of other pictures: they keep the others' names, and a later run finds them."""
 
 from __future__ import annotations
 

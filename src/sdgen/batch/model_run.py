@@ -107,7 +107,7 @@ class ModelRun:
         del self._pipeline, self._wide
 
     def _plan(self) -> Iterator[Rejected | Planned]:
-        """Look at all tasks, where they are known: what the model cannot draw is said before it draws."""
+        """Look at all tasks, where they are known, to say what the model cannot draw before it draws."""
         if self._queue.tasks is None:
             yield Planned(None)
             return
@@ -320,7 +320,7 @@ class ModelRun:
         yield from self._settle(outcome)
 
     def _await_others(self) -> Iterator[Note]:
-        """Look whether other processes have let go of what was theirs."""
+        """Look whether other processes have released the tasks that they had claimed."""
         pairs, self._packer.claimed_by_others = self._packer.claimed_by_others, []
         if not self._awaited:
             self._awaited = True

@@ -101,7 +101,7 @@ class Packer:
         return removed
 
     def pop(self, now: float | None = None) -> list[Pair]:
-        """The next batch, all of it claimed: the task that has waited longest and what goes with it.
+        """The next batch, with all tasks claimed: the one that has waited longest, and those that fit it.
 
         Empty where nothing waits but tasks of other processes, and batches that are not ready.
 

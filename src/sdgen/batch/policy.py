@@ -60,7 +60,7 @@ class Policy:
         return self.watch if self.watches is None else self.watches(pipeline, tasks)
 
     def program_size(self, images: int, most: int) -> int:
-        """For how many images the program is that draws so many, of which ``most`` are drawn at once."""
+        """The size of the program that draws so many images, where at most ``most`` are drawn at once."""
         if not self.fitted:
             return max(images, most)
         return max(images, min(most, 1 << (images - 1).bit_length()))

@@ -110,7 +110,7 @@ class RecordingStore:
                 process.add(step, view.of[number], values)
 
     def record(self, saved: Saved | None) -> Path | None:
-        """The record of an image that is stored, if it is there."""
+        """The record of a stored image, if there is one."""
         path = self._recording.path if saved is None else self._recording.beside(saved.path)
         return path if path is not None and os.path.exists(path) else None
 

@@ -175,7 +175,7 @@ class RequestQueue:
                 self.clock.wait(self._changed, min(left, PATIENCE))
 
     def arrived(self, task: Task) -> float:
-        """When a task came, by the clock; long ago where it is done with."""
+        """When a task came, by the clock; minus infinity once it is done with."""
         return self._arrivals.get(task.number, float("-inf"))
 
     def is_cancelled(self, task: Task) -> bool:

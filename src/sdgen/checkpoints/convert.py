@@ -112,7 +112,7 @@ def write_single_file(checkpoint: Checkpoint, path: str | Path, dtype: str | Non
 
 
 def _to_ldm(tensors: Tensors, modules: Iterable[module_lists.Module], prefix: str) -> Tensors:
-    """Tensors under LDM names; where LDM has a 1x1 convolution for a linear layer, as such."""
+    """Tensors under LDM names; linear layers that are 1x1 convolutions in LDM get such a shape."""
     layers = {layer.diffusers: layer for module in modules for layer in module_lists.layers(module)}
     entries = {}
     for name, entry in tensors.items_lazy():

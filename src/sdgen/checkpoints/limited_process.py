@@ -48,7 +48,7 @@ def in_child(function: str, paths: Sequence[Path]) -> list[Any]:
 
 
 def serve(function: str) -> None:
-    """The process: prints an answer a line for the paths that it is given."""
+    """What the process runs: it prints an answer, a line each, for the paths that it is given."""
     module, _, name = function.partition(":")
     call = getattr(importlib.import_module(module), name)
     _limit()

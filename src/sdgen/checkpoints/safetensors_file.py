@@ -16,7 +16,7 @@ from sdgen.files.foreign_files import refuse_foreign
 from sdgen.files.user_files import open_regular
 
 MAX_HEADER_BYTES = 16 << 20
-"""A model's has 200 kB; that of a LoRA which lists the tags it was trained on, a few MB."""
+"""The largest header. A model's has 200 kB; a LoRA's that lists the tags it was trained on, a few MB."""
 
 MAX_TENSORS = 50_000
 """A model of Stable Diffusion has about 1,200."""

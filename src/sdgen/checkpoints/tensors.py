@@ -116,7 +116,7 @@ def merge(parts: Iterable[Tensors]) -> Tensors:
 
 
 def mapped(path: Path, dtype: np.dtype[Any], shape: Shape, offset: int) -> LazyTensor:
-    """A tensor that lies in a file, row-major, from byte ``offset`` on; mapped when it is read.
+    """A tensor that lies row-major in a file, from byte ``offset`` on, and is mapped when it is read.
 
     A mapping of its own for every tensor: its pages leave the process together with the array. Small ones are
     copied, since a mapping takes a file handle, of which a process has some 1,000.

@@ -11,7 +11,7 @@ from sdgen.errors import CheckpointError
 
 
 def read_weights(path: Path) -> Tensors:
-    """The tensors of a file, unread. Nothing in it is run, whatever it is.
+    """The tensors of a file, unread. Nothing in the file is run, whatever its kind.
 
     Raises:
         CheckpointError: the file is missing, of another kind, damaged, or a pickle that asks for what weights

@@ -1,4 +1,4 @@
-"""The options of ``sdgen batch``: its own, and what those of drawing mean there."""
+"""The options of ``sdgen batch``: its own, and the drawing options with their meaning there."""
 
 from __future__ import annotations
 

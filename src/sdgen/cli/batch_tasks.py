@@ -1,4 +1,4 @@
-"""From prompts files to tasks: every entry expanded, numbered, told once, and those of this shard."""
+"""From prompts files to tasks: every entry is expanded and numbered, and this shard's tasks are taken."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class _Chance:
         self._drawn: Counter[str] = Counter()
 
     def seeded(self, line: Line) -> Line:
-        """The entry, with its seed drawn if it is to be; below 2**32, as other tools draw them."""
+        """The entry, with a random seed where it asks for one: below 2**32, as in other tools."""
         if line.request is None or not line.random_seed:
             return line
         name = line.request.digest()

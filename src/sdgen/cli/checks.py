@@ -204,7 +204,7 @@ def _possible(path: Path) -> bool:
 
 
 def _free(path: Path) -> int:
-    """Bytes free on the disk of a path, or of the folder that it is in where it is no way to a disk."""
+    """Bytes free on the disk of a path, or of the nearest folder above it that exists."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             return shutil.disk_usage(place).free

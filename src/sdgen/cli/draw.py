@@ -152,7 +152,7 @@ def _check_overwrite(ctx: click.Context, values: Mapping[str, Any]) -> None:
 
 
 def _tasks(requests: Sequence[Request], values: Mapping[str, Any]) -> list[Task]:
-    """A task for each request; where there are several prompts or pictures, it says which it is for."""
+    """A task for each request; with several prompts or pictures, each task names its own."""
     prompts = max(1, len(values["prompts"]))
     each = len(requests) // prompts
 

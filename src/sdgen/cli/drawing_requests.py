@@ -113,7 +113,7 @@ def requests(values: Mapping[str, Any], model: str) -> list[Request]:
 
 
 def _starts(values: Mapping[str, Any], prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Each prompt, with the picture that it is for where there are several.
+    """Each prompt, with its picture if there are several pictures.
 
     The caption beside a picture stands for its prompt: among several, before those that are given; of one
     that is named, where none is given.

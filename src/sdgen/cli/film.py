@@ -68,7 +68,7 @@ class Film:
             whole_files.make_folder(self.path.parent)
 
     def add(self, outcome: Outcome) -> None:
-        """Take a picture, if there is one."""
+        """Take an image's picture, if it has one."""
         if outcome.saved is not None and len(self._frames) <= animation.MOST_FRAMES:
             self._frames[outcome.task.number] = outcome.saved.path
 
@@ -94,7 +94,7 @@ class Film:
 
 
 class StoredFrames(Collection["Pixels"]):
-    """Pictures as frames, each read where it is its turn; all are made as large as the first."""
+    """Pictures as frames, each read when its turn comes and made as large as the first."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths

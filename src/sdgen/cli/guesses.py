@@ -63,7 +63,7 @@ _OPTIONS: Mapping[str, str] = {
     "verbose": "debug",
     "config": "config-file settings",
 }
-"""Our options, each with what it is called elsewhere, beside what prompts files may call it."""
+"""sdgen's options, each with its names in other tools, beside those that prompts files may use."""
 
 _IN_FILES = {
     name.replace("_", "-"): field.parameter.replace("_", "-")

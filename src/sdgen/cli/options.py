@@ -1,4 +1,4 @@
-"""The options that drawing commands share: those of a request's fields, and others.
+"""The options that drawing commands share: one for each field of a request, and some others.
 
 docs/configuration.md says where their values come from.
 """
@@ -99,7 +99,7 @@ _TYPES: Mapping[str, Callable[[], Any]] = {
     "model": Model,
     "init_image": lambda: Pictures("init_image"),
 }
-"""How fields are read of which their kind does not tell enough."""
+"""How fields are read whose kind does not tell enough."""
 
 _negative, *_picture = _of_fields("Picture")
 PICTURE = (

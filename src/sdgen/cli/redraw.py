@@ -182,7 +182,7 @@ def _additions(
 
 
 def _with_pictures(record: Record, request: Request, changes: Mapping[str, Any]) -> Request:
-    """The request with the pictures that it was started from, found where they were or beside the record.
+    """The request with the pictures that it was started from: they lie where they lay, or beside the record.
 
     Raises:
         InputError: one is not there, or shows something else.

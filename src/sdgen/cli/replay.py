@@ -64,7 +64,7 @@ _OF_DRAWING_ALONE = {"count", "output", "grid", *_WATCHING}
 
 
 def _as_recorded(option: Option) -> Option:
-    """An option of drawing without the default that it has there: here it is what was recorded."""
+    """A drawing option without its default, in place of which what was recorded is taken."""
     if option.section == "Output" or option.name == "cache_limit" or not option.help:
         return option
     return option.told(re.sub(r" Default: .*$", "", option.help))
@@ -241,7 +241,7 @@ class Replay(Session):
                 size = max(1, size // 2) if memory else 1
 
     def _stream(self, pipeline: Engine, left: deque[tuple[Job, Request]], size: int) -> None:
-        """Draw ``left``, ``size`` images at once, and take out of it what is done."""
+        """Draw the jobs in ``left``, ``size`` images at once, and remove those that are done."""
         from sdgen import Progress
 
         for event in pipeline.stream([request for _, request in left], batch_size=size, fill=True):

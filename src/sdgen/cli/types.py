@@ -215,7 +215,7 @@ class Existing(click.Path):
 
 
 class Folder(click.Path):
-    """A folder's path; whether it is there is for others to say."""
+    """A folder's path, which is not checked."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

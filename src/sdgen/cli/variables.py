@@ -1,4 +1,4 @@
-"""The environment variables that sdgen knows, and those of its name that it does not."""
+"""The environment variables that sdgen knows, and unknown ones that begin with its name."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _REQUIRED = object()
 
 
 class ConfigFields:
-    """A config.json of which nothing is believed.
+    """The fields of a config.json, each of which is checked before it is believed.
 
     Every method raises CheckpointError where a field is missing, of another type, not finite or out of
     bounds.

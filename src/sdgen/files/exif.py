@@ -30,7 +30,7 @@ _TYPES = dict.fromkeys((SOFTWARE, USER_COMMENT, MAKER_NOTE), _TEXT_TYPES) | {
 
 
 def fields(block: bytes) -> dict[int, str]:
-    """The texts of an EXIF block by tag, of those that it has.
+    """The texts of an EXIF block by tag.
 
     They are looked for in the folder where they belong and in the first one, where Fooocus puts them.
 
@@ -45,7 +45,7 @@ def fields(block: bytes) -> dict[int, str]:
 
 
 def orientation(block: bytes) -> int:
-    """How the picture is to be turned, 1 to 8 (TIFF 6.0, section 8); 1 is as it is."""
+    """How the picture is to be turned, 1 to 8 (TIFF 6.0, section 8); 1 leaves it as it is."""
     first, _, order = _first_folder(block)
     value = _number(first.get(ORIENTATION, b""), order)
     return value if 1 <= value <= 8 else 1
@@ -61,7 +61,7 @@ def _first_folder(block: bytes) -> tuple[dict[int, bytes], bytes, str]:
 
 
 def _folder(block: bytes, at: int, order: str) -> dict[int, bytes]:
-    """The values in a folder of the tags that are read, the first of each; none where it is outside."""
+    """The first value of each tag that is read in a folder; none if the folder lies outside the block."""
     found: dict[int, bytes] = {}
     count = _number(block[at : at + 2], order) if at else 0
     for place in range(at + 2, min(at + 2 + 12 * count, len(block) - 11), 12):

@@ -1,4 +1,4 @@
-"""What a file is that is taken for a picture and is none that is read: by its first bytes, not its ending."""
+"""What a file is that was taken for a picture but cannot be read: told by its first bytes, not its ending."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FORMATS = re.compile(
 
 
 def format_of(head: bytes) -> str | None:
-    """Which of the formats that are read a file begins as, by Pillow's name, whether it is whole or not."""
+    """The format, by Pillow's name, that a file's first bytes are of, be the file whole or not."""
     found = _FORMATS.match(head)
     return found.lastgroup if found else None
 

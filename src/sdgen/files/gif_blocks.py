@@ -1,4 +1,4 @@
-"""Bounds on the blocks of a GIF, over each of which Pillow walks in Python."""
+"""Bounds on the blocks of a GIF, since Pillow walks over each of them in Python."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _palette(flags: int) -> int:
 
 
 def _skip(file: BinaryIO, most: int) -> int:
-    """Go behind the pieces of a block, the last of which is empty; how many they are."""
+    """Skip the pieces of a block, up to the empty one that ends it; returns how many there were."""
     for count in range(most):
         length = file.read(1)
         if length in (b"", b"\0"):

@@ -34,7 +34,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The object of a JSON text. ValueError as ``parse``, and where it is another value."""
+    """The object of a JSON text. ValueError as ``parse``, or if the value is no object."""
     value = parse(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")

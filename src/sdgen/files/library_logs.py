@@ -36,7 +36,7 @@ def leave_alone() -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Keep such lines off stderr until the block ends, and pass on the others then.
+    """Keep the libraries' log lines off stderr until the block ends, then pass on all other lines.
 
     All that this process writes to descriptor 2 meanwhile waits in a file. Where sdgen's log is shown, or the
     descriptor cannot be turned aside, or another thread or process filters it, nothing changes.

@@ -114,7 +114,7 @@ def opened(
 
 
 def open_file(path: Path, most: int, name: str | None = None) -> BinaryIO:
-    """A file that a user named, opened for reading in binary; it is never waited for.
+    """A file that a user named, opened for reading in binary; opening it never blocks.
 
     Args:
         path: links are followed.

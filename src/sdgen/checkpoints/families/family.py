@@ -147,7 +147,7 @@ _LABELS = {"unet": "UNet", "vae": "VAE"}
 
 
 def latent_channels(unet: Config) -> int:
-    """Channels of a UNet's latents, which are those that it puts out; diffusers' 4 for what is no number."""
+    """Channels of a UNet's latents, which are its outputs; 4, diffusers' default, if that is no number."""
     given = unet.get("out_channels", 4)
     return given if type(given) is int else 4
 

@@ -21,11 +21,11 @@ _ABSENT: tuple[Any, ...] = (None, [None, None])
 
 
 _SECOND = "text_encoder_2"
-"""A part without which a model that has it is another one."""
+"""The second text encoder. It tells families apart: without it a model that has it would be another."""
 
 
 class Registry:
-    """Families by name, in the order in which they are asked whether a checkpoint is theirs.
+    """Families by name, in the order in which each is asked whether a checkpoint is of its kind.
 
     Args:
         families: the first stands for all where a model of another kind is refused.

@@ -101,7 +101,7 @@ def vae_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def _shown_of_codebook(shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """What the shapes of a VQ-VAE's tensors show beside those of another VAE."""
+    """What the shapes of a VQ-VAE's tensors show that those of other VAEs do not."""
     if CODEBOOK not in shapes:
         return {}
     codes, width = _shape(shapes, CODEBOOK, 2)

@@ -119,7 +119,7 @@ def _part(storage: Storage, view: Any) -> Storage:
 
 
 class _Bounded(io.RawIOBase):
-    """A file of which no more is read at once than the directory of an archive may have."""
+    """A file that refuses to read more at once than an archive's directory may have."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -231,7 +231,7 @@ def _read_older(path: Path, file: BinaryIO, size: int) -> Unpickled:
 def _place(
     path: Path, file: BinaryIO, start: int, size: int, storages: list[Storage | None], big_endian: bool
 ) -> None:
-    """Notes where each storage lies, one behind the other."""
+    """Notes where each storage lies in a file that has one behind the other."""
     for storage in storages:
         file.seek(start)
         numbers = int.from_bytes(file.read(8), "big" if big_endian else "little")

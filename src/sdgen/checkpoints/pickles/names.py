@@ -40,7 +40,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: Any = No
 
 
 def _tensor_of_another_dtype(arguments: tuple[Any, ...]) -> StoredTensor:
-    """``_rebuild_tensor_v3``: its storage is one of bytes."""
+    """``_rebuild_tensor_v3``, whose storage holds bytes."""
     storage, offset, shape, strides, _, _, dtype, *_ = arguments
     return _tensor(storage, offset, shape, strides, dtype)
 

@@ -66,7 +66,7 @@ class StoredTensor:
 
     @property
     def size(self) -> int:
-        """Bytes, once it is read."""
+        """How many bytes the tensor takes once it is read."""
         return math.prod(self.shape) * numpy_dtype(self.dtype).itemsize
 
     def fits(self) -> bool:
@@ -87,7 +87,7 @@ class StoredTensor:
         return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
 
     def lazy(self, path: Path, big_endian: bool) -> LazyTensor:
-        """The tensor in a file, mapped when it is read, and copied where its numbers lie otherwise there.
+        """The tensor in a file, mapped when it is read, or copied if its numbers lie there in another order.
 
         Eight-bit floats come as float16, without loss.
 

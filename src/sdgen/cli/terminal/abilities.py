@@ -122,7 +122,7 @@ def _answer(terminal: int, until: float) -> bytes:
 
 @contextlib.contextmanager
 def _raw(terminal: int) -> Iterator[None]:
-    """Has a terminal give what comes at once, and show none of it."""
+    """Has a terminal hand over every byte as it comes, without showing it."""
     import termios
 
     try:

@@ -113,7 +113,7 @@ class Display:
                     self._preview.end()
 
     def picture(self, make: Callable[[], Pixels]) -> None:
-        """Show how far a picture is, uint8 (height, width, 3), which is made if it is time for that."""
+        """Show a picture as far as it is, uint8 (height, width, 3); computed only when it is time for one."""
         bar, preview = self._bar, self._preview
         if bar is not None and preview is not None and not self._aside and preview.due():
             with bar.get_lock():  # The bar is drawn by another thread, too.
@@ -138,7 +138,7 @@ class Display:
         self.say(json.dumps({"status": "summary", **counts}))
 
     def _begin(self, phase: str, subject: str = "") -> None:
-        """Show another phase; whatever it is about is said on a line where there is no bar."""
+        """Show another phase; without a bar, a line says what it is about."""
         self._phase, self._subject, self._phase_began = phase, subject, time.monotonic()
         self._said, self._shown = self._phase_began, 0.0
         if self.quiet or not self.wants_bar:
