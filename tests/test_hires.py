@@ -13,11 +13,13 @@ from PIL import Image
 import sdgen as package
 from sdgen.batch.outcomes import steps_left_out
 from sdgen.diffusion.noise import ImageNoise
-from sdgen.errors import InputError
+from sdgen.errors import ExitCode, InputError
 from sdgen.pipeline.enlarging import _enlarged
+from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.results import Progress
 from sdgen.request import Request
 from sdgen.request.hires_fields import HIRES_METHODS, Enlargement
+from sdgen.request.upscale_methods import MODELS
 
 SMALL = Request(prompt="a red heart", steps=4, width=64, height=64, seed=7)
 HIRES = SMALL.replace(hires="128x128", hires_strength=0.5)
@@ -117,7 +119,7 @@ def test_enlarged_latents_of_other_proportions_are_cut_on_both_sides() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", HIRES_METHODS)
+@pytest.mark.parametrize("method", [name for name in HIRES_METHODS if name not in MODELS])
 def test_the_second_pass_shows_the_first_ones_picture_enlarged(mini: Any, method: str) -> None:
     """Brought back to its size, it is nearer to it than to another seed's picture."""
     base = Request(prompt="a red heart", steps=12, width=128, height=128, seed=7)
@@ -212,7 +214,7 @@ def test_draws_go_on_where_the_first_pass_would_have_ended(mini: Any) -> None:
     from sdgen.pipeline.passes import second_start
 
     class Nothing:
-        def __call__(self, latents: Any, method: str, size: Any, noise: Any) -> Any:
+        def __call__(self, latents: Any, request: Request, noise: Any) -> Any:
             return np.zeros((16, 16, latents.shape[-1]), np.float32)
 
     request = mini.resolve(HIRES.replace(sampler="euler-a"))
@@ -272,3 +274,60 @@ def _seam(mini: Any, run: Any) -> float:
 
 
 _ROWS = ("timesteps", "p", "q", "noise", "mix", "draws", "steps", "alpha_in", "sigma_in")
+
+
+class Enlarging:
+    """Stands for a model that enlarges: each pixel becomes four times as wide and high."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.asked = name, list[Request]()
+
+    def generate(self, requests: list[Request]) -> Any:
+        for request in requests:
+            self.asked.append(request)
+            pixels = request.init_image.pixels()[..., :3].repeat(4, 0).repeat(4, 1)
+            yield package.Image(request, pixels, 0.1, details={"weights_sha256": self.name})
+
+
+def test_a_model_between_the_passes_gets_the_picture_the_seed_and_what_else_it_takes() -> None:
+    models = dict[str, Enlarging]()
+    enlarge = EnlargingModels(lambda name: models.setdefault(name, Enlarging(name)))  # type: ignore[arg-type]
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    for method in ("ldm-sr", "sd-x4"):
+        large = enlarge(picture, HIRES.replace(hires_method=method, negative_prompt="fog", rng="torch"))
+        assert large.shape == (16, 16, 3)
+    plain, prompted = (each for name in ("ldm-sr", "sd-x4-upscaler") for each in models[name].asked)
+    assert (plain.prompt, plain.negative_prompt, plain.upscale, plain.seed) == ("", "", 4, 7)
+    assert (prompted.prompt, prompted.negative_prompt, prompted.rng) == ("a red heart", "fog", "torch")
+    assert enlarge.details(HIRES.replace(hires_method="sd-x4")) == {"hires_weights_sha256": "sd-x4-upscaler"}
+    assert enlarge.details(HIRES) == {}
+
+
+@pytest.mark.slow
+def test_the_second_pass_begins_with_what_a_model_made_of_the_first_ones_picture(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Enlarging("ab" * 32)
+    monkeypatch.setattr(small._models, "_load", lambda name: model)
+    first, by_model, again = (
+        image
+        for request in (SMALL, HIRES.replace(hires_method="ldm-sr"), HIRES.replace(hires_method="ldm-sr"))
+        for image in small.generate([request])
+    )
+    assert by_model.pixels.shape == (128, 128, 3) and np.array_equal(by_model.pixels, again.pixels)
+    assert np.array_equal(model.asked[0].init_image.pixels()[..., :3], first.pixels)
+    assert by_model.details["hires_weights_sha256"] == "ab" * 32
+    (by_filter,) = small.generate([HIRES])
+    assert not np.array_equal(by_filter.pixels, by_model.pixels)
+    assert "hires_weights_sha256" not in by_filter.details
+
+
+def test_a_model_between_the_passes_that_is_not_here_is_said_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdgen = Command(tmp_path, monkeypatch)
+    Path("p.txt").write_text("a heart")
+    for command in (["draw", "a heart"], ["batch", "p.txt"]):
+        result = sdgen.draw(*command, "--hires", "2", "--hires-method", "ldm-sr")
+        assert result.exit_code == ExitCode.UNAVAILABLE
+        assert "`sdgen models pull ldm-sr`" in result.stderr and not sdgen.loads

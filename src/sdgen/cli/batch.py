@@ -24,7 +24,7 @@ from sdgen.cli import (
 from sdgen.cli.batch_run import BatchRun
 from sdgen.cli.batch_tasks import STDIN, Entries
 from sdgen.cli.command import Command
-from sdgen.cli.downloads import locate, task_of
+from sdgen.cli.downloads import locate_for
 from sdgen.cli.options import drawing_options
 from sdgen.cli.run import show_licence
 from sdgen.errors import ExitCode, InputError
@@ -111,8 +111,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         return ExitCode.OK
     used = list(dict.fromkeys(task.request.model or "" for task in tasks))
     for model in used:
-        purpose = task_of(task.request for task in tasks if (task.request.model or "") == model)
-        locate(model, task=purpose, quiet=values["quiet"], no_input=values["no_input"])
+        requests = [task.request for task in tasks if (task.request.model or "") == model]
+        locate_for(requests, model, quiet=values["quiet"], no_input=values["no_input"])
     store.prepare(*batch_run.missing(tasks, store))
     run.sheet, run.film = _sheet(values, len(tasks)), watching.film(values, len(tasks))
     for model in used:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from sdgen.errors import ModelUnavailable
 from sdgen.models import store
 from sdgen.models.catalogue import Entry
 from sdgen.request import Request
+from sdgen.request.upscale_methods import MODELS
 from sdgen.text.printable import printable
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ def task_of(requests: Iterable[Request]) -> str:
     if all(request.upscale is not None for request in requests):
         return "upscaling"
     return "inpainting" if all(request.masked for request in requests) else "text-to-image"
+
+
+def locate_for(requests: Sequence[Request], model: str, *, quiet: bool, no_input: bool) -> None:
+    """``locate`` every model that some requests need, which are drawn with one.
+
+    Raises:
+        ModelUnavailable, InputError: as ``locate``.
+    """
+    locate(model, task=task_of(requests), quiet=quiet, no_input=no_input)
+    between = dict.fromkeys(each.hires_method for each in requests if each.hires)
+    for method in between:
+        if method in MODELS:
+            locate(MODELS[method].model, task="upscaling", quiet=quiet, no_input=no_input)
 
 
 def can_ask() -> bool:

@@ -16,7 +16,7 @@ from sdgen.batch.store import Sink
 from sdgen.batch.tasks import Task
 from sdgen.cli import between, conflicts, drawing_requests, error_messages, prompts_needed, watching
 from sdgen.cli.command import Command, Option
-from sdgen.cli.downloads import locate, task_of
+from sdgen.cli.downloads import locate_for
 from sdgen.cli.options import drawing_options
 from sdgen.cli.run import Run, show_licence, space, write_image
 from sdgen.cli.terminal.progress import Display
@@ -83,7 +83,7 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     recording = watching.recording(ctx, values, len(requests))
     film = watching.film(values, len(requests))
     preview = watching.preview(ctx, values)
-    locate(model, task=task_of(requests), quiet=values["quiet"], no_input=values["no_input"])
+    locate_for(requests, model, quiet=values["quiet"], no_input=values["no_input"])
     prompts_needed.check(requests, model)
     if output is not None:
         output.prepare(len(requests), max(space(request) for request in requests))

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from sdgen import backend
 from sdgen.cli import drawing_requests, error_messages, redraw, variables
 from sdgen.cli.command import Command, Option
-from sdgen.cli.downloads import locate, task_of
+from sdgen.cli.downloads import locate_for
 from sdgen.cli.options import CONFIG, DRAWING, WATCHING
 from sdgen.cli.redraw import Job
 from sdgen.cli.run import space
@@ -160,8 +160,7 @@ class Replay(Session):
             try:
                 job = redraw.job(records.read(file), values, given)
                 silent = values["no_input"] or job.setup.model in declined
-                task = task_of([job.request])
-                locate(job.setup.model, task=task, quiet=values["quiet"], no_input=silent)
+                locate_for([job.request], job.setup.model, quiet=values["quiet"], no_input=silent)
                 jobs.append(job)
             except ModelUnavailable as error:
                 declined.add(job.setup.model)

@@ -124,6 +124,11 @@ def written(request: Request, name: str) -> Any:
     return _written(request, name)
 
 
+def _enlarging(request: Request) -> str:
+    """AUTOMATIC1111's name of what enlarges between the passes, or ours."""
+    return _ENLARGING.get(request.hires_method, request.hires_method)
+
+
 def _names(request: Request) -> tuple[str | None, str | None]:
     """AUTOMATIC1111's names of the sampler and the schedule."""
     return a1111_names(request.sampler, request.schedule) if request.sampler else (None, None)
@@ -206,7 +211,7 @@ _FIRST = ("steps", "sampler", "schedule", "guidance", "seed", "size", "weights",
 _ZERO_SNR = "Zero Terminal SNR"
 _STRENGTH = "Denoising strength"
 _VARIATION_SEED = "Variation seed"
-_ENLARGING = {"lanczos": "Lanczos", "bicubic": "Bicubic", "latents": "Latent"}
+_ENLARGING = {"lanczos": "Lanczos", "bicubic": "Bicubic", "latents": "Latent", "ldm-sr": "LDSR"}
 _NOT_MASKED = "Inpaint not masked"
 _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "sampler": lambda request: _names(request)[0],
@@ -220,7 +225,7 @@ _WRITTEN: Mapping[str, Callable[[Request], Any]] = {
     "seed": lambda request: request.base_seed,
     "variation_of": lambda request: None if request.variation_of is None else request.seed,
     "hires": _hires_factor,
-    "hires_method": lambda request: _ENLARGING[request.hires_method] if request.hires else None,
+    "hires_method": lambda request: _enlarging(request) if request.hires else None,
     "mask_invert": lambda request: _NOT_MASKED if request.mask_invert else None,
     "mask_blur": lambda request: f"{request.mask_blur:g}" if request.masked else None,
     # It joins both axes or none.

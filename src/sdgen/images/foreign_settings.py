@@ -172,7 +172,7 @@ def _hires_method(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, str):
         return None
     name = value.strip().lower()
-    found = {"none": "lanczos", "latent": "latents"}.get(name, name)
+    found = {"none": "lanczos", "latent": "latents", "ldsr": "ldm-sr"}.get(name, name)
     return {"hires_method": found} if found in HIRES_METHODS else None
 
 

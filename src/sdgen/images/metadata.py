@@ -46,6 +46,9 @@ DETAILS = (
 )
 """What a sidecar takes from ``sdgen.Image.details`` under the same name; null where it is not known."""
 
+HIRES_WEIGHTS = "hires_weights_sha256"
+"""The same of a model that enlarged the picture between its passes; left out where none did."""
+
 _EXIF_MOST = 65_500
 """Bytes that fit into the one segment that JPEG has for EXIF."""
 
@@ -109,6 +112,7 @@ def sidecar(
         **asked,
         "model_name": details.get("model"),
         **{name: _rounded(details.get(name)) for name in DETAILS},
+        **({HIRES_WEIGHTS: details[HIRES_WEIGHTS]} if HIRES_WEIGHTS in details else {}),
         "versions": {
             "sdgen": sdgen_version(),
             "python": platform.python_version(),

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdgen.diffusion.noise import ImageNoise
+from sdgen.errors import InputError
 from sdgen.images.image import Pixels
 from sdgen.pipeline.editing.init_picture import signed
 from sdgen.pipeline.editing.resizing import geometry, resized
+from sdgen.request import Request
 from sdgen.request.upscale_methods import FILTERS
 
 if TYPE_CHECKING:
     from sdgen.networks.config import VAEConfig
     from sdgen.pipeline.decoding import PictureDecoder
+    from sdgen.pipeline.enlarging_models import EnlargingModels
     from sdgen.pipeline.picture_encoding import PictureEncoder
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -37,18 +40,24 @@ class Enlarger:
     Args:
         decoder, encoder: of pictures.
         vae: their configuration, which says how latents are scaled.
+        models: enlarge pictures, for the methods that do so by a model; None where there are none.
     """
 
-    def __init__(self, decoder: PictureDecoder, encoder: PictureEncoder, vae: VAEConfig) -> None:
-        self._decoder, self._encoder, self._vae = decoder, encoder, vae
+    def __init__(
+        self,
+        decoder: PictureDecoder,
+        encoder: PictureEncoder,
+        vae: VAEConfig,
+        models: EnlargingModels | None = None,
+    ) -> None:
+        self._decoder, self._encoder, self._vae, self._models = decoder, encoder, vae, models
 
-    def __call__(self, latents: Array, method: str, size: tuple[int, int], noise: ImageNoise) -> Array:
+    def __call__(self, latents: Array, request: Request, noise: ImageNoise) -> Array:
         """The latents of the larger picture, of which what a size of other proportions lacks is cut off.
 
         Args:
             latents: float32 (height, width, channels).
-            method: a name of ``HIRES_METHODS``.
-            size: width and height, pixels.
+            request: resolved; its ``hires_method`` enlarges them to its ``picture_size``.
             noise: the picture's, from which a method that encodes draws the posterior's sample.
 
         Returns:
@@ -56,8 +65,11 @@ class Enlarger:
             decoded or is of one colour, as its decoder then says again.
 
         Raises:
-            ImageError: the larger picture cannot be encoded.
+            ImageError: the larger picture cannot be encoded, or a model makes none.
+            SdgenError: such a model cannot be loaded.
         """
+        method, size = request.hires_method, request.picture_size
+        assert size is not None
         width, height = (side // self._vae.downsampling for side in size)
         if method == LATENTS:
             return _enlarged(latents, width, height)
@@ -65,7 +77,12 @@ class Enlarger:
         pixels, _ = self._decoder(latents[None])
         if pixels is None:
             return np.full_like(sample, np.nan)
-        large = PIXEL_METHODS[method](pixels, *size)
+        if method in PIXEL_METHODS:
+            large = PIXEL_METHODS[method](pixels, *size)
+        elif self._models is not None:
+            large = resized(self._models(pixels, request), *size, "fill")
+        else:
+            raise InputError(f"hires_method {method} is not for this engine; take lanczos", "hires_method")
         mean, deviation = self._encoder(signed(large[None]))
         return np.asarray(self._vae.scaled(mean[0] + deviation[0] * sample), np.float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.text_networks import TextConfig, text_config
 from sdgen.pipeline.defaults import require_whole_pictures
 from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.filter_engine import FilterEngine
 from sdgen.pipeline.label_encoding import shape as class_embedder_shape
 from sdgen.pipeline.pipeline import Pipeline
@@ -302,8 +304,16 @@ def load(
     device, dtype = activate(backend, device, dtype, low_memory)
     if engine == "sdgen":
         scales = {Path(file).stem: scale_text(scale) for file, scale in loras}
-        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, scales, changes, low_memory)
+        alike = functools.partial(load, backend=backend, dtype=dtype, device=device, low_memory=low_memory)
+        more = scales, changes, low_memory, EnlargingModels(alike)
+        return Pipeline(checkpoint, entry, dtype, device, vectors, jit, *more)
     _check_keras_cv(engine, low_memory, bool(vectors))
+    return _keras_cv_engine(checkpoint, entry, dtype, device, changes)
+
+
+def _keras_cv_engine(
+    checkpoint: Checkpoint, entry: models.Entry, dtype: str, device: str, changes: Sequence[str]
+) -> Engine:
     from sdgen.pipeline.keras_cv.engine import KerasCvEngine
 
     return KerasCvEngine(checkpoint, entry, dtype, device, changes)

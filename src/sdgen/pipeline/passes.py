@@ -125,10 +125,9 @@ def second_start(
     """
     starts = []
     for i, (request, table, noise) in enumerate(zip(requests, here.tables, noises, strict=True)):
-        assert request.picture_size
         if not before.fresh_noise:  # Then nobody has made its draws, and a neighbour with noise would have.
             for _ in range(np.count_nonzero(before.tables[i].draws)):
                 noise.normal(*before.shape)
-        large = enlarger(latents[i], request.hires_method, request.picture_size, noise)
+        large = enlarger(latents[i], request, noise)
         starts.append(table.alpha_in[0] * large + table.sigma_in[0] * noise.normal(*here.shape))
     return np.asarray(starts, np.float32)

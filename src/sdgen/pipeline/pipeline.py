@@ -29,6 +29,7 @@ from sdgen.pipeline.defaults import (
 )
 from sdgen.pipeline.editing.finishing import finished
 from sdgen.pipeline.engine import Engine
+from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.label_encoding import LabelEncoder
 from sdgen.pipeline.passes import Pass, passes, second_start
 from sdgen.pipeline.prompt_encoding import NoPrompts, PromptEncoder
@@ -71,12 +72,13 @@ class Pipeline(Engine):
         loras: Mapping[str, str] | None = None,
         changes: Sequence[str] = (),
         low_memory: bool = False,
+        models: EnlargingModels | None = None,
     ) -> None:
         self.checkpoint, self.entry = checkpoint, entry
         self._own_sampler = own_sampler(checkpoint.scheduler)
         self.backend, self.device, self.dtype = backends.active(), device, dtype
         self.low_memory = low_memory
-        self._jit, self._loras, self._embeddings = jit, loras or {}, embeddings
+        self._jit, self._loras, self._embeddings, self._models = jit, loras or {}, embeddings, models
         self._prepare()
         # Beside the compiler's thread, for what need not wait for it.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="sdgen-background")
@@ -123,9 +125,8 @@ class Pipeline(Engine):
 
             with backends.on_device(self.device):
                 networks = SeamlessNetworks(self.networks, axes) if axes else self.networks
-                self._made[axes] = runners(
-                    networks, self.checkpoint, self._graph, self.low_memory, self._compile_decoder
-                )
+                ways = self._graph, self.low_memory, self._compile_decoder, self._models
+                self._made[axes] = runners(networks, self.checkpoint, *ways)
         return self._made[axes]
 
     @cached_property
@@ -186,6 +187,7 @@ class Pipeline(Engine):
             self._jit,
             self._loras,
             self._provenance.changes,
+            models=self._models,
         )
 
     def pays_to_compile(self, requests: Iterable[Request], batch_size: int | None = None) -> bool:
@@ -297,6 +299,7 @@ class Pipeline(Engine):
             seconds = time.perf_counter() - began
             made = {
                 **self._provenance.details(self),
+                **(self._models.details(job.request) if self._models is not None else {}),
                 **batch.details,
                 "decode_seconds": seconds,
                 "decoder": decoder.way(*latents.shape[1:3]),

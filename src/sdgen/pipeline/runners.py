@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sdgen.checkpoints import Checkpoint
 from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.enlarging import Enlarger
+from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.starting import Starter
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def runners(
     graph: bool,
     low_memory: bool,
     traced: Callable[[], None],
+    models: EnlargingModels | None = None,
 ) -> Runners:
     """Runners of some networks; nothing is compiled yet.
 
@@ -41,6 +43,7 @@ def runners(
             compile it than it saves in 50 images.
         low_memory: prefer the ways to compute that take less of it.
         traced: ``Denoiser``'s.
+        models: ``Enlarger``'s.
     """
     from sdgen.pipeline.picture_encoding import PictureEncoder
     from sdgen.pipeline.sampling_loop import Denoiser
@@ -51,4 +54,4 @@ def runners(
     unet, vae = denoiser.unet.config, networks.vae_config
     timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
     start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps)
-    return Runners(denoiser, decoder, start, Enlarger(decoder, encoder, vae))
+    return Runners(denoiser, decoder, start, Enlarger(decoder, encoder, vae, models))

@@ -12,11 +12,13 @@ from sdgen.errors import InputError
 from sdgen.request.bounds import MAX_SIZE, MAX_STEPS
 from sdgen.request.fields import entry
 from sdgen.request.kinds import Kind, OneOf, Real, Whole, YesNo
+from sdgen.request.upscale_methods import MODELS
 
 HIRES_METHODS: Mapping[str, str] = {
     "lanczos": "the picture by Lanczos' filter, then encoded again",
     "bicubic": "the picture by the bicubic filter, which is softer, then encoded again",
     "latents": "its latents by linear interpolation; needs more strength",
+    **{name: f"the picture by {method.model}, then encoded again" for name, method in MODELS.items()},
 }
 """How a picture is enlarged between its two passes, with a line about each."""
 

@@ -60,6 +60,9 @@ METHODS: Mapping[str, Method] = {
         takes=(*_SAMPLING, *_BY_PROMPT),
     ),
 }
+MODELS: Mapping[str, Method] = {name: method for name, method in METHODS.items() if method.takes}
+"""Those that are no filters."""
+
 DEFAULT = "lanczos"
 """It needs no download, invents nothing and is there at once: what a user gets who asks for no more."""
 
