@@ -97,7 +97,7 @@ def _converter(picture: Image.Image) -> Callable[[Image.Image, NDArray[np.uint8]
 
 
 def _colour_mode(mode: str) -> str:
-    """The mode of eight bits that holds the colours of a mode as they are stored, without alpha."""
+    """The eight-bit mode without alpha that holds a mode's colours as they are stored."""
     if mode in ("1", "L", "LA", "La", *_DEEP):
         return "L"
     if mode in ("CMYK", "LAB", "YCbCr", "HSV"):

@@ -18,7 +18,7 @@ _MOST = 8 * 2**20
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What a note says; nothing where there is none, or it is damaged. Its values may be of any type."""
+    """What a note says; empty if there is none, or a damaged one. Its values may be of any type."""
     try:
         return json_text.parse_object(read_regular(file, _MOST))
     except (OSError, SdgenError, ValueError):

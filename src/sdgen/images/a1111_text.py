@@ -193,7 +193,7 @@ _NEGATIVE = "Negative prompt:"
 _FIRST_KEYS = ("Steps:", "Size:", "Seed:", "Sampler:")
 _LEAST_PAIRS = 3
 _KEY = re.compile(r"(\w[\w \-/]{0,60}):\s*")
-"""A key. It is bounded so that a text without an end of one takes no quadratic time."""
+"""A key, of bounded length: a text in which no key ends would take quadratic time."""
 _VALUE = re.compile(r'"(?:\\.|[^\\"])*"|[^,]*')
 _VERSIONS = {
     "sdgen ": "sdgen",
@@ -237,4 +237,4 @@ _SPECIAL: Mapping[str, Reader] = {
     plain(FIELDS["clip_skip"].title or ""): whole("clip_skip", less=1),
     plain(FIELDS["zero_snr"].title or ""): lambda value: {"zero_snr": True} if value == _ZERO_SNR else None,
 }
-"""What keys of this form mean that others use otherwise."""
+"""Readers of keys that mean something else here than in other tools' texts."""

@@ -170,7 +170,7 @@ class _Shown:
 
 
 def _palette(frames: Collection[Pixels], holds: bool) -> Pillow.Image:
-    """256 colours that suit all frames, and the last above all if it is held, as a picture that has them."""
+    """A picture with 256 colours that suit all frames, and above all the last one if it is held."""
     from PIL import Image
 
     chosen = set(evenly(len(frames), _PALETTE_FRAMES))

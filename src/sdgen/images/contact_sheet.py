@@ -111,7 +111,7 @@ def draw_fitting(layout: Layout) -> Image.Image:
 
 
 def encode(sheet: Image.Image, format: str, source_type: str | None) -> bytes:
-    """A sheet's file, which says that it is one.
+    """The bytes of a sheet's file, which say that it is a sheet.
 
     Args:
         sheet: as ``draw`` gives it.

@@ -218,7 +218,7 @@ _SPECIAL: Mapping[str, Reader] = {
 """Readers of fields that tools write in words of their own."""
 
 _OF_A_TOOL = ("clip_skip", "zero_snr")
-"""Fields whose values mean something else in each tool: its reader brings theirs."""
+"""Fields whose values mean something else in each tool, so that each tool's reader brings its own."""
 
 _READERS: Mapping[str, Reader] = {
     **{

@@ -97,7 +97,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def request(record: Mapping[str, Any]) -> Request | None:
-    """The request in a sidecar, or in the text of an image; None where it tells none that can be drawn."""
+    """The request in a sidecar, or in the text of an image; None if there is none that can be drawn."""
     try:
         return Request.from_dict({name: record[name] for name in FIELDS if name in record})
     except InputError:

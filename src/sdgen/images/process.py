@@ -39,7 +39,7 @@ class Process:
         self._of = self._bytes = 0
 
     def add(self, step: int, of: int, values: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]) -> None:
-        """Keep what there is after a step of so many.
+        """Keep what there is to see after a step.
 
         A step that has been already begins anew there. Beyond ``MOST_BYTES``, every other moment is let go
         of.

@@ -75,7 +75,7 @@ def entry(path: Path) -> Entry:
 
 
 def source_type(entries: Collection[Entry]) -> str | None:
-    """How a sheet of images came to be, a term of ``origin``; None where none says that it was drawn."""
+    """How a sheet of images came to be, a term of ``origin``; None if no image says that it was drawn."""
     drawn = sum(entry.drawn for entry in entries)
     if not drawn:
         return None

@@ -34,7 +34,7 @@ def drawable(text: str) -> str:
 
 
 def fitted(text: str, font: Font, width: float) -> str:
-    """A drawable text, cut so that it is no wider than some pixels."""
+    """A drawable text, cut to be no wider than ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:

@@ -1,11 +1,11 @@
-"""Names of files in a model's folder: none leads out of it, or to anything else."""
+"""Names of files in a model's folder, none of which leads out of that folder."""
 
 from __future__ import annotations
 
 import re
 
 MOST = 200
-"""Characters of a name; file systems take 255, of which the ending ``.part.json`` needs some."""
+"""The most characters of a name: file systems take 255, and the ending ``.part.json`` needs some."""
 
 _PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 _OURS = re.compile(r"(?:^manifest\.json|\.part|\.part\.json|\.link)$", re.IGNORECASE)

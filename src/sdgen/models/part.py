@@ -79,7 +79,7 @@ class Part:
         self._origin.unlink(missing_ok=True)
 
     def free_space(self) -> int:
-        """Bytes free where it is written."""
+        """Bytes free on the disk that the part is written to."""
         return shutil.disk_usage(self.path.parent).free
 
     def _hash_up_to(self, size: int) -> None:

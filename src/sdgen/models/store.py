@@ -119,7 +119,7 @@ def missing(entry: Entry, source: Source) -> list[RemoteFile]:
 
 
 def wrong(path: Path, file: RemoteFile, *, again: bool = False) -> str | None:
-    """What is wrong with a file: it is missing, or its size or digest is another one; None if nothing.
+    """What is wrong with a file: missing, or of another size or digest; None if nothing is.
 
     Args:
         path: the file.

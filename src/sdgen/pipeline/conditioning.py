@@ -33,7 +33,7 @@ class KnownLatents:
     timesteps: int = 1000
 
     def arrays(self) -> dict[str, Array]:
-        """What the loop takes of it, by name."""
+        """The arrays that the loop takes, by name."""
         return {"latents": self.latents, "mask": self.mask, "noise": self.noise}
 
 

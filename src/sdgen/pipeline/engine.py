@@ -91,7 +91,7 @@ class Engine(Protocol):
         raise NotImplementedError
 
     def in_float32(self) -> Engine | None:
-        """The same model in float32, for images that overflow; None where it is, or would be too large."""
+        """The model in float32, for images that overflow; None if it is so already or would be too large."""
         raise NotImplementedError
 
     def batch_limit(self, asked: int | None = None) -> int:

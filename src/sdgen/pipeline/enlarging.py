@@ -53,7 +53,7 @@ class Enlarger:
         self._decoder, self._encoder, self._vae, self._models = decoder, encoder, vae, models
 
     def __call__(self, latents: Array, request: Request, noise: ImageNoise) -> Array:
-        """The latents of the larger picture, of which what a size of other proportions lacks is cut off.
+        """The latents of the larger picture, cut where the two sizes differ in their proportions.
 
         Args:
             latents: float32 (height, width, channels).

@@ -26,7 +26,7 @@ Loader = Callable[[Callable[[], Weights]], Future[Weights]]
 """Has a function called, perhaps in another thread, and says when it has returned."""
 
 _AHEAD = 64
-"""Parameters read before their turn. Most are small: among so many there is a large one for each thread."""
+"""How many parameters are read ahead. Most are small; so many hold a large one for each thread."""
 
 
 def network_weights(model: keras.Model, layers: Layer, component: Component, dtype: str) -> Weights:

@@ -107,7 +107,7 @@ class MaskedStarter:
 
 
 class _Parts:
-    """A picture, its mask and what the mask leaves, encoded once where they are asked for."""
+    """A picture, its mask and what the mask leaves, each encoded once, when it is first asked for."""
 
     def __init__(
         self, encode: Callable[[Array], Posterior], pixels: Pixels, mask: Array, factor: int

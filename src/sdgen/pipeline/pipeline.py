@@ -175,7 +175,7 @@ class Pipeline(Engine):
         return resolved
 
     def in_float32(self) -> Pipeline | None:
-        """The same model in float32, for images that overflow; None where it is, or would be too large."""
+        """The model in float32, for images that overflow; None if it is so already or would be too large."""
         if self.dtype == "float32" or self.low_memory:
             return None
         return Pipeline(

@@ -29,7 +29,7 @@ class Provenance:
         self._weights_sha256 = background.submit(checkpoint.sha256, models.file_sha256)
 
     def details(self, engine: Engine) -> dict[str, Any]:
-        """The same for every image of the engine, but for the memory that it has taken so far."""
+        """Details that every image of the engine shares, and the memory that the engine has taken so far."""
         return {
             "model": engine.entry.name,
             "weights_sha256": self._weights_sha256.result(),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Runners(NamedTuple):
-    """What compiles and runs the networks of one model, as they are or joining a picture's edges."""
+    """Compiles and runs the networks of one model, with convolutions as they are or joining the edges."""
 
     denoiser: Denoiser
     decoder: PictureDecoder

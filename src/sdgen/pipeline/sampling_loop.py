@@ -291,7 +291,7 @@ class _Clock:
 
     @contextlib.contextmanager
     def timed(self, rows: int) -> Iterator[None]:
-        """Takes the time of so many rows."""
+        """Takes note of how many seconds so many rows took."""
         began = time.perf_counter()
         yield
         self._seconds_per_row = (time.perf_counter() - began) / rows

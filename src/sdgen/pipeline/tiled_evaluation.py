@@ -31,7 +31,7 @@ class TiledEvaluation:
     def __call__(
         self, weights: Weights, x: Tensor, here: Mapping[str, Tensor], maps: Mapping[str, Any], kept: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As ``Evaluation``; what is kept has an axis of the windows before all others."""
+        """As ``Evaluation``; kept features have an axis of windows before all others."""
         windows, (batch, height, width, channels) = maps["windows"], x.shape
         count, *size = windows["positions"].shape
         flat = ops.reshape(x, (batch, height * width, channels))

@@ -33,7 +33,7 @@ class Watch:
     moments: int = 0
 
     def steps(self, steps: int) -> list[int]:
-        """The steps, 1 to ``steps``, after which an image of so many is looked at."""
+        """The steps, 1 to ``steps``, after which an image of ``steps`` steps is looked at."""
         return evenly(steps, self.moments) if self.moments else []
 
 
@@ -59,7 +59,7 @@ class View:
         return np.asarray({LATENTS: self.latents, ESTIMATE: self.estimate}[what][image], np.float32)
 
     def colours(self, image: int = 0, what: str = ESTIMATE) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """What they look like, uint8 (height, width, 3), at the latents' size or a multiple of it."""
+        """What the latents look like, uint8 (height, width, 3), at their size or a multiple of it."""
         return self.decoder(self.values(image, what))
 
 
@@ -108,13 +108,13 @@ class Watcher:
         )
 
     def _steps(self, image: int, runs: int) -> int:
-        """Steps that an image takes in so many of the runs."""
+        """How many steps an image takes in the first so many runs."""
         tables = [run[image] for run in self._runs[:runs]]
         return sum(table.steps_done(len(table.steps)) for table in tables)
 
 
 def can_be_seen(checkpoint: Checkpoint) -> bool:
-    """Whether it is known what a model's latents look like."""
+    """Whether sdgen knows what a model's latents look like."""
     return linear_decoder(checkpoint.vae.config) is not None
 
 

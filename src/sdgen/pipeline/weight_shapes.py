@@ -42,7 +42,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
 
 
 def check_picture_encoder(checkpoint: Checkpoint) -> None:
-    """Check that there is a VAE encoder, which pictures are turned into latents by, and that it fits.
+    """Check that there is a VAE encoder, by which pictures become latents, and that its weights fit.
 
     Raises:
         CheckpointError: there is none, or it does not fit the VAE's configuration.

@@ -40,7 +40,7 @@ TEMPLATE = re.compile(r"[{}]|__")
 """What makes a text a template."""
 
 MAX_STEPS = 100_000
-"""Parts of a template, those of wildcards' values included, that are counted."""
+"""The most parts of a template that are counted, with the parts of its wildcards' values."""
 
 MAX_SIGNS = 2000
 """Options, wildcards and variables of one text: the parser takes up to a millisecond for each."""
@@ -138,7 +138,7 @@ class Counter:
         return 1.0
 
     def _sequence(self, command: SequenceCommand) -> float:
-        """Variables have their values in all of the sequence, wherever they are given there."""
+        """A sequence, in all of which variables have their values, wherever in it they are set."""
         outside, total = self._variables, 1.0
         inside = dict(outside)
         for token in command.tokens:

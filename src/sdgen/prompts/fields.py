@@ -199,7 +199,7 @@ def _line(file: str, number: int, own: dict[str, Any], defaults: Mapping[str, An
 
 
 def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry's fields and the defaults, of which those of edited pictures are for entries that edit one."""
+    """An entry's fields and the defaults; defaults for editing are for entries that edit a picture."""
     settings = {**defaults, **own}
     for field in defaults:
         if field not in own and FIELDS[field].lacks(settings.get):

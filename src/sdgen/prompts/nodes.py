@@ -11,7 +11,7 @@ from sdgen.prompts.entries import Fault, Unusable
 
 @dataclasses.dataclass(slots=True)
 class Scalar:
-    """A scalar: its text, and what it is as a field's value."""
+    """A scalar: its text, and the value that it has in a field."""
 
     line: int
     text: str

@@ -111,7 +111,7 @@ def _lines(
 
 
 def _told_once(line: Line, told: set[Problem]) -> Line:
-    """The entry without problems that were told of another one, with which it shares a field."""
+    """The entry without problems that were already told of another entry with the same field."""
     new = tuple(problem for problem in line.problems if problem not in told)
     told.update(new)
     if not new:

@@ -41,14 +41,14 @@ MAX_LOOKUPS = 1000
 """Wildcards that one template asks for, those in values included."""
 _MOST_SEARCHES = 20
 _MOST_COMPARED = 2000
-"""A similar name is looked for a few times, among so many."""
+"""How often a similar name is looked for, and among how many names."""
 
 _WEIGHT = re.compile(r"([0-9][0-9.]{0,30})::(.*)", re.DOTALL)
 _Item = str | WildcardItem
 
 
 class Wildcards(WildcardManager):  # type: ignore[misc, unused-ignore]
-    """The wildcards of a folder; what is missing or wrong is an error. In dynamicprompts it is left out.
+    """The wildcards of a folder. A missing or wrong one is an error here; dynamicprompts leaves it out.
 
     Args:
         folder: an existing folder, or None for no wildcards.

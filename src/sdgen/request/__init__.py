@@ -88,7 +88,7 @@ class Request(UpscaleFields, BetweenFields, HiresFields, MaskFields, EditingFiel
 
     @property
     def base_seed(self) -> int:
-        """The seed of its stream of random numbers: a variation's is that of what it varies."""
+        """The seed of the random numbers; a variation has the seed of the picture that it varies."""
         return self.seed if self.variation_of is None else self.variation_of
 
     @property
@@ -120,7 +120,7 @@ class Request(UpscaleFields, BetweenFields, HiresFields, MaskFields, EditingFiel
 
     @property
     def stored_size(self) -> tuple[int, int] | None:
-        """Width and height of the picture that comes of it: where one is repainted in part, that one's."""
+        """Width and height of the picture that is stored; where a picture is repainted in part, its own."""
         picture = self.init_image
         if picture is not None and self.upscale is not None:
             return enlarged_whole(picture, self.upscale)

@@ -66,7 +66,7 @@ class Field:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The fields of which this one needs one."""
+        """The fields of which one must be set for this one."""
         return (self.needs,) if isinstance(self.needs, str) else self.needs
 
     def lacks(self, value: Callable[[str], Any]) -> bool:

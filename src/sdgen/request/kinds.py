@@ -117,7 +117,7 @@ class Whole(Kind):
 
 
 class Real(Kind):
-    """A number of ``low`` to ``high``, or ``off``, a number outside that range, where there is one."""
+    """A number of ``low`` to ``high``; or ``off``, if it is not None, a number outside that range."""
 
     noun, json = "a number", "number"
 

@@ -15,7 +15,7 @@ from sdgen.request.kinds import Kind, Real, Whole, YesNo
 from sdgen.request.pictures import Picture, PictureKind
 
 MASKS = ("mask", "mask_alpha", "outpaint")
-"""Fields of which one says what is repainted."""
+"""The fields that say what is repainted; a masked request has one of them."""
 
 MASK_BLUR = 4.0
 """Pixels; AUTOMATIC1111's default."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _REMEMBERED = 4096
-"""Files of which it is known what they show: many requests may start from one."""
+"""How many files' pictures are remembered, since many requests may start from one file."""
 
 NEARLY_BLACK = 8
 """The level, of 255, up to which a picture is black: JPEG leaves such."""
@@ -62,7 +62,7 @@ class Picture:
 
     @property
     def encoded(self) -> Path | bytes | None:
-        """Its file, or the bytes of it; None where it came as pixels, or from a record without a file."""
+        """The picture's file, or its bytes; None if it came as pixels, or from a record without a file."""
         if isinstance(self._held, bytes):
             return self._held
         return None if self._held is not None or self.file is None else Path(self.file)

@@ -53,7 +53,7 @@ class BertTokenizer(Tokenizer):
 
     @classmethod
     def from_files(cls, folder: str | Path) -> BertTokenizer:
-        """The tokenizer of a model's folder: vocab.txt, and tokenizer_config.json where there is one.
+        """The tokenizer of a model's folder, from vocab.txt and, if there is one, tokenizer_config.json.
 
         Raises:
             CheckpointError: a file is missing or malformed; the message names it.

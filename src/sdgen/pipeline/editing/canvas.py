@@ -1,4 +1,4 @@
-"""``Canvas``: the picture of a request that repaints a part of one, and which part of it is drawn."""
+"""``Canvas``: the picture of a request for inpainting, and which part of the picture is drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATENT = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Canvas:
-    """A picture and what of it is repainted.
+    """A picture, and the part of it that is repainted.
 
     Attributes:
         pixels: RGBA, uint8 (height, width, 4), as they come back where they are not repainted.

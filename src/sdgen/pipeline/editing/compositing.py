@@ -1,4 +1,4 @@
-"""Transparency: what stands behind a picture, and its alpha given back to what was drawn of it."""
+"""Transparency: the background that a picture gets, and its alpha, which the drawn picture gets back."""
 
 from __future__ import annotations
 

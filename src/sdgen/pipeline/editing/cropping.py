@@ -46,7 +46,7 @@ def _grown(span: tuple[int, int], length: int, side: int) -> tuple[int, int]:
 
 
 def taken_out(pixels: Array, box: Box) -> Array:
-    """What is in a box, (height, width, ...); beyond the picture's edges it is mirrored."""
+    """The part of a picture in a box, (height, width, ...), mirrored beyond the picture's edges."""
     left, top, right, bottom = box
     rows = _mirrored(np.arange(top, bottom), pixels.shape[0])
     columns = _mirrored(np.arange(left, right), pixels.shape[1])

@@ -1,4 +1,4 @@
-"""The picture that a request starts from, as it is drawn on."""
+"""The picture that a request starts from, at the size and in the colours that drawing begins with."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _by_rows(levels: Callable[[Pixels], Array], pixels: Pixels) -> Array:
 
 
 def inverted(mask: Array) -> Array:
-    """The mask of what the other leaves as it is."""
+    """The mask that is white where ``mask`` is black."""
     turned: Array = np.float32(1) - mask
     return turned
 
@@ -74,7 +74,7 @@ def require_some(mask: Array) -> None:
 
 
 def resized_mask(mask: Array, height: int, width: int) -> Array:
-    """The mask at another size, each pixel as white as the whitest that it stands for: thin lines stay."""
+    """The mask at another size, each pixel as white as the whitest that it covers: thin lines stay."""
     for axis, size in enumerate((height, width)):
         before = mask.shape[axis]
         if size < before:
