@@ -14,8 +14,7 @@ from sdgen import backend
 GOLDEN = Path(__file__).parent / "golden"
 VAES = [f"{name} {half}" for name in small_networks.VAES for half in ("encoder", "decoder")]
 NAMES = (
-    *small_networks.UNETS,
-    *small_networks.UNETS_WITHOUT_TEXT,
+    *small_networks.ALL_UNETS,
     *small_networks.TEXT_ENCODERS,
     *VAES,
     *small_networks.WRAPPED,

@@ -54,14 +54,19 @@ def wrapped(module: torch.nn.Module, wrap: str) -> torch.nn.Module:
 
 
 def unet(name: str, wrap: str = "") -> np.ndarray:
-    """The prediction (2, 16, 8, 4)."""
+    """The prediction for ``latents``."""
     x = torch.from_numpy(np.ascontiguousarray(small.latents(name).transpose(0, 3, 1, 2)))
     timesteps, text = torch.from_numpy(small.TIMESTEPS), torch.from_numpy(small.context())
     if name in small.UNETS_WITHOUT_TEXT:
         model = fill(diffusers.UNet2DModel(**small.UNETS_WITHOUT_TEXT[name]))
         return model(x, timesteps).sample.numpy().transpose(0, 2, 3, 1)
-    model = wrapped(fill(diffusers.UNet2DConditionModel(**small.UNETS[name])), wrap)
+    model = wrapped(fill(diffusers.UNet2DConditionModel(**small.ALL_UNETS[name])), wrap)
     options = {}
+    if name in small.K_UNETS:
+        if model.config.time_cond_proj_dim:
+            options["timestep_cond"] = torch.from_numpy(small.pooled())
+        found = model(x, torch.from_numpy(small.K_TIMESTEPS), text, **options).sample
+        return found[:, :-1].numpy().transpose(0, 2, 3, 1)
     if model.config.num_class_embeds:
         options["class_labels"] = torch.from_numpy(small.LABELS).long()
     if model.config.addition_embed_type:
@@ -108,7 +113,7 @@ def vae(name: str, wrap: str = "") -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    found = {name: unet(name) for name in (*small.UNETS, *small.UNETS_WITHOUT_TEXT)} | {
+    found = {name: unet(name) for name in small.ALL_UNETS} | {
         name: text_encoder(name) for name in small.TEXT_ENCODERS
     }
     found |= {name: vq(name) for name in small.VQ_MODELS}

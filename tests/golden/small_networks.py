@@ -72,6 +72,41 @@ UNETS_WITHOUT_TEXT: Mapping[str, dict[str, Any]] = {
 }
 """Of diffusers' UNet2DModel."""
 
+_K_UNET = {
+    "in_channels": 8,
+    "out_channels": 5,
+    "act_fn": "gelu",
+    "attention_head_dim": 16,
+    "block_out_channels": [32, 32, 64, 64],
+    "layers_per_block": 2,
+    "conv_in_kernel": 1,
+    "conv_out_kernel": 1,
+    "cross_attention_dim": 24,
+    "down_block_types": ["KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3],
+    "mid_block_type": None,
+    "up_block_types": [*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"],
+    "norm_num_groups": None,
+    "resnet_time_scale_shift": "scale_shift",
+    "time_cond_proj_dim": 20,
+    "time_embedding_type": "fourier",
+    "timestep_post_act": "gelu",
+}
+K_UNETS: Mapping[str, dict[str, Any]] = {
+    "unet-x2-upscaler": _K_UNET,
+    "unet-k-without-vectors": _K_UNET
+    | {
+        "block_out_channels": [64, 32, 128, 128],
+        "layers_per_block": [1, 2, 3, 1],
+        "down_block_types": ["KCrossAttnDownBlock2D", "KDownBlock2D", *["KCrossAttnDownBlock2D"] * 2],
+        "up_block_types": ["KCrossAttnUpBlock2D", "KCrossAttnUpBlock2D", "KUpBlock2D", "KCrossAttnUpBlock2D"],
+        "time_cond_proj_dim": None,
+        "flip_sin_to_cos": False,
+    },
+}
+"""Of diffusers' UNet2DConditionModel with K blocks; the last channel that they give is not looked at."""
+
+ALL_UNETS = {**UNETS, **UNETS_WITHOUT_TEXT, **K_UNETS}
+
 _TEXT = {
     "vocab_size": 50,
     "hidden_size": 32,
@@ -131,14 +166,16 @@ VQ_MODELS: Mapping[str, dict[str, Any]] = {
     },
 }
 TIMESTEPS = np.asarray([981.0, 412.0], np.float32)
+K_TIMESTEPS = np.asarray([0.67, -0.31], np.float32)
 TOKENS = np.asarray([[49, 3, 7, 1, 48, 0, 0, 0, 0, 0, 0, 0]], np.int32)
 LABELS = np.asarray([9, 2], np.int32)
 SIZES = np.asarray([[512, 768, 0, 8, 512, 768], [1024, 1024, 16, 0, 1024, 1024]], np.float32)
 
 
 def latents(name: str) -> Array:
-    """What a UNet is given: (2, 16, 8, in_channels)."""
-    return normal(1, 2, 16, 8, {**UNETS, **UNETS_WITHOUT_TEXT}[name]["in_channels"])
+    """What a UNet is given: (2, 16, 8, in_channels), or of K blocks (2, 16, 24, in_channels)."""
+    width = 24 if name in K_UNETS else 8
+    return normal(1, 2, 16, width, ALL_UNETS[name]["in_channels"])
 
 
 def codes() -> Array:
@@ -234,20 +271,23 @@ def _numerics(wrap: str = "") -> Any:
 
 
 def _prediction(name: str, wrap: str = "") -> Array:
-    """What a UNet predicts, (2, 16, 8, 4)."""
+    """What a UNet predicts for ``latents``."""
     from sdgen.backend.program import Program
     from sdgen.networks.config import UNetConfig
-    from sdgen.networks.unet import UNet
+    from sdgen.networks.unet_networks import unet_network
 
-    unet = UNet(UNetConfig.from_config({**UNETS, **UNETS_WITHOUT_TEXT}[name]), _numerics(wrap))
+    unet = unet_network(UNetConfig.from_config(ALL_UNETS[name]), _numerics(wrap))
+    timesteps = K_TIMESTEPS if name in K_UNETS else TIMESTEPS
     vectors: dict[str, Array] = {}
     if unet.config.labels:
         vectors["labels"] = LABELS
     if unet.config.added_inputs:
         vectors |= {"pooled": pooled(), "sizes": SIZES}
+    if unet.config.condition_width:
+        vectors["pooled"] = pooled()
 
     def predict(weights: Any, x: Any, text: Any, vectors: Any) -> Any:
-        shifts = unet.embed_timesteps(weights, TIMESTEPS[None], vectors)[0]
+        shifts = unet.embed_timesteps(weights, timesteps[None], vectors)[0]
         return unet.denoise(weights, x, shifts, unet.project_context(weights, text))
 
     return np.asarray(Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors))
@@ -285,7 +325,7 @@ def _decoded_codes(name: str) -> Array:
 
 def outputs() -> dict[str, Array]:
     """What sdgen's networks compute on the active backend."""
-    found = {name: _prediction(name) for name in (*UNETS, *UNETS_WITHOUT_TEXT)}
+    found = {name: _prediction(name) for name in ALL_UNETS}
     found |= {name: _encoding(name) for name in (*TEXT_ENCODERS, *LDM_BERTS)}
     found |= {name: _decoded_codes(name) for name in VQ_MODELS}
     for name in VAES:

@@ -104,6 +104,12 @@ class ConfigFields:
                     f"compute (it knows {', '.join(map(repr, allowed))})"
                 )
 
+    def present(self, names: Sequence[str]) -> None:
+        """Refuses a config without these fields, be they null."""
+        for name in names:
+            if name not in self._config:
+                raise CheckpointError(f"the {self._part}'s config.json has no {name!r}")
+
     def divides(self, parts: int, widths: Sequence[int]) -> None:
         """Refuses a number of groups or heads that does not divide the channels."""
         for width in widths:

@@ -83,14 +83,26 @@ class SelfAttention(Layer):
 class CrossAttention(Layer):
     """Attention of a sequence to the text encoding, whose keys and values are projected beforehand."""
 
-    def __init__(self, name: str, channels: int, context_width: int, heads: int, numerics: Numerics) -> None:
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        context_width: int,
+        heads: int,
+        numerics: Numerics,
+        bias: bool = False,
+        norm: bool = False,
+    ) -> None:
+        """With ``norm``, the encoding is normalised first (diffusers' cross_attention_norm "layer_norm")."""
         self.heads, self.attention, self.dtype = heads, numerics.attention, numerics.dtype
-        self.to_q = Linear(name + ".to_q", channels, channels, bias=False)
-        self.to_kv = Linear((name + ".to_k", name + ".to_v"), context_width, channels, bias=False)
+        self.norm = LayerNorm(name + ".norm_cross", context_width) if norm else None
+        self.to_q = Linear(name + ".to_q", channels, channels, bias=bias)
+        self.to_kv = Linear((name + ".to_k", name + ".to_v"), context_width, channels, bias=bias)
         self.to_out = Linear(name + ".to_out.0", channels, channels)
 
     def project_context(self, weights: Weights, context: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, m, context width) -> keys and values, each (batch, heads, m, d)."""
+        context = context if self.norm is None else self.norm(weights, context)
         k, v = ops.split(ops.cast(self.to_kv(weights, context), self.dtype), 2, axis=-1)
         return split_heads(k, self.heads), split_heads(v, self.heads)
 

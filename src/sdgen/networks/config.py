@@ -9,11 +9,8 @@ from typing import Any
 
 from sdgen.errors import CheckpointError
 from sdgen.files.config_fields import ConfigFields
-
-MOST_CHANNELS = 16384
-MOST_BLOCKS = 10
-MOST_LAYERS = 128
-"""Bounds of what a config may ask for, some ten times what any Stable Diffusion has."""
+from sdgen.networks.config_bounds import MOST_BLOCKS, MOST_CHANNELS, MOST_LAYERS
+from sdgen.networks.k_config import has_k_blocks, k_unet_values
 
 
 def _widths(fields: ConfigFields) -> tuple[tuple[int, ...], int]:
@@ -73,6 +70,8 @@ class UNetConfig:
     its config files call ``attention_head_dim`` (see the comment in diffusers' unet_2d_condition.py).
     ``labels`` is its ``num_class_embeds``, ``added_inputs`` its ``projection_class_embeddings_input_dim`` and
     ``size_width`` its ``addition_time_embed_dim``, each 0 where the network has no such input.
+
+    With ``k_blocks`` it is a network of ``k_unet``, and ``condition_width`` is its ``time_cond_proj_dim``.
     """
 
     in_channels: int
@@ -94,6 +93,13 @@ class UNetConfig:
     labels: int = 0
     added_inputs: int = 0
     size_width: int = 0
+    k_blocks: bool = False
+    condition_width: int = 0
+
+    @property
+    def predicted_channels(self) -> int:
+        """Of the prediction; the last that K blocks put out is a variance, which nothing takes."""
+        return self.out_channels - self.k_blocks
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> UNetConfig:
@@ -103,6 +109,8 @@ class UNetConfig:
             CheckpointError: a field is missing or malformed, or asks for a network that sdgen does not have.
         """
         fields = ConfigFields(config, "UNet")
+        if has_k_blocks(config):
+            return cls(**k_unet_values(fields))
         fields.only(_UNET_HAS)
         channels, groups = _widths(fields)
         blocks = len(channels)

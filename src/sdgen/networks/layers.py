@@ -179,16 +179,21 @@ class GroupNorm(Layer):
     def scale_and_shift(self, weights: Weights, moments: Tensor) -> tuple[Tensor, Tensor]:
         """What normalising multiplies values with and then adds, each (batch, channels) float32."""
         batch, size = moments.shape[1], self.channels // self.groups
+        weight = ops.cast(weights[self.name + ".weight"], "float32")
+        bias = ops.cast(weights[self.name + ".bias"], "float32")
+        mean, deviation = self.mean_and_inverse_deviation(moments)
+        scale = deviation * ops.reshape(weight, (self.groups, size))
+        shift = ops.reshape(bias, (self.groups, size)) - mean * scale
+        return ops.reshape(scale, (batch, -1)), ops.reshape(shift, (batch, -1))
+
+    def mean_and_inverse_deviation(self, moments: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each group, each (batch, groups, 1) float32, from ``moments``."""
+        batch, size = moments.shape[1], self.channels // self.groups
         moments = ops.mean(ops.reshape(moments, (2, batch, self.groups, size)), axis=3, keepdims=True)
         mean, square = moments[0], moments[1]
         # Of values that are nearly the same everywhere, rounding can leave a difference below 0.
         variance = ops.maximum(square - ops.square(mean), 0.0)
-        deviation = ops.rsqrt(variance + self.epsilon)
-        weight = ops.cast(weights[self.name + ".weight"], "float32")
-        bias = ops.cast(weights[self.name + ".bias"], "float32")
-        scale = deviation * ops.reshape(weight, (self.groups, size))
-        shift = ops.reshape(bias, (self.groups, size)) - mean * scale
-        return ops.reshape(scale, (batch, -1)), ops.reshape(shift, (batch, -1))
+        return mean, ops.rsqrt(variance + self.epsilon)
 
     @staticmethod
     def normalise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from sdgen.backend import ops
 from sdgen.files.config_fields import ConfigFields
 from sdgen.networks.attention import SelfAttention
-from sdgen.networks.config import MOST_CHANNELS, MOST_LAYERS
+from sdgen.networks.config_bounds import MOST_CHANNELS, MOST_LAYERS
 from sdgen.networks.layers import Embedding, Layer, LayerNorm, Linear, Numerics, Tensor, Weights, gelu
 
 

@@ -91,17 +91,17 @@ class TimeEmbedding(Layer):
             raise ValueError(f"this UNet takes {sorted(self.takes)} beside timesteps, not {sorted(vectors)}")
         x = self.linear_2(weights, silu(self.linear_1(weights, sinusoids)))
         if self.labels is not None:
-            x = _added(x, self.labels(weights, vectors["labels"]))
+            x = added(x, self.labels(weights, vectors["labels"]))
         if self.added_1 is not None and self.added_2 is not None:
             sizes = timestep_embedding(vectors["sizes"], self.config, self.config.size_width)
             sizes = ops.reshape(sizes, (sizes.shape[0], -1))
             joined = ops.concatenate([vectors["pooled"], sizes], axis=-1)
             joined = ops.cast(joined, sinusoids.dtype)
-            x = _added(x, self.added_2(weights, silu(self.added_1(weights, joined))))
+            x = added(x, self.added_2(weights, silu(self.added_1(weights, joined))))
         return x
 
 
-def _added(x: Tensor, vectors: Tensor) -> Tensor:
+def added(x: Tensor, vectors: Tensor) -> Tensor:
     """(rows, batch, width) + (copies batch, width) -> (rows, copies batch, width)."""
     x = ops.transpose(match_batch(ops.transpose(x, (1, 0, 2)), vectors.shape[0]), (1, 0, 2))
     return x + ops.cast(vectors, x.dtype)

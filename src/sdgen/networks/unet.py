@@ -13,15 +13,13 @@ from sdgen.backend import ops
 from sdgen.networks.attention import AttentionBlock, CrossAttention, SpatialTransformer, match_batch
 from sdgen.networks.config import UNetConfig
 from sdgen.networks.convolution import Conv3x3
+from sdgen.networks.denoising_network import DenoisingNetwork, KeysValues
 from sdgen.networks.layers import GroupNorm, Layer, Numerics, Tensor, Weights, silu
 from sdgen.networks.resnet import Downsample, ResnetBlock, Upsample
 from sdgen.networks.time_embedding import TimeEmbedding, TimeProjections, timestep_embedding
 
 Attention = SpatialTransformer | AttentionBlock
 """What may follow a residual block: attention to the text, or of the positions to each other alone."""
-
-KeysValues = list[tuple[Tensor, Tensor]]
-"""Keys and values of every cross-attention, in the order in which the network meets them."""
 
 
 class Stage(Layer):
@@ -126,12 +124,8 @@ class _Assembly:
         )
 
 
-class UNet(Layer):
-    """UNet of Stable Diffusion and of latent diffusion's models, with text or without.
-
-    Latents are (batch, height, width, in_channels), height and width multiples of
-    2 ** (stages - 1); the output has out_channels.
-    """
+class UNet(DenoisingNetwork):
+    """UNet of Stable Diffusion and of latent diffusion's models, with text or without."""
 
     def __init__(self, config: UNetConfig, numerics: Numerics) -> None:
         self.config, self.numerics = config, numerics
@@ -146,23 +140,12 @@ class UNet(Layer):
         self.conv_out = Conv3x3("conv_out", channels[0], config.out_channels, numerics)
         self.time_projections = TimeProjections(4 * channels[0], assembly.resnets)
 
-    @property
-    def multiple(self) -> int:
-        """Height and width of the latents must be multiples of this."""
-        return 1 << (len(self.config.block_out_channels) - 1)
-
     def embed_timesteps(
         self, weights: Weights, timesteps: Tensor, vectors: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """What the timesteps, and vectors beside them, add to every residual block: ``denoise``'s shifts.
+        """As ``DenoisingNetwork``: (rows, batch or copies batch, channels of all residual blocks).
 
-        Args:
-            weights: parameter values.
-            timesteps: (rows, batch), float32.
-            vectors: of ``TimeEmbedding``, each (copies batch, ...), where this network takes any.
-
-        Returns:
-            (rows, batch or copies batch, channels of all residual blocks).
+        ``vectors`` are those of ``TimeEmbedding``.
         """
         sinusoids = timestep_embedding(timesteps, self.config)
         return self.project_sinusoids(weights, sinusoids, vectors)
@@ -174,38 +157,19 @@ class UNet(Layer):
         x = ops.cast(sinusoids, self.numerics.activations)
         return self.time_projections(weights, self.time_embedding(weights, x, vectors or {}))
 
-    def project_context(self, weights: Weights, context: Tensor) -> KeysValues:
-        """Text encoding (batch, length, cross_attention_dim) -> keys and values of every cross-attention."""
-        context = ops.cast(context, self.numerics.activations)
-        return [attention.project_context(weights, context) for attention in self._cross_attentions()]
-
-    def _cross_attentions(self) -> Iterator[CrossAttention]:
+    def cross_attentions(self) -> Iterator[CrossAttention]:
+        """As ``DenoisingNetwork``."""
         for stage in (*self.down, self.mid, *self.up):
             for attention in stage.attentions:
                 yield from attention.cross_attentions
 
     def denoise(self, weights: Weights, latents: Tensor, shifts: Tensor, context: KeysValues) -> Tensor:
-        """The network's prediction for noisy latents.
-
-        Args:
-            weights: parameter values.
-            latents: (batch, height, width, in_channels).
-            shifts: (batch or context's batch, channels of all residual blocks), from ``embed_timesteps``.
-            context: from ``project_context``, of the same batch or, for guidance, of twice that: its two
-                halves share the latents. Where they share the shifts, too, what comes before the first
-                cross-attention, the widest self-attention included, is computed once.
-
-        Returns:
-            (context's batch, height, width, out_channels), float32.
-        """
+        """As ``DenoisingNetwork``; what is computed once includes the widest self-attention."""
         features = self.deep_features(weights, latents, shifts, context)
         return self.denoise_from(weights, features, latents, shifts, context)
 
     def deep_features(self, weights: Weights, latents: Tensor, shifts: Tensor, context: KeysValues) -> Tensor:
-        """All of ``denoise`` up to its last block: (context's batch, height, width, block_out_channels[0]).
-
-        They change little from one step to the next (Ma et al. 2024, section 3.2).
-        """
+        """All of ``denoise`` up to its last block."""
         shift, keys_values = self.time_projections.split(shifts), iter(context)
         x = self.conv_in(weights, ops.cast(latents, self.numerics.activations))
         skips = [x]
@@ -229,7 +193,7 @@ class UNet(Layer):
     def denoise_from(
         self, weights: Weights, features: Tensor, latents: Tensor, shifts: Tensor, context: KeysValues
     ) -> Tensor:
-        """``denoise`` with ``deep_features`` of these latents or of a step before."""
+        """As ``DenoisingNetwork``."""
         (*_, shift), last = self.time_projections.split(shifts), self.up[-1]
         depth = len(last.attentions[-1].cross_attentions) if last.attentions else 0
         x = self.conv_in(weights, ops.cast(latents, self.numerics.activations))

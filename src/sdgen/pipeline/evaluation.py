@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from sdgen import backend
 from sdgen.backend import ops
+from sdgen.networks.denoising_network import DenoisingNetwork, KeysValues
 from sdgen.networks.layers import Tensor, Weights
-from sdgen.networks.unet import KeysValues, UNet
 from sdgen.pipeline.guidance import guide
 
 
@@ -34,7 +34,7 @@ class Evaluation(Protocol):
             kept: what the row before kept.
 
         Returns:
-            The prediction (batch, height, width, out_channels), and what the next row is given as ``kept``.
+            The prediction (batch, height, width, channels of the latents), and the next row's ``kept``.
         """
 
 
@@ -43,7 +43,7 @@ class WholeEvaluation:
 
     keeps = False
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, unet: DenoisingNetwork) -> None:
         self._unet = unet
 
     def __call__(
@@ -62,7 +62,7 @@ class ShortenedEvaluation:
 
     keeps = True
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, unet: DenoisingNetwork) -> None:
         self._unet = unet
 
     def __call__(

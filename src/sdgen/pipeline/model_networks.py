@@ -12,7 +12,7 @@ from sdgen.networks.attention_choice import fastest_attention
 from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.layers import Numerics, Weights
 from sdgen.networks.text_networks import TextConfig, text_config, text_network
-from sdgen.networks.unet import UNet
+from sdgen.networks.unet_networks import unet_network
 from sdgen.networks.vae import Decoder, Encoder
 from sdgen.pipeline.keras_models import (
     DecoderModel,
@@ -98,7 +98,7 @@ class Networks:
     def diffusion_model(self) -> UNetModel:
         """The UNet."""
         numerics = self.numerics(self.dtype, small_maps=True)
-        layers = UNet(self.unet_config, numerics)
+        layers = unet_network(self.unet_config, numerics)
         return UNetModel(layers, self.checkpoint.unet, numerics, self._loader(self.device))
 
     @cached_property

@@ -20,8 +20,8 @@ from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.diffusion.shortcuts import Shortcuts
 from sdgen.diffusion.table import ESTIMATE, SLOTS, SamplerTable, X
+from sdgen.networks.denoising_network import DenoisingNetwork, KeysValues
 from sdgen.networks.layers import Tensor, Weights
-from sdgen.networks.unet import KeysValues, UNet
 from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
@@ -73,7 +73,7 @@ class Denoiser:
             keep: keep the loop that XLA compiles on disk as a labelled ``Program``.
         """
         self._keep = keep
-        self.unet: UNet = model.network
+        self.unet: DenoisingNetwork = model.network
         weights = model.arriving
         self.parameters = sum(map(math.prod, weights.shapes.values()))
         self._prepare = Program(self._prepare_context, weights, jit=jit)
@@ -83,7 +83,7 @@ class Denoiser:
             for fast, whole in ((False, WholeEvaluation(self.unet)), (True, ShortenedEvaluation(self.unet)))
             for tiled, evaluation in (
                 (False, whole),
-                (True, TiledEvaluation(whole, self.unet.config.out_channels)),
+                (True, TiledEvaluation(whole, self.unet.config.predicted_channels)),
             )
             for jit in (True, False)
         }

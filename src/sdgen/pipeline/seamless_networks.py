@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdgen.backend.program import Arriving
 from sdgen.networks.layers import Numerics
-from sdgen.networks.unet import UNet
+from sdgen.networks.unet_networks import unet_network
 from sdgen.networks.vae import Decoder, Encoder
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SeamlessNetworks:
     def diffusion_model(self) -> OnWeights:
         """The UNet."""
         plain = self._networks.diffusion_model
-        unet = UNet(self._networks.unet_config, self._wrapping(plain.network.numerics))
+        unet = unet_network(self._networks.unet_config, self._wrapping(plain.network.numerics))
         return OnWeights(unet, plain.arriving)
 
     @cached_property

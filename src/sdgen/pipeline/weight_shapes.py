@@ -9,7 +9,7 @@ from sdgen.networks.attention import scaled_dot_product
 from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.networks.layers import Layer, Numerics
 from sdgen.networks.text_networks import TextConfig, text_config, text_network
-from sdgen.networks.unet import UNet
+from sdgen.networks.unet_networks import unet_network
 from sdgen.networks.vae import Decoder, Encoder
 
 Shapes = dict[str, Shape]
@@ -58,7 +58,7 @@ def check_picture_encoder(checkpoint: Checkpoint) -> None:
 
 def unet_shapes(config: UNetConfig) -> Shapes:
     """Every tensor of a UNet."""
-    return _shapes(UNet(config, _ANY))
+    return _shapes(unet_network(config, _ANY))
 
 
 def text_encoder_shapes(config: TextConfig) -> Shapes:
