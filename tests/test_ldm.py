@@ -25,10 +25,12 @@ WRITERS = {
     "text": ldm.write_text_model,
     "unconditional": ldm.write_unconditional_model,
     "classes": lambda folder: ldm.write_class_model(folder.with_suffix(".ckpt")),
+    "faces": lambda folder: ldm.write_faces_model(folder.with_suffix(".ckpt")),
 }
 CASES = {
     "text": [{**case, "prompt_syntax": "plain"} for case in ldm.TEXT_CASES],
     "unconditional": [{**case, "prompt": ""} for case in ldm.UNCONDITIONAL_CASES],
+    "faces": [{**case, "prompt": ""} for case in ldm.FACES_CASES],
     "classes": [{name: value for name, value in case.items() if name != "label"} for case in ldm.CLASS_CASES],
 }
 

@@ -20,6 +20,7 @@ from golden import ldm_models as ldm
 
 from sdgen.checkpoints import open_checkpoint
 from sdgen.checkpoints.tensors import Tensors
+from sdgen.cli.prompts_needed import some_prompt
 from sdgen.errors import CheckpointError, ExitCode, InputError
 from sdgen.pipeline.loading import check_parts
 from sdgen.pipeline.prompt_fields import check_prompts
@@ -134,6 +135,11 @@ def test_textual_inversions_are_refused(model: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: Any) -> str:
     return str(ldm.write_class_model(tmp_path_factory.mktemp("ldm") / "imagenet.ckpt"))
+
+
+def test_what_is_measured_or_warmed_up_has_a_prompt_that_the_model_takes(model: str, classes: str) -> None:
+    found = [some_prompt(each, "a red heart", 12) for each in (model, classes, "mini")]
+    assert found == ["", "2", "a red heart"]
 
 
 def test_a_class_is_a_prompt(sdgen: Command, classes: str) -> None:

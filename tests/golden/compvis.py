@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, gelu, group_norm, interpolate, layer_norm, linear, pad, silu
+from torch.nn.functional import conv1d, conv2d, gelu, group_norm, interpolate, layer_norm, linear, pad, silu
 
 GROUPS = 32
+HEAD_WIDTH = 32
+"""num_head_channels of the configurations of models without text."""
 
 
 class Weights:
@@ -94,7 +96,19 @@ def _spatial_transformer(w: Weights, x: Tensor, context: Tensor, heads: int) -> 
     return _conv(w["proj_out"], h.transpose(1, 2).unflatten(2, (height, -1))) + x
 
 
-def unet(w: Weights, x: Tensor, timesteps: Tensor, context: Tensor, heads: int) -> Tensor:
+def _self_attention(w: Weights, x: Tensor) -> Tensor:
+    """AttentionBlock, with QKVAttentionLegacy."""
+    batch, width, *size = x.shape
+    x = x.reshape(batch, width, -1)
+    qkv = conv1d(_norm(w["norm"], x, 1e-5), w["qkv"].weight, w["qkv"].bias)
+    q, k, v = qkv.reshape(batch * width // HEAD_WIDTH, 3 * HEAD_WIDTH, -1).split(HEAD_WIDTH, dim=1)
+    scale = HEAD_WIDTH**-0.25
+    weights = torch.einsum("bct,bcs->bts", q * scale, k * scale).softmax(dim=-1)
+    h = torch.einsum("bts,bcs->bct", weights, v).reshape(batch, width, -1)
+    return (x + conv1d(h, w["proj_out"].weight, w["proj_out"].bias)).reshape(batch, width, *size)
+
+
+def unet(w: Weights, x: Tensor, timesteps: Tensor, context: Tensor | None = None, heads: int = 1) -> Tensor:
     """UNetModel.forward."""
     width = w["time_embed"]["0"].weight.shape[1]
     embedding = _linear(w["time_embed"]["0"], timestep_embedding(timesteps, width))
@@ -104,7 +118,10 @@ def unet(w: Weights, x: Tensor, timesteps: Tensor, context: Tensor, heads: int) 
         for part in block.parts():
             if "in_layers" in part:
                 h = _resblock(part, h, embedding)
+            elif "qkv" in part:
+                h = _self_attention(part, h)
             elif "transformer_blocks" in part:
+                assert context is not None
                 h = _spatial_transformer(part, h, context, heads)
             elif "op" in part:
                 h = _conv(part["op"], h, stride=2)

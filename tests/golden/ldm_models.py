@@ -102,6 +102,12 @@ UNCONDITIONAL_CASES: tuple[Mapping[str, Any], ...] = (
 """Requests without a prompt, of 64 x 64 pixels."""
 
 
+FACES_CASES = (
+    {"seed": 7, "steps": 5, "eta": 0.0},
+    {"seed": 8, "steps": 4, "eta": 1.0},
+)
+"""The same from CompVis's file, which takes as many steps as are asked for where that divides 1,000."""
+
 CLASS_UNET: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",
     "in_channels": 3,
@@ -130,34 +136,66 @@ def pixels() -> np.ndarray[Any, Any]:
     return np.tanh(normal(5, 1, 32, 48, 3))
 
 
+FACES_UNET: dict[str, Any] = UNCONDITIONAL_UNET | {"norm_num_groups": 32, "attention_head_dim": 32}
+
+
 def write_class_model(path: Path) -> Path:
     """A pickled file laid out as CompVis's cin256-v2 is."""
+    tensors = original_tensors(CLASS_UNET)
+    tensors["cond_stage_model.embedding.weight"] = weight("classes", (CLASS_ROWS, 24))
+    return _write_original(path, tensors)
+
+
+def write_faces_model(path: Path) -> Path:
+    """A pickled file laid out as CompVis's unconditional models are, to be drawn with by the averages."""
+    tensors = original_tensors(FACES_UNET)
+    for name in [name for name in tensors if name.startswith("model.")]:
+        tensors["model_ema." + name.removeprefix("model.").replace(".", "")] = tensors[name]
+        tensors[name] = np.zeros_like(tensors[name])
+    tensors["model_ema.decay"] = np.float32([0.9999])
+    return _write_original(path, tensors)
+
+
+def _write_original(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Path:
     import pickled_files
 
+    # One of several tables that such files have, too.
+    tensors = {"betas": np.zeros(1000, np.float32), **tensors}
+    pickled_files.write_zip(path, {"epoch": 3, "state_dict": tensors})
+    return path
+
+
+def original_tensors(config: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """A UNet of a configuration and a VQ-VAE under CompVis's names."""
     from sdgen.checkpoints import module_lists
     from sdgen.networks.config import UNetConfig, VAEConfig
     from sdgen.pipeline.weight_shapes import decoder_shapes, encoder_shapes, unet_shapes
 
-    unet = unet_shapes(UNetConfig.from_config(CLASS_UNET))
-    config = VAEConfig.from_config(CLASS_VQ_VAE)
-    vae = {**decoder_shapes(config), **encoder_shapes(config)}
-    tensors = {
-        "betas": np.zeros(1000, np.float32),  # One of several tables that such files have, too.
-        "cond_stage_model.embedding.weight": weight("classes", (CLASS_ROWS, 24)),
-    }
+    unet, vae = unet_shapes(UNetConfig.from_config(config)), VAEConfig.from_config(CLASS_VQ_VAE)
+    vae_shapes = {**decoder_shapes(vae), **encoder_shapes(vae)}
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
     for prefix, shapes, modules in (
         ("model.diffusion_model.", unet, module_lists.unet_modules(module_lists.unet_layout(unet))),
-        ("first_stage_model.", vae, module_lists.vae_modules(vae)),
+        ("first_stage_model.", vae_shapes, module_lists.vae_modules(vae_shapes)),
     ):
         layers = {layer.diffusers: layer for module in modules for layer in module_lists.layers(module)}
+        dimensions = (1,) if prefix.startswith("model") else (1, 1)
         for name, shape in shapes.items():
             module, _, kind = name.rpartition(".")
             layer = layers.get(module, module_lists.Layer(module, module, "embedding"))
             pointwise = layer.kind == "pointwise" and kind == "weight"
-            stored = (*shape, 1, 1) if pointwise else shape
+            stored = (*shape, *dimensions) if pointwise else shape
             tensors[f"{prefix}{layer.ldm}.{kind}"] = weight(name, shape).reshape(stored)
-    pickled_files.write_zip(path, {"epoch": 3, "state_dict": tensors})
-    return path
+        for block in [name for name in layers if name.endswith(".qkv")]:
+            for kind in ("weight", "bias"):
+                names = [f"{block.removesuffix('qkv')}{part}.{kind}" for part in ("to_q", "to_k", "to_v")]
+                heads = [weight(name, shapes[name]).reshape(-1, 32, *shapes[name][1:]) for name in names]
+                rest = shapes[names[0]][1:]
+                joined = np.stack(heads, axis=1).reshape(-1, *rest, *(dimensions if kind == "weight" else ()))
+                tensors[f"{prefix}{layers[block].ldm}.{kind}"] = joined
+                for name in names:
+                    del tensors[f"{prefix}{name}"]
+    return tensors
 
 
 def write_text_model(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +67,27 @@ def unconditional() -> np.ndarray:
     return _drawn(pipe, [_common(case) for case in ldm.UNCONDITIONAL_CASES])
 
 
-def _class_model() -> compvis.Weights:
+def _original(write: Callable[[Path], Path]) -> compvis.Weights:
+    """The tensors of a file of CompVis's, with averages in place of weights (``ema_scope``) if it has any."""
     with tempfile.TemporaryDirectory() as folder:
-        tensors = torch.load(ldm.write_class_model(Path(folder) / "model.ckpt"), weights_only=True)
-    return compvis.Weights(tensors["state_dict"])
+        tensors = torch.load(write(Path(folder) / "model.ckpt"), weights_only=True)["state_dict"]
+    for name in tensors:
+        average = "model_ema." + name.removeprefix("model.").replace(".", "")
+        if name.startswith("model.") and average in tensors:
+            tensors[name] = tensors[average]
+    return compvis.Weights(tensors)
 
 
 def encoded() -> np.ndarray:
     """The latents of a picture by the class-conditional model's VQ-VAE, float32 (1, 8, 12, 3)."""
     pixels = torch.from_numpy(ldm.pixels()).permute(0, 3, 1, 2)
-    latents = compvis.encode(_class_model()["first_stage_model"], pixels)
+    latents = compvis.encode(_original(ldm.write_class_model)["first_stage_model"], pixels)
     return np.ascontiguousarray(latents.permute(0, 2, 3, 1).numpy())
 
 
 def class_conditional() -> np.ndarray:
     """The pictures of CLASS_CASES, uint8 (cases, 64, 64, 3), by CompVis's arithmetic, rounded."""
-    weights = _class_model()
-    alphas = compvis.alphas_cumprod(0.0015, 0.0195)
+    weights = _original(ldm.write_class_model)
     embeddings = weights["cond_stage_model"]["embedding"].weight
     found = []
     for case in ldm.CLASS_CASES:
@@ -94,11 +98,26 @@ def class_conditional() -> np.ndarray:
             unconditional=embeddings[1000][None, None],
             scale=case["guidance"],
         )
-        generator = torch.Generator("cpu").manual_seed(case["seed"])
-        latents = compvis.ddim(predict, alphas, case["steps"], case["eta"], (1, 3, 16, 16), generator)
-        pixels = (compvis.decode(weights["first_stage_model"], latents) / 2 + 0.5).clamp(0, 1)
-        found.append((pixels[0].permute(1, 2, 0) * 255).round().numpy().astype(np.uint8))
+        found.append(_picture(weights, predict, case))
     return np.stack(found)
+
+
+def faces() -> np.ndarray:
+    """The pictures of UNCONDITIONAL_CASES from CompVis's file, uint8 (cases, 64, 64, 3)."""
+    weights = _original(ldm.write_faces_model)
+    predict = functools.partial(compvis.unet, weights["model"]["diffusion_model"])
+    return np.stack([_picture(weights, predict, case) for case in ldm.FACES_CASES])
+
+
+def _picture(
+    weights: compvis.Weights, predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], case: Any
+) -> np.ndarray:
+    """By CompVis's sampler and decoder, rounded: uint8 (64, 64, 3)."""
+    generator = torch.Generator("cpu").manual_seed(case["seed"])
+    alphas = compvis.alphas_cumprod(0.0015, 0.0195)
+    latents = compvis.ddim(predict, alphas, case["steps"], case["eta"], (1, 3, 16, 16), generator)
+    pixels = (compvis.decode(weights["first_stage_model"], latents) / 2 + 0.5).clamp(0, 1)
+    return (pixels[0].permute(1, 2, 0) * 255).round().numpy().astype(np.uint8)
 
 
 def _guided(
@@ -141,6 +160,7 @@ if __name__ == "__main__":
         "unconditional": unconditional(),
         "classes": class_conditional(),
         "encoded": encoded(),
+        "faces": faces(),
     }
     np.savez_compressed(Path(__file__).parent / "ldm.npz", **found)
     print({name: (values.shape, float(values.std())) for name, values in found.items()})

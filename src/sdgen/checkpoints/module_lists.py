@@ -87,8 +87,16 @@ _TRANSFORMER = (
     _same("proj_out", "projection"),
 )
 
+_SELF_ATTENTION = (
+    Layer("group_norm", "norm", "norm"),
+    Layer("qkv", "qkv", "qkv"),
+    Layer("to_out.0", "proj_out", "pointwise"),
+)
+"""What a UNet without text attends with; diffusers has the three projections of ``qkv`` apart."""
+
 PARTS = {
     "resnet": _RESNET,
+    "self-attention": _SELF_ATTENTION,
     "transformer": _TRANSFORMER,
     "vae resnet": _VAE_RESNET,
     "vae attention": _VAE_ATTENTION,
@@ -113,20 +121,26 @@ class UNetLayout:
         attention: whether each resolution has spatial transformers, from the highest resolution down.
         layers_per_block: resnets in each down block (an up block has one more).
         class_embedding: whether there is an embedding of the noise level (the x4 upscaler).
+        alone: whether self-attention alone is in place of the transformers.
     """
 
     attention: tuple[bool, ...] = (True, True, True, False)
     layers_per_block: int = 2
     class_embedding: bool = False
+    alone: bool = False
 
 
 def unet_layout(weights: Container[str]) -> UNetLayout:
     """The layout that the diffusers names of a UNet's weights show."""
     blocks = _count(weights, "down_blocks.{}.resnets.0.conv1.weight")
     return UNetLayout(
-        attention=tuple(f"down_blocks.{n}.attentions.0.norm.weight" in weights for n in range(blocks)),
+        attention=tuple(
+            any(f"down_blocks.{n}.attentions.0.{norm}.weight" in weights for norm in ("norm", "group_norm"))
+            for n in range(blocks)
+        ),
         layers_per_block=_count(weights, "down_blocks.0.resnets.{}.conv1.weight"),
         class_embedding="class_embedding.weight" in weights,
+        alone="mid_block.attentions.0.to_q.weight" in weights,
     )
 
 
@@ -139,6 +153,7 @@ def ldm_unet_layout(weights: Container[str]) -> UNetLayout:
         attention=tuple(f"input_blocks.{number}.1.norm.weight" in weights for number in starts),
         layers_per_block=layers,
         class_embedding="label_emb.weight" in weights,
+        alone="middle_block.1.qkv.weight" in weights,
     )
 
 
@@ -161,6 +176,7 @@ def _count(weights: Container[str], pattern: str) -> int:
 def unet_modules(layout: UNetLayout) -> Iterator[Module]:
     """The UNet's modules, in keras_cv's order of layers."""
     blocks = len(layout.attention)
+    attends = "self-attention" if layout.alone else "transformer"
     yield Module("time_embedding.linear_1", "time_embed.0", "linear")
     yield Module("conv_in", "input_blocks.0.0", "conv")
     yield Module("time_embedding.linear_2", "time_embed.2", "linear")
@@ -173,12 +189,12 @@ def unet_modules(layout: UNetLayout) -> Iterator[Module]:
             yield Module(f"down_blocks.{block}.resnets.{index}", f"input_blocks.{number}.0", "resnet")
             if attention:
                 name = f"down_blocks.{block}.attentions.{index}"
-                yield Module(name, f"input_blocks.{number}.1", "transformer")
+                yield Module(name, f"input_blocks.{number}.1", attends)
         if block < blocks - 1:
             number += 1
             yield Module(f"down_blocks.{block}.downsamplers.0.conv", f"input_blocks.{number}.0.op", "conv")
     yield Module("mid_block.resnets.0", "middle_block.0", "resnet")
-    yield Module("mid_block.attentions.0", "middle_block.1", "transformer")
+    yield Module("mid_block.attentions.0", "middle_block.1", attends)
     yield Module("mid_block.resnets.1", "middle_block.2", "resnet")
     number = -1
     for block, attention in enumerate(reversed(layout.attention)):
@@ -186,9 +202,7 @@ def unet_modules(layout: UNetLayout) -> Iterator[Module]:
             number += 1
             yield Module(f"up_blocks.{block}.resnets.{index}", f"output_blocks.{number}.0", "resnet")
             if attention:
-                yield Module(
-                    f"up_blocks.{block}.attentions.{index}", f"output_blocks.{number}.1", "transformer"
-                )
+                yield Module(f"up_blocks.{block}.attentions.{index}", f"output_blocks.{number}.1", attends)
         if block < blocks - 1:
             place = 2 if attention else 1
             yield Module(

@@ -2,8 +2,9 @@
 
 Layout: ``model.diffusion_model.*`` (UNet), ``first_stage_model.*`` (VAE) and
 ``cond_stage_model.transformer.*`` (SD 1: CLIP as transformers has it), ``cond_stage_model.model.*``
-(SD 2: OpenCLIP, of which the last of the 24 layers is not used) or ``cond_stage_model.embedding.weight`` (a
-class embedder). The result equals that of diffusers' converters (loaders/single_file_utils.py).
+(SD 2: OpenCLIP, of which the last of the 24 layers is not used), ``cond_stage_model.embedding.weight`` (a
+class embedder) or nothing more (models without text). The result equals that of diffusers' converters
+(loaders/single_file_utils.py), as far as they read such files.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sdgen.checkpoints.families.shape_config import (
     unet_config,
     vae_config,
 )
+from sdgen.checkpoints.original_unets import averaged, with_attention_apart
 from sdgen.checkpoints.tensors import LazyTensor, Tensors
 from sdgen.checkpoints.weight_file import read_texts, read_weights
 from sdgen.errors import CheckpointError
@@ -51,6 +53,8 @@ def open_single_file(
     _check_kind(path, stored, own_vae)
     unet = unet_tensors(_part(stored, UNET))
     family = families.of_networks(str(path), _shown(stored, unet))
+    if family.averaged:
+        unet = unet_tensors(averaged(stored, UNET))
     if prediction_type is None:
         prediction_type = _prediction_type(stored, read_texts(path), unet, family)
     scheduler = {**family.scheduler, "prediction_type": prediction_type}
@@ -108,9 +112,9 @@ def _vae(path: Path, family: Family, stored: Tensors) -> Component:
 
 def unet_tensors(stored: Tensors) -> Tensors:
     """A UNet's tensors, from LDM names without prefix to diffusers names."""
-    return _renamed(
-        stored, module_lists.ldm_to_diffusers(module_lists.unet_modules(module_lists.ldm_unet_layout(stored)))
-    )
+    layout = module_lists.ldm_unet_layout(stored)
+    renamed = _renamed(stored, module_lists.ldm_to_diffusers(module_lists.unet_modules(layout)))
+    return with_attention_apart(renamed) if layout.alone else renamed
 
 
 def vae_tensors(stored: Tensors) -> Tensors:
@@ -210,10 +214,11 @@ _CONDITIONS = (CLIP, OPEN_CLIP, CLASSES)
 
 
 def _check_kind(path: Path, stored: Tensors, own_vae: bool) -> None:
+    needed = {"UNet": (UNET,), "VAE": (VAE,), "text encoder": _CONDITIONS}
+    if f"{UNET}middle_block.1.qkv.weight" in stored:  # It attends to itself alone.
+        del needed["text encoder"]
     missing = [
-        part
-        for part, prefixes in {"UNet": (UNET,), "VAE": (VAE,), "text encoder": _CONDITIONS}.items()
-        if not any(name.startswith(prefixes) for name in stored)
+        part for part, prefixes in needed.items() if not any(name.startswith(prefixes) for name in stored)
     ]
     if not missing or (missing == ["VAE"] and not own_vae):
         return

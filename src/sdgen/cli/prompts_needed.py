@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sdgen.checkpoints import Checkpoint
 
 
+LEAST_CLASSES = 10
+"""As many as any class-conditional model may be expected to have."""
+
+
 def takes_prompts(model: str | None) -> bool:
     """Whether a model draws what a prompt says, as far as the catalogue or its files tell; else True.
 
@@ -28,6 +32,21 @@ def takes_prompts(model: str | None) -> bool:
         return _checkpoint(entry).family.takes_prompts
     except SdgenError:  # Said when the model is needed.
         return True
+
+
+def some_prompt(model: str, text: str, number: int = 0) -> str:
+    """A prompt that a model can draw: the text, or a class, or nothing.
+
+    Args:
+        model: its name.
+        text: for a model of text.
+        number: another gives another class.
+    """
+    if not takes_prompts(model):
+        return ""
+    entry = models.find(model)
+    task = entry.task or _checkpoint(entry).family.tasks[0]
+    return str(number % LEAST_CLASSES) if task == "class-to-image" else text
 
 
 def check(requests: Iterable[Request], model: str) -> None:

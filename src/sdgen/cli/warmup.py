@@ -12,7 +12,7 @@ from sdgen.backend import program_cache
 from sdgen.cli.command import Command
 from sdgen.cli.downloads import locate
 from sdgen.cli.options import BACKENDS, DTYPES, MAX_BATCH
-from sdgen.cli.prompts_needed import takes_prompts
+from sdgen.cli.prompts_needed import some_prompt
 from sdgen.cli.terminal import streams
 from sdgen.cli.types import Bytes, Model, Name, Sampler, Size, Wholes
 from sdgen.diffusion.sampler_names import Named
@@ -80,7 +80,7 @@ def command(
             width, height = sides or (None, None)
             request = pipeline.resolve(
                 Request(
-                    prompt="a red heart" if takes_prompts(model) else "",
+                    prompt=some_prompt(model, "a red heart"),
                     width=width,
                     height=height,
                     steps=STEPS,

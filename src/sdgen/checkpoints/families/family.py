@@ -93,6 +93,8 @@ class Family:
         autoencoder: name of the component between pixels and latents.
         class_embedder: name of the component that has a vector for each class, where a prompt is the number
             or a name of one; empty otherwise.
+        averaged: whether its original files are drawn with by the weights' averages over training,
+            ``model_ema``, where they have them.
         native_size: side of its pictures, pixels, where the UNet's configuration is not to be believed.
         forced: settings that diffusers' pipeline gives any scheduler.
         fixed: by component, configuration values that stand above those of its config.json, as in diffusers'
@@ -113,6 +115,7 @@ class Family:
     pipeline: str | None = None
     autoencoder: str = "vae"
     class_embedder: str = ""
+    averaged: bool = False
     native_size: int | None = None
     forced: Mapping[str, Any] = field(default_factory=lambda: FORCED)
     fixed: Mapping[str, Config] = field(default_factory=dict)

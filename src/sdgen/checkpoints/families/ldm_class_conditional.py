@@ -3,9 +3,8 @@
 Its UNet attends to one vector, of the picture's class. There is one class more than ImageNet has, which
 stands for no class, so that guidance can lead away from it. It exists as CompVis's original file alone.
 
-Sources, of CompVis/latent-diffusion: configs/latent-diffusion/cin256-v2.yaml,
-scripts/latent_imagenet_diffusion.ipynb and ldm/models/diffusion/ddim.py, whose steps are those of the
-scheduler here.
+Sources, of CompVis/latent-diffusion: configs/latent-diffusion/cin256-v2.yaml and
+scripts/latent_imagenet_diffusion.ipynb.
 """
 
 from __future__ import annotations
@@ -13,31 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sdgen.checkpoints.families.family import Config, Family, extra_channels
+from sdgen.checkpoints.families.latent_diffusion import SCHEDULER, VQ_VAE_CONFIG
 from sdgen.checkpoints.families.networks import CLASS_EMBEDDER, UNET, VQ_VAE
 from sdgen.checkpoints.families.stable_diffusion_1 import UNET_CONFIG
-
-SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "beta_end": 0.0195,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.0015,
-    "clip_sample": False,
-    "num_train_timesteps": 1000,
-    "prediction_type": "epsilon",
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-    "trained_betas": None,
-}
-
-VQ_VAE_CONFIG = {
-    "_class_name": "VQModel",
-    "act_fn": "silu",
-    "in_channels": 3,
-    "norm_num_groups": 32,
-    "sample_size": 256,
-    "scaling_factor": 1.0,
-}
 
 
 def _draws(configs: Mapping[str, Config]) -> bool:

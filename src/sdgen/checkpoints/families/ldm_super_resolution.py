@@ -12,6 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sdgen.checkpoints.families.family import Config, Family, extra_channels
+from sdgen.checkpoints.families.latent_diffusion import (
+    SCHEDULER,
+    UNCONDITIONAL_UNET_CONFIG,
+    VQ_VAE_CONFIG,
+)
 from sdgen.checkpoints.families.networks import UNCONDITIONAL_UNET, VQ_VAE
 
 
@@ -25,9 +30,11 @@ LDM_SUPER_RESOLUTION = Family(
     tasks=("upscaling",),
     networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
     recognises=_upscales,
-    scheduler={"prediction_type": "epsilon"},
+    configs={"unet": UNCONDITIONAL_UNET_CONFIG, "vqvae": VQ_VAE_CONFIG},
+    scheduler=SCHEDULER | {"beta_end": 0.0155},
     pipeline="LDMSuperResolutionPipeline",
     autoencoder="vqvae",
+    averaged=True,
     native_size=512,
     forced={},
     fixed={"vqvae": {"scaling_factor": 1.0}},

@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sdgen.checkpoints.families.family import Config, Family, extra_channels
+from sdgen.checkpoints.families.latent_diffusion import (
+    SCHEDULER,
+    UNCONDITIONAL_UNET_CONFIG,
+    VQ_VAE_CONFIG,
+)
 from sdgen.checkpoints.families.networks import UNCONDITIONAL_UNET, VQ_VAE
 
 
@@ -21,8 +26,10 @@ LDM_UNCONDITIONAL = Family(
     tasks=("unconditional",),
     networks={"unet": UNCONDITIONAL_UNET, "vqvae": VQ_VAE},
     recognises=_draws,
-    scheduler={"prediction_type": "epsilon"},
+    configs={"unet": UNCONDITIONAL_UNET_CONFIG, "vqvae": VQ_VAE_CONFIG},
+    scheduler=SCHEDULER,
     pipeline="LDMPipeline",
     autoencoder="vqvae",
+    averaged=True,
     forced={"clip_sample": False},
 )

@@ -27,6 +27,8 @@ def unet_config(family: Family, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         CheckpointError: a tensor that every UNet has is missing or of another rank.
     """
     shown = shown_of_unet(shapes)
+    if _ALONE in shapes:
+        return {**family.config("unet"), **shown}
     heads = family.heads or [max(1, width // HEAD_WIDTH) for width in shown["block_out_channels"]]
     return {**family.config("unet"), **shown, "attention_head_dim": heads}
 
@@ -37,8 +39,10 @@ def shown_of_unet(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     Raises:
         CheckpointError: a tensor that every UNet has is missing or of another rank.
     """
-    blocks = _count(shapes, "down_blocks.{}.resnets.0.conv1.weight")
-    channels = [_shape(shapes, f"down_blocks.{n}.resnets.0.conv1.weight")[0] for n in range(blocks)]
+    if _ALONE in shapes:
+        return _shown_without_text(shapes)
+    channels = _widths(shapes)
+    blocks = len(channels)
     attention = [f"down_blocks.{n}.attentions.0.norm.weight" in shapes for n in range(blocks)]
     cross = _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2)[1]
     block = "transformer_blocks.0.attn1.to_k.weight"
@@ -59,6 +63,30 @@ def shown_of_unet(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "use_linear_projection": len(_shape(shapes, "mid_block.attentions.0.proj_in.weight", 2, 4)) == 2,
         "num_class_embeds": _shape(shapes, "class_embedding.weight", 2)[0] if embeds_classes else None,
         "only_cross_attention": only_cross if any(only_cross) else False,
+    }
+
+
+_ALONE = "mid_block.attentions.0.to_q.weight"
+"""A tensor of a UNet whose attention is to itself alone."""
+
+
+def _widths(shapes: Mapping[str, Shape]) -> list[int]:
+    blocks = _count(shapes, "down_blocks.{}.resnets.0.conv1.weight")
+    return [_shape(shapes, f"down_blocks.{n}.resnets.0.conv1.weight")[0] for n in range(blocks)]
+
+
+def _shown_without_text(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """As ``shown_of_unet``, of a UNet2DModel."""
+    widths = _widths(shapes)
+    attends = [f"down_blocks.{n}.attentions.0.to_q.weight" in shapes for n in range(len(widths))]
+    return {
+        "_class_name": "UNet2DModel",
+        "in_channels": _shape(shapes, "conv_in.weight")[1],
+        "out_channels": _shape(shapes, "conv_out.weight")[0],
+        "block_out_channels": widths,
+        "layers_per_block": _count(shapes, "down_blocks.0.resnets.{}.conv1.weight"),
+        "down_block_types": [f"{'Attn' if each else ''}DownBlock2D" for each in attends],
+        "up_block_types": [f"{'Attn' if each else ''}UpBlock2D" for each in attends[::-1]],
     }
 
 

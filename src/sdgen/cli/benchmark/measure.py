@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdgen.cli.prompts_needed import takes_prompts
+from sdgen.cli.prompts_needed import some_prompt
 from sdgen.errors import SdgenError
 from sdgen.request import Request
 
@@ -58,7 +58,7 @@ class Settings:
     def request(self, number: int) -> Request:
         """The request of one picture; its prompt and seed are its own."""
         return Request(
-            prompt=_PROMPT.format(number) if takes_prompts(self.model) else "",
+            prompt=some_prompt(self.model, _PROMPT.format(number), number),
             seed=number,
             width=self.width,
             height=self.height,
