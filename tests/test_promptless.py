@@ -22,6 +22,7 @@ from sdgen.checkpoints import open_checkpoint
 from sdgen.checkpoints.tensors import Tensors
 from sdgen.cli.prompts_needed import some_prompt
 from sdgen.errors import CheckpointError, ExitCode, InputError
+from sdgen.pipeline.keras_cv.engine import _check_architecture
 from sdgen.pipeline.loading import check_parts
 from sdgen.pipeline.prompt_fields import check_prompts
 from sdgen.request import Request
@@ -123,6 +124,11 @@ def test_what_such_a_model_would_not_heed_is_refused_by_its_field(model: str, fi
 def test_a_model_without_text_needs_no_text_encoder(model: str) -> None:
     checkpoint = open_checkpoint(model)
     assert (checkpoint.family.name, check_parts(checkpoint, "text-to-image")) == ("ldm-unconditional", None)
+
+
+def test_keras_cvs_networks_do_not_draw_it(model: str) -> None:
+    with pytest.raises(CheckpointError, match="it has no text encoder; use --engine sdgen"):
+        _check_architecture(open_checkpoint(model))
 
 
 def test_textual_inversions_are_refused(model: str, tmp_path: Path) -> None:

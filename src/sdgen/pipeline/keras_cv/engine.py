@@ -172,9 +172,12 @@ class KerasCvEngine(Engine):
 
 
 def _check_architecture(checkpoint: Checkpoint) -> None:
-    unet = checkpoint.unet.config
-    width, text_width = unet.get("cross_attention_dim"), checkpoint.text_encoder.config.get("hidden_size")
-    if list(unet.get("block_out_channels", ())) != [320, 640, 1280, 1280] or unet.get("in_channels") != 4:
+    unet, texts = checkpoint.unet.config, checkpoint.family.text
+    width = unet.get("cross_attention_dim")
+    text_width = checkpoint.text_encoder.config.get("hidden_size") if texts else None
+    if not texts:
+        reason = "it has no text encoder"
+    elif list(unet.get("block_out_channels", ())) != [320, 640, 1280, 1280] or unet.get("in_channels") != 4:
         reason = "its UNet has other widths"
     elif width not in (768, 1024) or text_width != width:
         reason = "its text encoder has another width"
