@@ -64,6 +64,14 @@ def test_an_original_file_becomes_a_folder_of_diffusers(faces: Path, tmp_path: P
     assert np.array_equal(values, weight(f"{ATTENTION}.to_v.weight", values.shape))
 
 
+def test_the_text_models_file_has_no_word_pieces(tmp_path: Path) -> None:
+    name = "cond_stage_model.transformer.token_emb.weight"
+    tensors = {**ldm.original_tensors(ldm.CLASS_UNET), name: np.zeros((5, 4), np.float32)}
+    pickled_files.write_zip(tmp_path / "text.ckpt", {"state_dict": tensors})
+    with pytest.raises(CheckpointError, match=r"without the word pieces .* take the folder"):
+        open_checkpoint(tmp_path / "text.ckpt")
+
+
 def test_heads_of_another_width_are_told_by_their_tensor(tmp_path: Path) -> None:
     tensors = ldm.original_tensors(ldm.FACES_UNET)
     name = "model.diffusion_model.middle_block.1.qkv.weight"

@@ -214,6 +214,11 @@ _CONDITIONS = (CLIP, OPEN_CLIP, CLASSES)
 
 
 def _check_kind(path: Path, stored: Tensors, own_vae: bool) -> None:
+    if f"{CLIP}token_emb.weight" in stored:
+        raise CheckpointError(
+            f"{path} is latent diffusion's text model without the word pieces that it reads; take the folder "
+            "of it, ldm-text2im-large-256"
+        )
     needed = {"UNet": (UNET,), "VAE": (VAE,), "text encoder": _CONDITIONS}
     if f"{UNET}middle_block.1.qkv.weight" in stored:  # It attends to itself alone.
         del needed["text encoder"]
