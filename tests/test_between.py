@@ -24,6 +24,12 @@ SMALL = Request(prompt="a cat", steps=4, width=64, height=64, seed=7)
 SHAPE = (8, 8, 4)
 
 
+@pytest.fixture(scope="module")
+def mini(mini_graph: Any) -> Any:
+    """These tests look at pictures, not at what XLA compiles."""
+    return mini_graph
+
+
 @pytest.fixture
 def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return Command(tmp_path, monkeypatch)
@@ -157,17 +163,17 @@ def test_a_picture_that_is_started_from_is_varied_too(mini: Any, masked: bool) -
 
 
 @pytest.mark.slow
-def test_pictures_between_share_a_batch_with_others(batching: Any) -> None:
+def test_pictures_between_share_a_batch_with_others(graph_batching: Any) -> None:
     requests = [
         SMALL,
         SMALL.replace(prompt_to="a dog", interpolation=0.3),
         SMALL.replace(variation_of=3, variation=0.4, sampler="euler-a"),
         SMALL.replace(prompt="a fish", prompt_to="a house", interpolation=0.7, seed=1),
     ]
-    assert len({batching.read(request).shape for request in requests}) == 1
-    together = [image.pixels for image in batching.generate(requests, 4)]
+    assert len({graph_batching.read(request).shape for request in requests}) == 1
+    together = [image.pixels for image in graph_batching.generate(requests, 4)]
     for request, pixels in zip(requests, together, strict=True):
-        (alone,) = batching.generate([request], 1)
+        (alone,) = graph_batching.generate([request], 1)
         assert psnr(alone.pixels, pixels) > 45
 
 

@@ -29,38 +29,43 @@ def test_a_long_run_reuses_more_and_a_short_one_nothing():
 
 
 @pytest.mark.slow
-def test_a_fast_picture_is_close_to_the_full_one(mini):
+def test_a_fast_picture_is_close_to_the_full_one(mini_graph):
     """39.3 dB. With shortcuts broken on purpose:
 
     features never refreshed 12.7, kept as zeros 19.0, those of the other half of the guidance 33.6, never
     reused 41.9; guidance off from the first row 8.6, never ended 40.6.
     """
-    full, fast = draw(mini, FAST.replace(fast=False), FAST)
+    full, fast = draw(mini_graph, FAST.replace(fast=False), FAST)
     assert 37 < psnr(full, fast) < 40.2
 
 
 @pytest.mark.slow
-def test_a_fast_image_does_not_depend_on_its_neighbours(batching):
+def test_a_fast_image_does_not_depend_on_its_neighbours(graph_batching):
     requests = [FAST, FAST.replace(prompt="a panda", steps=40, seed=1), FAST.replace(sampler="euler-a")]
-    together = draw(batching, *requests, batch_size=3)
+    together = draw(graph_batching, *requests, batch_size=3)
     for request, pixels in zip(requests, together, strict=True):
-        assert psnr(pixels, draw(batching, request)[0]) > 45
+        assert psnr(pixels, draw(graph_batching, request)[0]) > 45
 
 
 @pytest.mark.slow
-def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(small):
-    draw(small, SMALL, FAST)
-    before = small.compilations
-    fast, full = (small.read(request).shape for request in (FAST, SMALL))
+def test_fast_and_full_images_do_not_share_a_batch_and_compile_once_each(graph_batching):
+    draw(graph_batching, SMALL, FAST)
+    before = graph_batching.compilations
+    fast, full = (graph_batching.read(request).shape for request in (FAST, SMALL))
     assert fast != full
-    draw(small, FAST.replace(steps=7, sampler="unipc"), SMALL.replace(steps=4), FAST.replace(guidance=2.0))
-    assert small.compilations == before
+    draw(
+        graph_batching,
+        FAST.replace(steps=7, sampler="unipc"),
+        SMALL.replace(steps=4),
+        FAST.replace(guidance=2.0),
+    )
+    assert graph_batching.compilations == before
 
 
 @pytest.mark.slow
-def test_without_guidance_features_are_reused_too(mini):
+def test_without_guidance_features_are_reused_too(mini_graph):
     """34.7 dB; with features never refreshed 17.3, kept as zeros 27.5, never reused infinite."""
-    full, fast = draw(mini, FAST.replace(fast=False, guidance=1.0), FAST.replace(guidance=1.0))
+    full, fast = draw(mini_graph, FAST.replace(fast=False, guidance=1.0), FAST.replace(guidance=1.0))
     assert 33 < psnr(full, fast) < 37
 
 

@@ -16,6 +16,12 @@ from sdgen.errors import InputError
 from sdgen.request import Request
 
 
+@pytest.fixture(scope="module")
+def mini(mini_graph: Any) -> Any:
+    """These tests look at pictures, not at what XLA compiles."""
+    return mini_graph
+
+
 @pytest.fixture
 def picture() -> Any:
     """A red disc on blue with a transparent corner, uint8 (96, 128, 4)."""

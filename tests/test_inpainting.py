@@ -19,6 +19,12 @@ from sdgen.request import Request
 from sdgen.request.mask_fields import borders, zoomed_out
 
 
+@pytest.fixture(scope="module")
+def mini(mini_graph: Any) -> Any:
+    """These tests look at pictures, not at what XLA compiles."""
+    return mini_graph
+
+
 def picture(height: int = 96, width: int = 128) -> Any:
     """Noise on a slope, uint8 (height, width, 3): no pixel that is drawn comes out as it was by chance."""
     rng = np.random.default_rng(height * width)
