@@ -45,16 +45,16 @@ def rows() -> list[dict]:
     pictures = [dict(big, sampler="ddim", seed=7)]
     small = {"prompt": "a panda", "negative_prompt": "a tree", "guidance": 3.0, "width": 64, "height": 96}
     for sampler in SCHEDULERS:
-        steps = 4 if sampler == "lcm" else 10
+        steps = {"ddim": 10, "lcm": 4}.get(sampler, 6)
         pictures.append(dict(small, sampler=sampler, steps=steps, seed=11))
         pictures.append(dict(small, sampler=sampler, steps=steps, seed=12, prediction_type="epsilon"))
-    pictures.append(dict(small, sampler="ddim", eta=0.5, steps=10, seed=13))
-    pictures.append(dict(small, sampler="euler", schedule="karras", steps=10, seed=14))
-    pictures.append(dict(small, sampler="dpmpp-2m", schedule="karras", steps=10, seed=15))
-    pictures.append(dict(small, sampler="ddim", guidance_rescale=0.7, steps=10, seed=16))
+    pictures.append(dict(small, sampler="ddim", eta=0.5, steps=6, seed=13))
+    pictures.append(dict(small, sampler="euler", schedule="karras", steps=6, seed=14))
+    pictures.append(dict(small, sampler="dpmpp-2m", schedule="karras", steps=6, seed=15))
+    pictures.append(dict(small, sampler="ddim", guidance_rescale=0.7, steps=6, seed=16))
     # Without guidance: diffusers skips layers for the prompt alone, AUTOMATIC1111 and sdgen for both prompts.
-    pictures.append(dict(small, sampler="ddim", clip_skip=1, guidance=1.0, steps=10, seed=17))
-    pictures.append(dict(small, sampler="ddim", guidance=1.0, steps=10, seed=18))
+    pictures.append(dict(small, sampler="ddim", clip_skip=1, guidance=1.0, steps=6, seed=17))
+    pictures.append(dict(small, sampler="ddim", guidance=1.0, steps=6, seed=18))
     return pictures
 
 
