@@ -17,6 +17,7 @@ SAMPLERS = ("ddim", "euler", "euler-a", "dpmpp-2m", "heun", "unipc")
 _PROMPTS = {"prompt": "a red heart", "negative_prompt": "a tree", "guidance": 3.0}
 _MINI = {**_PROMPTS, "model": "mini", "width": 64, "height": 96, "steps": 12, "picture": "ddim-11.png"}
 _SMALL = {**_PROMPTS, "width": 48, "height": 16, "steps": 10, "picture": "waves"}
+_OF_MINI = (("ddim", 0.29), ("heun", 0.58), ("dpmpp-2m", 0.75), ("unipc", 1.0))
 _MINI_BOX, _SMALL_BOX = (16, 24, 48, 72), (16, 0, 40, 8)
 
 UNALIGNED = (19, 29, 41, 61)
@@ -38,20 +39,22 @@ def cases() -> list[dict[str, Any]]:
                 seed = 100 + len(found)
                 found.append({**base, **fields, "sampler": sampler, "strength": strength, "seed": seed})
 
-    drawing = {"mini": _MINI} | {
-        name: {**_SMALL, "model": name} for name, (channels, _) in MODELS.items() if channels == 4
-    }
-    for name, base in drawing.items():
-        add(base, SAMPLERS, (0.29, 0.58, 0.75, 1.0))
-        add(base, SAMPLERS, (0.5, 1.0), mask=_MINI_BOX if name == "mini" else _SMALL_BOX)
-    for name, (channels, _) in MODELS.items():
-        if channels == 9:
-            add({**_SMALL, "model": name}, SAMPLERS, (0.5, 1.0), mask=_SMALL_BOX)
-    # The two are drawn as one batch, with a list of generators.
-    add(_MINI, ("euler-a",), (0.58,), batch=1)
-    add(_MINI, ("euler-a",), (0.58,), batch=1, picture="ddim-12.png", prompt="a blue fish")
+    # Samplers and strengths do the same with any weights: the model that takes long draws a few.
+    for sampler, strength in _OF_MINI:
+        add(_MINI, (sampler,), (strength,))
+    add(_MINI, ("ddim",), (0.5,), mask=_MINI_BOX)
+    add(_MINI, ("unipc",), (1.0,), mask=_MINI_BOX)
     add(_MINI, ("ddim",), (0.5,), mask=GROWN)
     found.append({**found[-1], "mask": UNALIGNED})
+    for name, (channels, _) in MODELS.items():
+        base = {**_SMALL, "model": name}
+        if channels == 4:
+            add(base, SAMPLERS, (0.29, 0.58, 0.75, 1.0))
+        add(base, SAMPLERS, (0.5, 1.0), mask=_SMALL_BOX)
+    # The two are drawn as one batch, with a list of generators.
+    pair = {**_SMALL, "model": "small-v", "batch": 1}
+    add(pair, ("euler-a",), (0.58,))
+    add(pair, ("euler-a",), (0.58,), picture="waves reversed", prompt="a blue fish")
     return [{"name": _name(case), **case} for case in found]
 
 
@@ -69,9 +72,9 @@ def _name(case: dict[str, Any]) -> str:
 
 def picture(case: dict[str, Any]) -> np.ndarray:
     """The picture that is edited, uint8 (height, width, 3)."""
-    if case["picture"] == "waves":
-        waves = inputs.picture(case["height"], case["width"])
-        return np.rint((waves + 1) * 127.5).astype(np.uint8)
+    if case["picture"] in ("waves", "waves reversed"):
+        waves = np.rint((inputs.picture(case["height"], case["width"]) + 1) * 127.5).astype(np.uint8)
+        return waves if case["picture"] == "waves" else waves[::-1, ::-1].copy()
     return np.asarray(Image.open(FOLDER.parent / "mini_pictures" / case["picture"]).convert("RGB"))
 
 
