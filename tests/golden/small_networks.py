@@ -254,7 +254,7 @@ def _vae(name: str, wrap: str = "") -> dict[str, Array]:
     with mock.patch.object(feature_rows, "MOST_VALUES", 1 << 11):  # A few rows at a time.
         for way, function in ways.items():
             network, given = (encoder, pixels()) if "encoder" in way else (decoder, vae_latents())
-            program = Program(function, values_of(network), jit="rows" in way)
+            program = Program(function, values_of(network), jit="rows" in way or None)
             found[f"{name} {way}"] = thinned(np.asarray(program(given)), MOST)
     return found
 
@@ -290,7 +290,7 @@ def _prediction(name: str, wrap: str = "") -> Array:
         shifts = unet.embed_timesteps(weights, timesteps[None], vectors)[0]
         return unet.denoise(weights, x, shifts, unet.project_context(weights, text))
 
-    return np.asarray(Program(predict, values_of(unet), jit=False)(latents(name), context(), vectors))
+    return np.asarray(Program(predict, values_of(unet), jit=None)(latents(name), context(), vectors))
 
 
 def _encoding(name: str) -> Array:
@@ -309,7 +309,7 @@ def _encoding(name: str) -> Array:
     def encode(weights: Any, tokens: Any) -> Any:
         return encoder.encode(weights, encoder.embed(weights, tokens))
 
-    return np.asarray(Program(encode, values_of(encoder), jit=False)(TOKENS))
+    return np.asarray(Program(encode, values_of(encoder), jit=None)(TOKENS))
 
 
 def _decoded_codes(name: str) -> Array:
@@ -320,7 +320,7 @@ def _decoded_codes(name: str) -> Array:
 
     config = VAEConfig.from_config({**VQ_MODELS[name], "_class_name": "VQModel"})
     decoder = Decoder(config, _numerics())
-    return np.asarray(Program(decoder, values_of(decoder), jit=False)(codes()))
+    return np.asarray(Program(decoder, values_of(decoder), jit=None)(codes()))
 
 
 def outputs() -> dict[str, Array]:
