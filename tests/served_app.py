@@ -13,8 +13,8 @@ from serving import PATIENCE, Held
 
 from sdgen.serve import server
 from sdgen.serve.drawer import Drawer
-from sdgen.serve.job_folder import JobFolder
-from sdgen.serve.jobs import Jobs
+from sdgen.serve.jobs.folder import JobFolder
+from sdgen.serve.jobs.running import Jobs
 from sdgen.serve.metrics import Metrics
 from sdgen.serve.service import Service
 from sdgen.serve.settings import Settings
@@ -28,10 +28,10 @@ class Served:
         self.engine = engine
         self.drawer = Drawer(lambda model: engine, most=settings.limits.waiting, observed=metrics.drawn)
         self.jobs = None if jobs is None else Jobs(self.drawer, JobFolder(jobs), settings.limits.jobs_waiting)
-        self.service = Service(settings, self.drawer, metrics, jobs=self.jobs, ready=True)
+        self.service = Service(settings, self.drawer, metrics, ready=True)
         self.socket = server.listen("127.0.0.1", 0)
         self.port, self.url = self.socket.getsockname()[1], server.url_of(self.socket)
-        self.server = server.Server(self.service, grace=5)
+        self.server = server.Server(self.service, grace=5, jobs=self.jobs)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ from serving import PATIENCE, Held
 from test_serve_command import serving
 
 from sdgen.errors import OutputError
-from sdgen.serve.job_folder import JobFolder
+from sdgen.serve.jobs.folder import JobFolder
 from sdgen.serve.settings import Limits, Settings
 
 LIMITS = Limits(waiting=4, job_pictures=30, jobs_waiting=40, pixels=256 * 256, steps=60)

@@ -180,8 +180,8 @@ def _serve(values: Mapping[str, Any], settings: Settings, results: streams.Resul
     from sdgen.serve import server
     from sdgen.serve.drawer import Drawer
     from sdgen.serve.engines import Engines
-    from sdgen.serve.job_folder import JobFolder
-    from sdgen.serve.jobs import Jobs
+    from sdgen.serve.jobs.folder import JobFolder
+    from sdgen.serve.jobs.running import Jobs
     from sdgen.serve.metrics import Metrics
     from sdgen.serve.service import Service
 
@@ -191,8 +191,8 @@ def _serve(values: Mapping[str, Any], settings: Settings, results: streams.Resul
     policy = Policy(values["batch_size"], batch_size.choose, batch_size.learn)
     drawer = Drawer(engines, policy, settings.limits.waiting, metrics.drawn)
     jobs = Jobs(drawer, JobFolder(Path(values["jobs"]).expanduser()), settings.limits.jobs_waiting)
-    service = Service(settings, drawer, metrics, jobs=jobs)
-    running = server.Server(service, values["grace"])
+    service = Service(settings, drawer, metrics)
+    running = server.Server(service, values["grace"], jobs)
     failed: list[Exception] = []
 
     def load_first() -> None:

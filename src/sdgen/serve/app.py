@@ -13,12 +13,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sdgen.serve import a1111_api, openai_api, status_api
-from sdgen.serve.a1111_api import A1111
+from sdgen.serve import status_api
+from sdgen.serve.a1111 import api as a1111
 from sdgen.serve.access import Access
 from sdgen.serve.fields import WARNING
-from sdgen.serve.jobs_api import JobsAPI
-from sdgen.serve.openai_api import OpenAI
+from sdgen.serve.jobs.api import JobsAPI
+from sdgen.serve.jobs.running import Jobs
+from sdgen.serve.openai import api as openai
 from sdgen.serve.refusals import Refusal
 from sdgen.serve.service import Service
 
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("sdgen")
 
-_FILES = "/v1/images/files/"
-"""Below it no token is needed: nobody can guess the names, and browsers show pictures without one."""
 
-
-def application(service: Service) -> Starlette:
-    """The application of a service."""
+def application(service: Service, jobs: Jobs | None = None) -> Starlette:
+    """The application of a service, and of its jobs where it has them."""
     settings = service.settings
     middleware = [
         Middleware(_Counted, service=service),
@@ -49,9 +47,9 @@ def application(service: Service) -> Starlette:
                 expose_headers=[WARNING, "Retry-After"],
             ),
         )
-    routes = [*status_api.routes(service), *OpenAI(service).routes, *A1111(service).routes]
-    if service.jobs is not None:
-        routes += JobsAPI(service, service.jobs).routes
+    routes = [*status_api.routes(service), *openai.OpenAI(service).routes, *a1111.A1111(service).routes]
+    if jobs is not None:
+        routes += JobsAPI(service, jobs).routes
     return Starlette(
         routes=routes,
         middleware=middleware,
@@ -60,11 +58,11 @@ def application(service: Service) -> Starlette:
 
 
 def _is_open(path: str) -> bool:
-    return path in status_api.OPEN or path.startswith(_FILES)
+    return path in status_api.OPEN or path.startswith(openai.FILES)
 
 
 def _refused(path: str, refusal: Refusal) -> Response:
-    return a1111_api.error(refusal) if path.startswith(a1111_api.PREFIX) else openai_api.error(refusal)
+    return a1111.error(refusal) if path.startswith(a1111.PREFIX) else openai.error(refusal)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

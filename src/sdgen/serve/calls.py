@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GONE = 499
-"""The status, nginx's, of what was not answered because the client had gone."""
-
 
 class ClientGone(Exception):
     """Whoever called has closed the connection; there is nobody to answer."""

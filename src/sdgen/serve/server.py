@@ -20,6 +20,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from sdgen.errors import InputError
 from sdgen.serve.app import application
 from sdgen.serve.drawer import STOPPING
+from sdgen.serve.jobs.running import Jobs
 from sdgen.serve.service import Service
 
 MOST_CONNECTIONS = 500
@@ -72,13 +73,14 @@ class Server(uvicorn.Server):
 
     Args:
         service: what is served; its drawer is the caller's to start and stop.
+        jobs: its jobs, which are the caller's to close.
         grace: seconds for what is in flight when the server is told to stop; the rest is answered 503.
     """
 
-    def __init__(self, service: Service, grace: float) -> None:
+    def __init__(self, service: Service, grace: float, jobs: Jobs | None = None) -> None:
         super().__init__(
             uvicorn.Config(
-                application(service),
+                application(service, jobs),
                 http=_Protocol,
                 ws="none",
                 lifespan="off",

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from sdgen.serve.bodies import Bodies
 from sdgen.serve.drawer import Drawer
-from sdgen.serve.jobs import Jobs
 from sdgen.serve.metrics import Metrics
 from sdgen.serve.settings import Settings
 
@@ -68,7 +67,6 @@ class Service:
         metrics: counts.
         bodies: reads what is sent.
         files: pictures that are fetched by URL.
-        jobs: what is drawn without anybody waiting; None for a server without.
         ready: whether the first model is loaded, and the server is not stopping.
         stopping: whether the server was told to stop.
     """
@@ -77,7 +75,6 @@ class Service:
     drawer: Drawer
     metrics: Metrics
     files: Files = dataclasses.field(default_factory=Files)
-    jobs: Jobs | None = None
     ready: bool = False
     stopping: bool = False
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
-from sdgen.serve import job_calls, openai_api, refusals
 from sdgen.serve.answers import JSON
-from sdgen.serve.calls import GONE, ClientGone
 from sdgen.serve.drawing import Stage
 from sdgen.serve.events import EventStream, event
-from sdgen.serve.jobs import Job, Jobs
+from sdgen.serve.jobs import calls
+from sdgen.serve.jobs.running import Job, Jobs
+from sdgen.serve.openai.api import error
 from sdgen.serve.refusals import Refusal
+from sdgen.serve.routes import route
 from sdgen.serve.service import Service
 
 PREFIX = "/api"
@@ -33,8 +33,6 @@ _LOOK = 1.0
 _LONGEST_KEY = 200
 _MOST_LISTED = 100
 
-Endpoint = Callable[[Request], Awaitable[Any]]
-
 
 class JobsAPI:
     """The API of a service; ``routes`` are its routes. Errors have OpenAI's shape."""
@@ -43,13 +41,13 @@ class JobsAPI:
         self._service, self._jobs = service, jobs
         one = f"{PREFIX}/jobs/{{id}}"
         self.routes = [
-            _route(f"{PREFIX}/jobs", self._add, "POST"),
-            _route(f"{PREFIX}/jobs", self._list, "GET"),
-            _route(one, self._get, "GET"),
-            _route(f"{one}/cancel", self._cancel, "POST"),
-            _route(f"{one}/events", self._events, "GET"),
-            _route(f"{one}/images/{{place:int}}", self._image, "GET"),
-            _route(f"{one}/images/{{place:int}}/sidecar", self._sidecar, "GET"),
+            route(f"{PREFIX}/jobs", self._add, error, "POST"),
+            route(f"{PREFIX}/jobs", self._list, error, "GET"),
+            route(one, self._get, error, "GET"),
+            route(f"{one}/cancel", self._cancel, error, "POST"),
+            route(f"{one}/events", self._events, error, "GET"),
+            route(f"{one}/images/{{place:int}}", self._image, error, "GET"),
+            route(f"{one}/images/{{place:int}}/sidecar", self._sidecar, error, "GET"),
         ]
 
     async def _add(self, request: Request) -> Response:
@@ -58,7 +56,7 @@ class JobsAPI:
             message = f"Idempotency-Key must be 1 to {_LONGEST_KEY} characters"
             raise Refusal(400, message, "Idempotency-Key", "invalid_value")
         values = await self._service.bodies.read_json(request)
-        call = await asyncio.to_thread(job_calls.job, values, self._service.settings)
+        call = await asyncio.to_thread(calls.job, values, self._service.settings)
         job, new = await asyncio.to_thread(self._jobs.add, call.requests, call.digest, key)
         headers = {"Location": f"{PREFIX}/jobs/{job.record.id}"}
         return JSON(self._described(job), 202 if new else 200, headers)
@@ -158,16 +156,3 @@ class JobsAPI:
             url = f"{PREFIX}/jobs/{job.record.id}/images/{place}"
             return {**described, "url": url, "sidecar": f"{url}/sidecar"}
         return {**described, "error": picture.error} if picture.error else described
-
-
-def _route(path: str, endpoint: Endpoint, method: str) -> Route:
-    @functools.wraps(endpoint)
-    async def guarded(request: Request) -> Any:
-        try:
-            return await endpoint(request)
-        except (ClientGone, ClientDisconnect):
-            return Response(status_code=GONE)
-        except Exception as problem:
-            return openai_api.error(refusals.of(problem))
-
-    return Route(path, guarded, methods=[method])

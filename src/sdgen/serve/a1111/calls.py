@@ -20,7 +20,7 @@ from sdgen.diffusion.sampler_names import (
 )
 from sdgen.request import FIELDS, MAX_SEED, MAX_SIZE, RANDOM_SEED, Request
 from sdgen.serve import pictures
-from sdgen.serve.a1111_options import Options
+from sdgen.serve.a1111.options import Options
 from sdgen.serve.fields import Fields
 from sdgen.serve.refusals import Refusal
 from sdgen.serve.settings import Settings

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from sdgen.serve import openai_calls, pictures, refusals
+from sdgen.serve import pictures, refusals
 from sdgen.serve.answers import JSON
-from sdgen.serve.calls import GONE, Call, ClientGone, unless_gone
+from sdgen.serve.calls import Call, unless_gone
 from sdgen.serve.drawing import Drawn, Failed, Stepped
 from sdgen.serve.events import EventStream, event
-from sdgen.serve.openai_calls import ImageCall
+from sdgen.serve.openai import calls
+from sdgen.serve.openai.calls import ImageCall
 from sdgen.serve.previews import Partials
 from sdgen.serve.refusals import Refusal
+from sdgen.serve.routes import route
 from sdgen.serve.service import Service
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ _NO_TOKENS = {
 }
 """OpenAI's count of what is paid for: nothing is."""
 
-Endpoint = Callable[[Request], Awaitable[Any]]
+FILES = "/v1/images/files/"
+"""Below it no token is needed: nobody can guess the names, and browsers show pictures without one."""
 
 
 def error(refusal: Refusal) -> JSON:
@@ -43,7 +44,7 @@ def error(refusal: Refusal) -> JSON:
 
 def _described(refusal: Refusal) -> dict[str, Any]:
     kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
-    field = openai_calls.theirs(refusal.field)
+    field = calls.theirs(refusal.field)
     return {"message": refusal.message, "type": kind, "code": refusal.code, "param": field}
 
 
@@ -54,35 +55,22 @@ class OpenAI:
         self._service = service
         self._started = int(time.time())
         self.routes = [
-            Route("/v1/images/generations", self._guarded(self._generations), methods=["POST"]),
-            Route("/v1/images/edits", self._guarded(self._edits), methods=["POST"]),
-            Route("/v1/images/files/{name}", self._guarded(self._file), name="image_file"),
-            Route("/v1/models", self._guarded(self._models)),
-            Route("/v1/models/{name:path}", self._guarded(self._model)),
+            route("/v1/images/generations", self._generations, error, "POST"),
+            route("/v1/images/edits", self._edits, error, "POST"),
+            route(f"{FILES}{{name}}", self._file, error, name="image_file"),
+            route("/v1/models", self._models, error),
+            route("/v1/models/{name:path}", self._model, error),
         ]
-
-    @staticmethod
-    def _guarded(endpoint: Endpoint) -> Endpoint:
-        @functools.wraps(endpoint)
-        async def guarded(request: Request) -> Any:
-            try:
-                return await endpoint(request)
-            except (ClientGone, ClientDisconnect):
-                return Response(status_code=GONE)
-            except Exception as problem:
-                return error(refusals.of(problem))
-
-        return guarded
 
     async def _generations(self, request: Request) -> Any:
         values = await self._service.bodies.read_json(request)
-        call = openai_calls.generation(values, self._service.settings)
+        call = calls.generation(values, self._service.settings)
         return await self._drawn(request, call, "image_generation")
 
     async def _edits(self, request: Request) -> Any:
         form = await self._service.bodies.read_form(request)
         # Decoding pictures takes a while.
-        call = await asyncio.to_thread(openai_calls.edit, form, self._service.settings)
+        call = await asyncio.to_thread(calls.edit, form, self._service.settings)
         return await self._drawn(request, call, "image_edit")
 
     async def _drawn(self, request: Request, asked: ImageCall, kind: str) -> Any:

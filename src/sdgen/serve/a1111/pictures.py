@@ -9,7 +9,7 @@ from sdgen.files import picture_files
 from sdgen.images import a1111_text, metadata
 from sdgen.images.pictures import texts
 from sdgen.serve import pictures
-from sdgen.serve.a1111_lists import UPSCALERS
+from sdgen.serve.a1111.lists import UPSCALERS
 from sdgen.serve.fields import Fields
 from sdgen.serve.refusals import Refusal
 from sdgen.serve.settings import Limits

@@ -19,7 +19,7 @@ from sdgen.request import Request
 from sdgen.serve import refusals
 from sdgen.serve.drawer import Drawer
 from sdgen.serve.drawing import Drawing, Drawn, Dropped, Event, Failed, Stage, Stepped
-from sdgen.serve.job_folder import CANCELLED, FINISHED, JobFolder, Record
+from sdgen.serve.jobs.folder import CANCELLED, FINISHED, JobFolder, Record
 from sdgen.serve.refusals import RETRY, Refusal
 
 LOG = logging.getLogger("sdgen")

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from sdgen.pipeline.watching import Watch
-from sdgen.serve import a1111_calls, a1111_info, a1111_pictures, pictures, refusals
-from sdgen.serve.a1111_lists import lists
-from sdgen.serve.a1111_options import Options
+from sdgen.serve import pictures
+from sdgen.serve.a1111 import calls, info
+from sdgen.serve.a1111 import pictures as a1111_pictures
+from sdgen.serve.a1111.lists import lists
+from sdgen.serve.a1111.options import Options
 from sdgen.serve.answers import JSON
-from sdgen.serve.calls import GONE, Call, ClientGone, unless_gone
+from sdgen.serve.calls import Call, unless_gone
 from sdgen.serve.drawing import Drawn, Dropped, Failed, Stage
 from sdgen.serve.refusals import Refusal
+from sdgen.serve.routes import Endpoint, route
 from sdgen.serve.service import Service
 
 if TYPE_CHECKING:
     from sdgen.images.image import Image
 
 PREFIX = "/sdapi/v1"
-
-Endpoint = Callable[[Request], Awaitable[Any]]
 
 
 def error(refusal: Refusal) -> JSON:
@@ -68,22 +67,22 @@ class A1111:
         gets: dict[str, Endpoint] = {"options": self._get_options, "progress": self._progress}
         gets |= {name: _answering(found) for name, found in lists(service.settings).items()}
         self.routes = [
-            *(_route(name, endpoint, "POST") for name, endpoint in posts.items()),
-            *(_route(name, endpoint, "GET") for name, endpoint in gets.items()),
+            *(route(f"{PREFIX}/{name}", endpoint, error, "POST") for name, endpoint in posts.items()),
+            *(route(f"{PREFIX}/{name}", endpoint, error) for name, endpoint in gets.items()),
         ]
 
     async def _txt2img(self, request: Request) -> Response:
         values = await self._service.bodies.read_json(request)
-        asked = a1111_calls.txt2img(values, self._service.settings, self._options)
+        asked = calls.txt2img(values, self._service.settings, self._options)
         return await self._drawn(request, asked)
 
     async def _img2img(self, request: Request) -> Response:
         values = await self._service.bodies.read_json(request)
         settings = self._service.settings
-        asked = await asyncio.to_thread(a1111_calls.img2img, values, settings, self._options)
+        asked = await asyncio.to_thread(calls.img2img, values, settings, self._options)
         return await self._drawn(request, asked)
 
-    async def _drawn(self, request: Request, asked: a1111_calls.Call) -> Response:
+    async def _drawn(self, request: Request, asked: calls.Call) -> Response:
         call = Call(self._service.drawer, asked.requests, Watch())
         running = _Running(call, _client(request))
         self._running.append(running)
@@ -96,7 +95,7 @@ class A1111:
         answer = {
             "images": files,
             "parameters": dict(asked.parameters),
-            "info": json.dumps(a1111_info.info(images, len(asked.requests))),
+            "info": json.dumps(info.info(images, len(asked.requests))),
         }
         return JSON(answer, headers=dict(asked.headers))
 
@@ -104,7 +103,7 @@ class A1111:
         shown = request.query_params.get("skip_current_image", "false").lower() not in ("true", "1")
         running = self._of(request)
         if running is None:
-            return JSON(a1111_info.idle())
+            return JSON(info.idle())
         drawing = running.call.drawing
         seen = next((each.seen for each in drawing.standings if each.seen is not None), None)
         image = None
@@ -113,7 +112,7 @@ class A1111:
             image = pictures.text_of(await asyncio.to_thread(pictures.preview, seen, size, "png"))
         seconds = time.monotonic() - running.began
         flags = {"skipped": running.skipped, "interrupted": running.interrupted}
-        return JSON(a1111_info.progress(drawing, seconds, image, flags))
+        return JSON(info.progress(drawing, seconds, image, flags))
 
     async def _interrupt(self, request: Request) -> Response:
         running = self._of(request)
@@ -181,7 +180,7 @@ async def _images(running: _Running) -> list[Image]:
     return [image for _, image in sorted(found.items())]
 
 
-def _encoded(images: list[Image], asked: a1111_calls.Call) -> list[str]:
+def _encoded(images: list[Image], asked: calls.Call) -> list[str]:
     return [pictures.text_of(pictures.to_bytes(image, asked.format)) for image in images]
 
 
@@ -194,16 +193,3 @@ def _answering(found: Callable[[], Any]) -> Endpoint:
         return JSON(found())
 
     return answer
-
-
-def _route(name: str, endpoint: Endpoint, method: str) -> Route:
-    @functools.wraps(endpoint)
-    async def guarded(request: Request) -> Any:
-        try:
-            return await endpoint(request)
-        except (ClientGone, ClientDisconnect):
-            return Response(status_code=GONE)
-        except Exception as problem:
-            return error(refusals.of(problem))
-
-    return Route(f"{PREFIX}/{name}", guarded, methods=[method])
