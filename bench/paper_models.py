@@ -1,11 +1,12 @@
 """The latent diffusion paper's models and other upscalers at full size, with random weights: time and memory.
 
-    python bench/paper_models.py WORK [CASE ...] [--backend jax] [--steps 2] [--keep]
+    python bench/paper_models.py WORK [MODEL ...] [--backend jax] [--steps 2] [--picture 1000x700] [--keep]
 
-Each case is written into WORK in the layout that its repository has, with its configurations and float32
+Each model is written into WORK in the layout that its repository has, with its configurations and float32
 weights (up to 6 GB), then loaded and drawn with in a process of its own. It prints the seconds of loading and
 of two pictures, the first of which compiles, and the peak of the process's memory, or of the accelerator's.
-Random weights show nothing; 1000x700 times 4 is the picture that is to fit into 4 GB.
+Random weights show nothing. What is enlarged has 128x128 pixels unless --picture says otherwise: 1000x700
+times 4 is to fit into 4 GB; so are 320x240, which take as much but for the picture itself and far less time.
 
 Sources of the configurations: the files of the repositories, as diffusers' conversion scripts wrote them, and
 CompVis/latent-diffusion's models/ldm/*/config.yaml and configs/latent-diffusion/*.yaml.
@@ -231,16 +232,6 @@ MODELS = {
         {"prompt": "a red fox", "upscale": 4},
     ),
 }
-CASES: Mapping[str, tuple[str, tuple[int, int] | None]] = {
-    "ldm-text2im-large-256": ("ldm-text2im-large-256", None),
-    "ldm-celebahq-256": ("ldm-celebahq-256", None),
-    "ldm-cin256": ("ldm-cin256", None),
-    "ldm-sr": ("ldm-sr", (128, 128)),
-    "sd-x4-upscaler": ("sd-x4-upscaler", (128, 128)),
-    "ldm-sr-1000x700": ("ldm-sr", (1000, 700)),
-    "sd-x4-upscaler-1000x700": ("sd-x4-upscaler", (1000, 700)),
-}
-"""Each case: its model, and width and height of the picture that it enlarges."""
 
 
 def write(model: Model, folder: Path) -> None:
@@ -366,63 +357,71 @@ def picture(width: int, height: int) -> np.ndarray:
     return pixels.clip(0, 255).astype(np.uint8)
 
 
-def draw(case: str, args: argparse.Namespace) -> str:
+def draw(name: str, args: argparse.Namespace) -> str:
     """Load and draw; a line of figures."""
     import sdgen
     from sdgen import backend
 
-    name, size = CASES[case]
     began = time.perf_counter()
     folder = args.work / name
     file = folder if MODELS[name].index else folder / "model.ckpt"
     engine = sdgen.load(str(file), backend=args.backend, device=args.device, low_memory=args.low_memory)
-    loaded = time.perf_counter() - began
+    loaded, held = time.perf_counter() - began, memory(backend.peak_memory(engine.device))
     fields = dict(MODELS[name].request)
-    if size is not None:
-        fields["init_image"] = picture(*size)
+    if "upscale" in fields:
+        fields["init_image"] = picture(*args.picture)
     seconds = []
     for seed in range(args.pictures):
         began = time.perf_counter()
         (image,) = engine.generate([sdgen.Request(**fields, seed=seed, steps=args.steps)])
         seconds.append(f"{time.perf_counter() - began:.1f}")
         # A picture of noise may be refused for what it shows; it was computed all the same.
-        print(f"{case}: {image.error or image.pixels.shape}", file=sys.stderr)
-    peak = backend.peak_memory(engine.device)
-    memory = "unknown" if peak is None else f"{peak / 2**30:.2f} GiB"
+        print(f"{name}: {image.error or image.pixels.shape}", file=sys.stderr)
+    peak = memory(backend.peak_memory(engine.device))
     return (
-        f"{case} on {engine.device} with {engine.backend}, {engine.dtype}: loaded in {loaded:.1f} s, "
-        f"pictures of {args.steps} steps in {', '.join(seconds)} s, peak memory {memory}"
+        f"{name} on {engine.device} with {engine.backend}, {engine.dtype}: loaded in {loaded:.1f} s, "
+        f"peak memory {held}; pictures of {args.steps} steps in {', '.join(seconds)} s, peak memory {peak}"
     )
 
 
+def memory(peak: int | None) -> str:
+    return "unknown" if peak is None else f"{peak / 2**30:.2f} GiB"
+
+
+def size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
 def main() -> None:
-    """Each case in a process of its own, or the one that a process was started for."""
+    """Each model in a process of its own, or the one that a process was started for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: {', '.join(CASES)}")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {', '.join(MODELS)}")
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--device")
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--picture", type=size, default=(128, 128), metavar="WxH", help="what is enlarged")
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--low-memory", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave the files for the next time")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if unknown := set(args.cases) - set(CASES):
-        parser.error(f"the cases are {', '.join(CASES)}, not {', '.join(sorted(unknown))}")
+    if unknown := set(args.models) - set(MODELS):
+        parser.error(f"the models are {', '.join(MODELS)}, not {', '.join(sorted(unknown))}")
     if args.here:
-        print(draw(args.cases[0], args), flush=True)
+        print(draw(args.models[0], args), flush=True)
         return
-    for case in args.cases or CASES:
-        folder = args.work / CASES[case][0]
+    for name in args.models or MODELS:
+        folder = args.work / name
         if not folder.exists():
             began = time.perf_counter()
-            write(MODELS[folder.name], folder)
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            print(f"{folder.name}: {size / 1e9:.2f} GB in {time.perf_counter() - began:.0f} s", flush=True)
-        given = [*sys.argv[1:2], case, "--here", *(word for word in sys.argv[2:] if word not in CASES)]
+            write(MODELS[name], folder)
+            written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            print(f"{name}: {written / 1e9:.2f} GB in {time.perf_counter() - began:.0f} s", flush=True)
+        given = [str(args.work), name, "--here", *(word for word in sys.argv[2:] if word not in MODELS)]
         run = subprocess.run([sys.executable, __file__, *given], capture_output=True, text=True)
-        print(run.stdout.strip() or f"{case} failed: {run.stderr.strip()[-600:]}", flush=True)
+        print(run.stdout.strip() or f"{name} failed: {run.stderr.strip()[-600:]}", flush=True)
         if not args.keep:
             shutil.rmtree(folder)
 
