@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -187,3 +188,36 @@ def test_answers_are_sent_at_once() -> None:
         (protocol,) = server.server.server_state.connections
         accepted = protocol.transport.get_extra_info("socket")
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_server, "_IDLE_SECONDS", 0.1)
+    with served() as server, socket.socket() as connection:
+        name = server.service.files.add(bytes(100_000_000), "image/png")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"GET /v1/images/files/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        server.until(lambda: not server.server.server_state.connections)
+
+
+def test_an_answer_that_is_taken_slowly_is_taken_whole() -> None:
+    with served() as server, connected(server) as connection:
+        name = server.service.files.add(bytes(60_000_000), "image/png")
+        connection.sendall(f"GET /v1/images/files/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        taken = len(connection.recv(1))
+        (protocol,) = server.server.server_state.connections
+        server.until(lambda: protocol.cycle.response_complete)
+        unsent = protocol.transport.get_write_buffer_size
+        for _ in range(3):
+            before = unsent()
+            while unsent() == before:  # Some of it between any two looks.
+                taken += len(connection.recv(1_000_000))
+            looked = threading.Event()
+            protocol.loop.call_soon_threadsafe(lambda done=looked: (protocol._look(), done.set()))
+            assert looked.wait(PATIENCE)
+        while taken < 60_000_000:
+            data = connection.recv(1_000_000)
+            assert data
+            taken += len(data)

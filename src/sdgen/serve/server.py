@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -131,7 +132,12 @@ class Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1, with an end to connections that are in no call: uvicorn waits for a head for ever."""
+    """HTTP/1.1, with an end to connections that are in no call.
+
+    uvicorn waits for ever for a head to come, and for an answer to be taken.
+    """
+
+    _unsent: float = math.inf
 
     def connection_made(self, transport: Any) -> None:
         """As asyncio has it."""
@@ -149,7 +155,11 @@ class _Protocol(H11Protocol):
 
     def _look(self) -> None:
         # The call that was the last one before is over, and none has come since.
-        if self.cycle is self._seen and (self.cycle is None or self.cycle.response_complete):
+        idle = self.cycle is self._seen and (self.cycle is None or self.cycle.response_complete)
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if idle and not self._unsent:
             self.transport.close()
+        elif idle and self._unsent >= before:  # Nobody takes the rest of the answer.
+            self.transport.abort()
         else:
             self._look_again()
