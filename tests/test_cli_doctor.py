@@ -48,11 +48,14 @@ def test_the_text_shows_what_the_object_holds(
     sdgen: Command, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDGEN_MODEL", "mini")
+    row = '[deep]\ntask = "depth-to-image"\n[[deep.sources]]\nname = "hub"\nrepo = "user/deep"\n'
+    (sdgen.config / "catalog.toml").write_text(row)
     shown = sdgen.run("doctor").stdout
     for heading in ("Versions", "Devices", "Machine", "Folders", "Settings in", "Environment", "Models"):
         assert f"{heading}" in shown
     assert "sdgen models pull sd2.1-base (the default)" in shown
-    assert "of no use yet" in shown and "pull ldm-sr" not in shown
+    assert "sdgen models pull ldm-sr" in shown
+    assert "of no use yet" in shown and "pull deep" not in shown
     assert shown.endswith("Nothing is wrong.\n")
 
 

@@ -204,8 +204,8 @@ def test_super_resolution_without_text_is_opened(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(folder)
     assert checkpoint.family is REGISTRY["ldm-sr"]
     assert list(checkpoint.components) == ["unet", "vqvae"]
-    with pytest.raises(InputError, match=r"is for upscaling \(ldm-sr\): it changes a picture"):
-        check_parts(checkpoint)
+    with pytest.raises(InputError, match="enlarges pictures and cannot draw one"):
+        check_parts(checkpoint, "text-to-image")
 
 
 def test_the_schedule_of_the_small_pictures_noise_is_the_folders(model: Path) -> None:

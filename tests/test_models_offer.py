@@ -21,7 +21,7 @@ from sdgen.errors import ExitCode, InputError, ModelUnavailable
 
 pytest_plugins = ("model_fixtures",)
 
-UNUSABLE = ["ldm-sr", "sd-x4-upscaler"]
+UNUSABLE = ["deep", "instructed"]
 ROW = f"""
 [toy]
 task = "text-to-image"
@@ -32,6 +32,18 @@ name = "hub"
 repo = "{REPO}"
 variant = "fp16"
 download = 160_000
+
+[deep]
+task = "depth-to-image"
+[[deep.sources]]
+name = "hub"
+repo = "user/deep"
+
+[instructed]
+task = "instructed-editing"
+[[instructed.sources]]
+name = "hub"
+repo = "user/instructed"
 """
 
 
@@ -67,9 +79,9 @@ class TestOfNoUseYet:
         assert (Path(path) / "unet/config.json").read_bytes() == FILES["unet/config.json"]
         assert sdgen.run("models", "pull", name).stdout.strip() == path  # it is here
 
-    def test_python_is_told_as_well(self, places: Places) -> None:
-        with pytest.raises(InputError, match="ldm-sr is for upscaling, which sdgen cannot do yet"):
-            models.pull("ldm-sr")
+    def test_python_is_told_as_well(self, sdgen: Command) -> None:
+        with pytest.raises(InputError, match="deep is for depth-to-image, which sdgen cannot do yet"):
+            models.pull("deep")
 
     def test_list_says_so(self, sdgen: Command) -> None:
         lines = {line.split()[0]: line for line in sdgen.run("models", "list").stdout.splitlines()}
@@ -80,8 +92,8 @@ class TestOfNoUseYet:
 
     def test_show_says_so(self, sdgen: Command) -> None:
         assert (
-            "ldm-sr is for upscaling, which sdgen cannot do yet"
-            in sdgen.run("models", "show", "ldm-sr").stdout
+            "deep is for depth-to-image, which sdgen cannot do yet"
+            in sdgen.run("models", "show", "deep").stdout
         )
         assert "cannot do yet" not in sdgen.run("models", "show", "toy").stdout
 
@@ -91,7 +103,7 @@ class TestOfNoUseYet:
     ) -> None:
         result = sdgen.run("a fox", "--model", name, input="y\n")
         assert result.exit_code == ExitCode.USAGE
-        assert "cannot draw" in result.stderr
+        assert f"{name} is for" in result.stderr
 
 
 class TestOffer:

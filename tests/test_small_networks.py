@@ -52,6 +52,14 @@ def test_a_vae_by_rows_computes_what_the_reference_does(outputs, expected, name)
     assert np.linalg.norm(actual - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if "vae" in name and "decoder" in name])
+def test_a_decoder_by_one_tile_computes_what_the_reference_does(outputs, expected, name) -> None:
+    half, comma, wrap = name.partition(",")
+    actual = outputs[half + " by tiles" + comma + wrap]
+    assert np.linalg.norm(actual - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
+
+
 def test_a_network_without_class_labels_refuses_them() -> None:
     backend.activate("tensorflow")
     from sdgen.networks.attention import scaled_dot_product

@@ -30,7 +30,7 @@ MODELS: Mapping[str, tuple[int, str]] = {
 }
 """What the UNet takes, in channels, and what it puts out."""
 
-_TEXT = small_networks.TEXT_ENCODERS["text-sd2"] | {
+TEXT = small_networks.TEXT_ENCODERS["text-sd2"] | {
     "vocab_size": 8192,
     "max_position_embeddings": 77,
     "bos_token_id": 8190,
@@ -39,7 +39,7 @@ _TEXT = small_networks.TEXT_ENCODERS["text-sd2"] | {
     "architectures": ["CLIPTextModel"],
     "model_type": "clip_text_model",
 }
-_UNET = small_networks.UNETS["unet-sd2"] | {"cross_attention_dim": _TEXT["hidden_size"], "sample_size": 6}
+_UNET = small_networks.UNETS["unet-sd2"] | {"cross_attention_dim": TEXT["hidden_size"], "sample_size": 6}
 _VAE = {
     "in_channels": 3,
     "out_channels": 3,
@@ -68,27 +68,27 @@ def write_model(name: str, folder: Path) -> Path:
     channels, prediction = MODELS[name]
     unet = _UNET | {"in_channels": channels}
     vae = VAEConfig.from_config(_VAE)
-    write = _writer(folder)
+    write = writer(folder)
     write("unet", "UNet2DConditionModel", unet, unet_shapes(UNetConfig.from_config(unet)))
     write("vae", "AutoencoderKL", _VAE, encoder_shapes(vae) | decoder_shapes(vae))
-    write("text_encoder", "", _TEXT, text_encoder_shapes(TextEncoderConfig.from_config(_TEXT)))
+    write("text_encoder", "", TEXT, text_encoder_shapes(TextEncoderConfig.from_config(TEXT)))
     shutil.copytree(MINI / "tokenizer", folder / "tokenizer")
-    _write_json(folder / "scheduler/scheduler_config.json", _SCHEDULER | {"prediction_type": prediction})
+    write_json(folder / "scheduler/scheduler_config.json", _SCHEDULER | {"prediction_type": prediction})
     index = json.loads((MINI / "model_index.json").read_text())
     if channels == 9:
         index["_class_name"] = "StableDiffusionInpaintPipeline"
         # diffusers asks inpainting models for the version that wrote them.
         index["_diffusers_version"] = "0.42.1"
-    _write_json(folder / "model_index.json", index)
+    write_json(folder / "model_index.json", index)
     return folder
 
 
-def _writer(folder: Path) -> Callable[[str, str, dict[str, Any], Mapping[str, tuple[int, ...]]], None]:
+def writer(folder: Path) -> Callable[[str, str, dict[str, Any], Mapping[str, tuple[int, ...]]], None]:
     def write(
         component: str, class_name: str, config: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]
     ) -> None:
         named = {"_class_name": class_name} if class_name else {}
-        _write_json(folder / component / "config.json", named | config)
+        write_json(folder / component / "config.json", named | config)
         # transformers before 5 knows a text encoder's names with this prefix alone.
         prefix, file = ("", "diffusion_pytorch_model") if class_name else ("text_model.", "model")
         tensors = {prefix + name: small_networks.weight(name, shape) for name, shape in shapes.items()}
@@ -99,6 +99,6 @@ def _writer(folder: Path) -> Callable[[str, str, dict[str, Any], Mapping[str, tu
     return write
 
 
-def _write_json(file: Path, values: Mapping[str, Any]) -> None:
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(values, indent=1))

@@ -241,20 +241,26 @@ def _vae(name: str, wrap: str = "") -> dict[str, Array]:
     from sdgen.networks.config import VAEConfig
     from sdgen.networks.vae import Decoder, Encoder
     from sdgen.networks.vae_rows import decode_by_rows, encode_by_rows
+    from sdgen.networks.vae_tiles import decode_tile, decoder_moments
 
     config = VAEConfig.from_config(VAES[name])
     encoder, decoder = Encoder(config, _numerics(wrap)), Decoder(config, _numerics(wrap))
+
+    def by_one_tile(weights: Any, latents: Any) -> Any:
+        return decode_tile(decoder, weights, latents, decoder_moments(decoder, weights, latents))
+
     ways = {
         "encoder": lambda w, x: ops.concatenate(encoder.posterior(w, x), axis=-1),
         "encoder by rows": lambda w, x: ops.concatenate(encode_by_rows(encoder, w, x), axis=-1),
         "decoder": lambda w, x: decoder(w, x * config.scaling_factor),
         "decoder by rows": lambda w, x: decode_by_rows(decoder, w, x * config.scaling_factor),
+        "decoder by tiles": lambda w, x: by_one_tile(w, x * config.scaling_factor),
     }
     found = {}
     with mock.patch.object(feature_rows, "MOST_VALUES", 1 << 11):  # A few rows at a time.
         for way, function in ways.items():
             network, given = (encoder, pixels()) if "encoder" in way else (decoder, vae_latents())
-            program = Program(function, values_of(network), jit="rows" in way or None)
+            program = Program(function, values_of(network), jit=" by " in way or None)
             found[f"{name} {way}"] = thinned(np.asarray(program(given)), MOST)
     return found
 

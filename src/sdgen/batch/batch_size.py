@@ -61,7 +61,7 @@ def bytes_per_image(pipeline: Engine, request: Request) -> int:
     config = pipeline.checkpoint.unet.config
     channels = int(config.get("block_out_channels", [320])[0])
     width, height = request.picture_size
-    if request.tiles:
+    if request.tiles or request.upscale:
         from sdgen.pipeline.defaults import native_size
 
         most = native_size(pipeline.entry, pipeline.checkpoint)

@@ -21,7 +21,7 @@ WITHOUT_TEXT = ("class-to-image", *WITHOUT_PROMPT)
 TASKS = (*WHOLE_PICTURES, "inpainting", "upscaling", "depth-to-image", "instructed-editing")
 """What models are trained for."""
 
-DRAWN_TASKS = (*WHOLE_PICTURES, "inpainting")
+DRAWN_TASKS = (*WHOLE_PICTURES, "inpainting", "upscaling")
 """The tasks of ``TASKS`` that sdgen carries out."""
 
 SERVED_BY = {"text-to-image": WHOLE_PICTURES, "inpainting": ("inpainting", *WHOLE_PICTURES)}

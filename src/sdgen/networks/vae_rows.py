@@ -23,9 +23,9 @@ def decode_by_rows(decoder: Decoder, weights: Weights, latents: Tensor) -> Tenso
     rows = stored(decoder.enter(weights, latents))
     for block in decoder.blocks:
         if isinstance(block, Upsample):
-            rows = _enlarged(block, weights, rows.source)
+            rows = enlarged_rows(block, weights, rows.source)
         elif isinstance(block, ResnetBlock):
-            rows = stored(_resnet(block, weights, rows))
+            rows = stored(resnet_by_rows(block, weights, rows))
         else:
             rows = stored(block(weights, rows.source))  # type: ignore[operator]
     norm = decoder.norm_out.scale_and_shift(weights, rows.moments())
@@ -43,15 +43,19 @@ def encode_by_rows(encoder: Encoder, weights: Weights, pixels: Tensor) -> tuple[
         if isinstance(block, Downsample):
             rows = stored(_reduced(block, weights, rows))
         elif isinstance(block, ResnetBlock):
-            rows = stored(_resnet(block, weights, rows))
+            rows = stored(resnet_by_rows(block, weights, rows))
         else:
             rows = stored(block(weights, rows.source))  # type: ignore[operator]
     return encoder.leave(weights, rows.source)
 
 
-def _resnet(block: ResnetBlock, weights: Weights, rows: Rows) -> Tensor:
-    """As ``block(weights, map)``."""
-    norm1 = block.norm1.scale_and_shift(weights, rows.moments())
+def resnet_by_rows(
+    block: ResnetBlock, weights: Weights, rows: Rows, seen: list[Tensor] | None = None
+) -> Tensor:
+    """As ``block(weights, map)``; the moments of its two norms are added to ``seen``."""
+    seen = [] if seen is None else seen
+    seen.append(rows.moments())
+    norm1 = block.norm1.scale_and_shift(weights, seen[-1])
 
     def first(start: Tensor, count: int) -> Tensor:
         return rows.convolved(start, count, norm1, block.conv1, weights)
@@ -66,7 +70,8 @@ def _resnet(block: ResnetBlock, weights: Weights, rows: Rows) -> Tensor:
     else:
         h, added = rows.filled(lambda *at: (first(*at), shortcut(*at)), (room, room))
     middle = stored(h)
-    norm2 = block.norm2.scale_and_shift(weights, middle.moments())
+    seen.append(middle.moments())
+    norm2 = block.norm2.scale_and_shift(weights, seen[-1])
 
     def second(start: Tensor, count: int) -> Tensor:
         return middle.convolved(start, count, norm2, block.conv2, weights)
@@ -85,7 +90,7 @@ def _entered(convolution: Conv3x3, weights: Weights, pixels: Tensor) -> Rows:
     return Rows(height, width, convolution.outputs, pixels, read)
 
 
-def _enlarged(block: Upsample, weights: Weights, x: Tensor) -> Rows:
+def enlarged_rows(block: Upsample, weights: Weights, x: Tensor) -> Rows:
     """The rows of ``block(weights, x)``, computed whenever they are read."""
     _, height, width, _ = x.shape
 

@@ -11,6 +11,7 @@ from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.errors import ImageError
 from sdgen.images.image import Pixels
+from sdgen.pipeline.tiled_decoding import TiledDecoder
 
 if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights
@@ -34,9 +35,13 @@ class PictureDecoder:
         networks: whose decoder.
         jit: ``Program``'s, for pictures that are decoded as a whole.
         low_memory: decode by rows from a smaller size on.
+        enlarges: the model enlarges pictures: what is not decoded as a whole is decoded by tiles, since even
+            its latents are many, and a picture may be of one colour, as the one that was given.
     """
 
-    def __init__(self, networks: Networks | SeamlessNetworks, jit: bool, low_memory: bool) -> None:
+    def __init__(
+        self, networks: Networks | SeamlessNetworks, jit: bool, low_memory: bool, enlarges: bool = False
+    ) -> None:
         self._dtype, self._device = networks.dtype, networks.device
         self._network, self._factor = networks.decoder.network, networks.vae_config.downsampling
         self._whole = WHOLE_IN_LOW_MEMORY if low_memory else WHOLE
@@ -46,10 +51,16 @@ class PictureDecoder:
             "whole": Program(self._decode, weights, jit),
             "rows": Program(self._decode_rows, weights, jit=True),
         }
+        self._tiled = TiledDecoder(self._network, weights, jit) if enlarges else None
 
     def way(self, height: int, width: int) -> str:
-        """How latents of a size are decoded: "whole", or by "rows" (``networks.vae_rows``)."""
-        return "whole" if height * width * self._factor**2 <= self._whole else "rows"
+        """How latents of a size are decoded: "whole", by "rows" or by "tiles".
+
+        See ``networks.vae_rows`` and ``networks.vae_tiles``.
+        """
+        if height * width * self._factor**2 <= self._whole:
+            return "whole"
+        return "rows" if self._tiled is None else "tiles"
 
     def __call__(self, latents: Any) -> tuple[Pixels | None, ImageError | None]:
         """The pixels of latents (1, height, width, channels), or why there are none.
@@ -59,12 +70,19 @@ class PictureDecoder:
         if not np.isfinite(latents).all():
             return None, ImageError(f"the latents became non-finite in {self._dtype}; {_advice(self._dtype)}")
         with backend.on_device(self._device):
-            pixels, finite = self._programs[self.way(*latents.shape[1:3])](latents)
+            pixels, finite = self._decoded(latents)
         if not np.asarray(finite):
             return None, ImageError(
                 f"the decoder's values became non-finite in {self._dtype}; {_advice(self._dtype)}"
             )
-        return checked(np.asarray(pixels)[0], self._dtype)
+        found: Pixels = np.asarray(pixels)[0]
+        return checked(found, self._dtype) if self._tiled is None else (found, None)
+
+    def _decoded(self, latents: Any) -> tuple[Any, Any]:
+        way = self.way(*latents.shape[1:3])
+        if way == "tiles" and self._tiled is not None:
+            return self._tiled(latents)
+        return self._programs[way](latents)  # type: ignore[no-any-return]
 
     def compile(self, height: int, width: int, channels: int) -> None:
         """Compile for latents of a size."""

@@ -9,6 +9,7 @@ from sdgen.models import Entry
 from sdgen.networks.config import UNetConfig, VAEConfig
 from sdgen.pipeline import masked_size
 from sdgen.pipeline.editing.resizing import size_for
+from sdgen.pipeline.upscale_size import filled_for_upscaling
 from sdgen.request import MAX_SIZE, Request
 
 STRENGTH = 0.8
@@ -59,14 +60,16 @@ def filled(
         schedule: where the request names none.
     """
     height, width = native_size(entry, checkpoint)
-    if picture := request.init_image:
+    request = filled_for_upscaling(request, checkpoint, entry.name, multiple)
+    picture = None if request.upscale else request.init_image
+    if picture:
         most = MAX_SIZE // multiple * multiple
         source = (picture.width, picture.height)
         if request.masked:
             request = masked_size.filled_for_mask(request, multiple, (width, height))
         width, height = size_for(source, multiple, most, request.width, request.height)
     defaults = {
-        "steps": entry.steps or 50,
+        "steps": entry.steps or checkpoint.family.steps,
         "guidance": _guidance(entry, checkpoint),
         "sampler": entry.sampler or sampler,
         "schedule": schedule,
@@ -92,7 +95,7 @@ def _guidance(entry: Entry, checkpoint: Checkpoint) -> float:
     """The scale of guidance; 1, which is none, where there is no prompt to follow."""
     if entry.guidance is not None:
         return entry.guidance
-    return 7.5 if checkpoint.family.takes_prompts else 1.0
+    return checkpoint.family.guidance if checkpoint.family.takes_prompts else 1.0
 
 
 def _draws_whole_pictures(checkpoint: Checkpoint) -> bool:
@@ -127,6 +130,25 @@ def check_strength(request: Request) -> None:
             f"with hires_strength {request.hires_strength:g} none of {request.hires_steps or request.steps} "
             "steps is run at the larger size; raise the strength or the steps",
             "hires_strength",
+        )
+
+
+def check_fast(request: Request, native: tuple[int, int]) -> None:
+    """Refuse shortcuts in a picture that is enlarged in windows: each would keep its features in memory.
+
+    Args:
+        request: resolved.
+        native: height and width of a window, pixels.
+
+    Raises:
+        InputError: it has both.
+    """
+    height, width = request.height or 0, request.width or 0
+    if request.fast and request.upscale and (height > native[0] or width > native[1]):
+        raise InputError(
+            f"fast is for what is drawn at once, up to {native[1]}x{native[0]}, and this picture becomes "
+            f"{width}x{height}; leave it out",
+            "fast",
         )
 
 

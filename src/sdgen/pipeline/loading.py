@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sdgen import backend as backends
 from sdgen import models
 from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.checkpoints.families import Family
 from sdgen.checkpoints.lora import apply_loras, scale_text
 from sdgen.checkpoints.textual_inversion import read_embedding
 from sdgen.checkpoints.vae_file import with_vae
@@ -59,15 +60,15 @@ def read_checkpoint(
     return apply_loras(checkpoint, loras)
 
 
-def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig | None:
+def check_parts(checkpoint: Checkpoint, task: str | None = None) -> TextConfig | None:
     """The text encoder's configuration, once it is sure that all parts for drawing go together.
 
     None for a model without text.
 
     Args:
         checkpoint: of the model.
-        task: what the model is for, a name of ``DRAWN_TASKS``; one that only fills in parts of pictures is
-            refused for "text-to-image".
+        task: what the model is wanted for, a name of ``DRAWN_TASKS``; one that cannot do it is refused. None
+            for whatever it is for.
 
     Raises:
         CheckpointError: a part is missing, a configuration asks for what there is not, the weights do not
@@ -90,7 +91,7 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig 
     if fault := _misfit(checkpoint, config, unet):
         raise CheckpointError(f"the parts of {checkpoint.source} do not fit together: {fault}; copy it again")
     check_weights(checkpoint)
-    if unet.labels or unet.added_inputs:
+    if (unet.labels and not checkpoint.low_res_scheduler) or unet.added_inputs:
         raise CheckpointError(
             f"the UNet of {checkpoint.source} takes class labels, or sizes and pooled vectors, which sdgen "
             "does not give yet; take another model"
@@ -98,7 +99,7 @@ def check_parts(checkpoint: Checkpoint, task: str = "inpainting") -> TextConfig 
     return config
 
 
-def _check_task(checkpoint: Checkpoint, task: str) -> None:
+def _check_task(checkpoint: Checkpoint, task: str | None) -> None:
     family = checkpoint.family
     if not set(family.tasks) & set(DRAWN_TASKS):
         raise InputError(
@@ -106,6 +107,9 @@ def _check_task(checkpoint: Checkpoint, task: str) -> None:
             "picture that it is given, in a way that sdgen does not do yet; take another model",
             "model",
         )
+    if task is not None and bool(family.upscales) != (task == "upscaling"):
+        can = "enlarges pictures and cannot draw one" if family.upscales else "cannot enlarge pictures"
+        raise InputError(f"{checkpoint.name} {can}; take another model", "model")
     if task == "text-to-image":
         require_whole_pictures(checkpoint)
 
@@ -239,7 +243,7 @@ def _changes(
     return changes
 
 
-def _check_keras_cv(engine: str, low_memory: bool, embeddings: bool) -> None:
+def _check_keras_cv(engine: str, family: Family, low_memory: bool, embeddings: bool) -> None:
     """An error where the engine is not "keras-cv", or is asked for what its networks do not have."""
     if engine != "keras-cv":
         raise BackendError(f"the engine must be sdgen or keras-cv, not {engine!r}")
@@ -247,6 +251,8 @@ def _check_keras_cv(engine: str, low_memory: bool, embeddings: bool) -> None:
         raise InputError("--low-memory is for sdgen's own networks; use --engine sdgen or leave it out")
     if embeddings:
         raise InputError("keras_cv's stock networks take no textual inversions; use --engine sdgen")
+    if family.upscales:
+        raise InputError("keras_cv's stock networks enlarge no pictures; use --engine sdgen", "model")
 
 
 def load(
@@ -298,7 +304,7 @@ def load(
     if entry.weightless:
         return FilterEngine(entry, changes)
     checkpoint = read_checkpoint(
-        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task="inpainting"
+        model, vae=vae, loras=loras, variant=variant, prediction_type=prediction_type, task=None
     )
     vectors = _read_embeddings(checkpoint, embeddings, check_parts(checkpoint))
     device, dtype = activate(backend, device, dtype, low_memory)
@@ -307,7 +313,7 @@ def load(
         alike = functools.partial(load, backend=backend, dtype=dtype, device=device, low_memory=low_memory)
         more = scales, changes, low_memory, EnlargingModels(alike)
         return Pipeline(checkpoint, entry, dtype, device, vectors, jit, *more)
-    _check_keras_cv(engine, low_memory, bool(vectors))
+    _check_keras_cv(engine, checkpoint.family, low_memory, bool(vectors))
     return _keras_cv_engine(checkpoint, entry, dtype, device, changes)
 
 

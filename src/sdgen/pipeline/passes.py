@@ -95,7 +95,7 @@ def passes(
         shortcuts = [table_shortcuts(scheduler, table) for table in tables] if first.fast else []
         shape = (height // downsampling, width // downsampling, channels)
         seamless = first.seamless or ""
-        windows = overlapping_windows(shape[:2], window, seamless) if first.tiles else None
+        windows = overlapping_windows(shape[:2], window, seamless) if first.tiles or first.upscale else None
         made.append(Pass(tables, shortcuts, shape, windows, seamless))
     return made
 

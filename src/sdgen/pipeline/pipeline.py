@@ -19,8 +19,8 @@ from sdgen.images.image import Image
 from sdgen.models import Entry
 from sdgen.pipeline.batch_noise import image_noise, step_noise
 from sdgen.pipeline.checkpoint_sampler import own_sampler
-from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.defaults import (
+    check_fast,
     check_size,
     check_strength,
     filled,
@@ -167,10 +167,11 @@ class Pipeline(Engine):
         if resolved.eta and resolved.sampler not in WITH_ETA:
             names = " and ".join(WITH_ETA)
             raise InputError(f"eta is for the samplers {names}, and this is {resolved.sampler}", "eta")
-        if not resolved.masked:
+        if not (resolved.masked or resolved.upscale):
             require_whole_pictures(self.checkpoint)
         check_size(resolved, self.size_multiple)
         check_strength(resolved)
+        check_fast(resolved, native_size(self.entry, self.checkpoint))
         check_prompts(resolved, self.checkpoint, self.entry.name)
         return resolved
 
@@ -213,7 +214,7 @@ class Pipeline(Engine):
     def _stored(self, request: Request, batch: int) -> bool:
         """Whether the programs for a request, with prompts of one chunk, are on disk."""
         length = self._prompts.length
-        if request.fast or request.masked:
+        if request.fast or request.masked or request.upscale:
             return False
         return all(
             self._runners(each.wrap).denoiser.stored(
@@ -265,9 +266,7 @@ class Pipeline(Engine):
                     run.tables,
                     start.latents,
                     step_noise(run.tables, noises, run.shape),
-                    Conditioning(
-                        context, guidance=guidance(requests), channels=start.channels, known=start.known
-                    ),
+                    start.conditioning(context, guidance(requests)),
                     jit=jit,
                     shortcuts=run.shortcuts,
                     windows=run.windows,
@@ -295,7 +294,7 @@ class Pipeline(Engine):
             decoder = self._runners(job.request.seamless).decoder
             pixels, error = decoder(latents[i : i + 1])
             if pixels is not None:
-                pixels, error = finished(job.request, pixels)
+                pixels, error = finished(job.request, pixels, self.checkpoint.family.upscales)
             seconds = time.perf_counter() - began
             made = {
                 **self._provenance.details(self),

@@ -10,6 +10,7 @@ from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.enlarging import Enlarger
 from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.starting import Starter
+from sdgen.pipeline.upscale_start import UpscaleStarter
 
 if TYPE_CHECKING:
     from sdgen.pipeline.model_networks import Networks
@@ -49,9 +50,11 @@ def runners(
     from sdgen.pipeline.sampling_loop import Denoiser
 
     denoiser = Denoiser(networks.diffusion_model, None if graph else True, traced, keep=graph)
-    decoder = PictureDecoder(networks, not graph, low_memory)
+    factor = checkpoint.family.upscales
+    decoder = PictureDecoder(networks, not graph, low_memory, enlarges=bool(factor))
     encoder = PictureEncoder(networks, not graph, low_memory)
     unet, vae = denoiser.unet.config, networks.vae_config
     timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
-    start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps)
+    upscaled = UpscaleStarter(checkpoint.low_res_scheduler, factor) if factor else None
+    start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps, upscaled)
     return Runners(denoiser, decoder, start, Enlarger(decoder, encoder, vae, models))

@@ -26,7 +26,14 @@ from sdgen.pipeline.conditioning import Conditioning
 from sdgen.pipeline.evaluation import Evaluation, ShortenedEvaluation, WholeEvaluation
 from sdgen.pipeline.guidance import per_image
 from sdgen.pipeline.keras_models import Loaded
-from sdgen.pipeline.loop_arguments import WINDOW, loop_maps, shapes, shortcut_window, table_window, tensors
+from sdgen.pipeline.loop_arguments import (
+    loop_maps,
+    rows_at_once,
+    shapes,
+    shortcut_window,
+    table_window,
+    tensors,
+)
 from sdgen.pipeline.tiled_evaluation import TiledEvaluation
 from sdgen.pipeline.windows import Windows
 
@@ -121,7 +128,7 @@ class Denoiser:
             return ""
         length = 0 if conditioning.context is None else conditioning.context.shape[1]
         found = (batch, shape, length, shapes(conditioning.vectors() | dict(maps)), fresh_noise)
-        return repr((self.unet.config, self.unet.numerics, WINDOW, found))
+        return repr((self.unet.config, self.unet.numerics, rows_at_once(shape, fresh_noise), found))
 
     def run(
         self,
@@ -159,16 +166,18 @@ class Denoiser:
         if not shortcuts:
             label = self._label(len(tables), latents.shape[1:], conditioning, maps, step_noise is not None)
         rows, clock, maps = max(len(table.timesteps) for table in tables), _Clock(stops), tensors(maps)
-        for first in range(0, rows, WINDOW):
-            window = table_window(tables, first, conditioning.known) | shortcut_window(shortcuts, first)
+        count = rows_at_once(latents.shape[1:], step_noise is not None)
+        for first in range(0, rows, count):
+            window = table_window(tables, first, conditioning.known, count)
+            window |= shortcut_window(shortcuts, first, count)
             timesteps = window.pop("timesteps")
             if step_noise is not None:
-                window["z"] = step_noise(first, WINDOW)
+                window["z"] = step_noise(first, count)
             if first == 0:
                 self._compile_ahead(program, carried, window, timesteps, maps, conditioning)
                 maps["keys_values"] = self._prepare(conditioning.text())
             window = tensors(window | {"shifts": self._embed(timesteps, vectors)})
-            for row, stop in clock.slices(first, min(WINDOW, rows - first)):
+            for row, stop in clock.slices(first, min(count, rows - first)):
                 bounds = [ops.convert_to_tensor(np.asarray(i, np.int32)) for i in (row, stop)]
                 with clock.timed(stop - row):
                     carried = program(carried, window, maps, *bounds, label=label)

@@ -11,9 +11,10 @@ import numpy as np
 from sdgen.diffusion.noise import ImageNoise
 from sdgen.diffusion.table import SamplerTable
 from sdgen.pipeline.batch_noise import first_noise
-from sdgen.pipeline.conditioning import KnownLatents
+from sdgen.pipeline.conditioning import Conditioning, KnownLatents
 from sdgen.pipeline.editing.init_picture import init_pixels, signed
 from sdgen.pipeline.masked_start import MaskedStarter
+from sdgen.pipeline.upscale_start import UpscaledStart, UpscaleStarter
 from sdgen.request import Request
 
 if TYPE_CHECKING:
@@ -32,11 +33,19 @@ class Start:
         latents: float32 (batch, height, width, channels), where the tables begin.
         known: what of the pictures is given, where some of it is.
         channels: further input channels, for a network that has them; see ``Conditioning``.
+        labels: int32 (batch,), noise levels, for a network that is told them.
     """
 
     latents: Array
     known: KnownLatents | None = None
     channels: Array | None = None
+    labels: np.ndarray[Any, np.dtype[np.int32]] | None = None
+
+    def conditioning(self, context: Array | None, guidance: Array | None) -> Conditioning:
+        """What the batch is drawn under, with its text and its guidance."""
+        copies = 1 if guidance is None else 2
+        labels = None if self.labels is None else np.tile(self.labels, copies)
+        return Conditioning(context, guidance, labels=labels, channels=self.channels, known=self.known)
 
 
 class Starter:
@@ -47,12 +56,18 @@ class Starter:
         vae: its configuration, which says how latents are scaled.
         inpaints: whether the network is one for inpainting, with further input channels.
         timesteps: that the network was trained on.
+        upscaled: makes the starts of pictures that are enlarged, for a network that enlarges them.
     """
 
     def __init__(
-        self, encoder: PictureEncoder, vae: VAEConfig, inpaints: bool = False, timesteps: int = 1000
+        self,
+        encoder: PictureEncoder,
+        vae: VAEConfig,
+        inpaints: bool = False,
+        timesteps: int = 1000,
+        upscaled: UpscaleStarter | None = None,
     ) -> None:
-        self._encoder, self._vae, self._timesteps = encoder, vae, timesteps
+        self._encoder, self._vae, self._timesteps, self._upscaled = encoder, vae, timesteps, upscaled
         self._starter_of_masked = MaskedStarter(self._encoded, vae, inpaints)
         self._last: tuple[Any, tuple[Array, Array]] | None = None
 
@@ -77,6 +92,8 @@ class Starter:
         triples = zip(requests, tables, noises, strict=True)
         if requests[0].masked:
             return self._masked(triples)
+        if self._upscaled is not None:
+            return _together([self._upscaled(*each, shape) for each in triples])
         return Start(np.asarray([self._one(*each, shape) for each in triples], np.float32))
 
     def _masked(self, triples: Iterable[tuple[Request, SamplerTable, ImageNoise]]) -> Start:
@@ -114,3 +131,11 @@ class Starter:
         if self._last is None or self._last[0] != of:
             self._last = of, self._encoded(signed(init_pixels(request)))
         return self._last[1]
+
+
+def _together(starts: Sequence[UpscaledStart]) -> Start:
+    latents, channels = (
+        np.stack([getattr(start, name) for start in starts]) for name in ("latents", "channels")
+    )
+    labels = [start.label for start in starts if start.label is not None]
+    return Start(latents, channels=channels, labels=np.asarray(labels, np.int32) if labels else None)

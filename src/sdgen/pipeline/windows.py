@@ -47,17 +47,17 @@ def overlapping_windows(size: tuple[int, int], window: tuple[int, int], wrap: st
     if inner == size:
         return None
     sides = zip(size, inner, "yx", strict=True)
-    starts = [_starts(whole, part, axis in wrap) for whole, part, axis in sides]
-    return _windows(size, inner, starts)
+    begin = [starts(whole, part, axis in wrap) for whole, part, axis in sides]
+    return _windows(size, inner, begin)
 
 
-def _windows(size: tuple[int, int], inner: tuple[int, ...], starts: list[NDArray[np.int32]]) -> Windows:
+def _windows(size: tuple[int, int], inner: tuple[int, ...], begin: list[NDArray[np.int32]]) -> Windows:
     (height, width), (rows, columns) = size, inner
-    tops, lefts = (grid.ravel() for grid in np.meshgrid(*starts, indexing="ij"))
+    tops, lefts = (grid.ravel() for grid in np.meshgrid(*begin, indexing="ij"))
     y = (tops[:, None, None] + np.arange(rows)[:, None]) % height
     x = (lefts[:, None, None] + np.arange(columns)) % width
     positions = (y * width + x).astype(np.int32)
-    weights = np.broadcast_to(np.outer(_profile(rows), _profile(columns)), positions.shape)
+    weights = np.broadcast_to(np.outer(profile(rows), profile(columns)), positions.shape)
     # Each position's windows stand side by side, in the order of the windows.
     order = np.argsort(positions, axis=None, kind="stable")
     at = positions.ravel()[order]
@@ -70,9 +70,18 @@ def _windows(size: tuple[int, int], inner: tuple[int, ...], starts: list[NDArray
     return Windows(positions, sources.reshape(shape), shares.reshape(shape).astype(np.float32))
 
 
-def _starts(size: int, window: int, wraps: bool) -> NDArray[np.int32]:
-    """Where windows begin, the first at 0 and the last at ``size - window``, or all around where it wraps."""
-    stride = max(1, int(window * (1 - OVERLAP)))
+def starts(size: int, window: int, wraps: bool = False, overlap: float = OVERLAP) -> NDArray[np.int32]:
+    """Where windows begin along a side, evenly spaced.
+
+    The first is at 0 and the last at ``size - window``, or they go all around where it wraps.
+
+    Args:
+        size: of the side.
+        window: of the windows, at most ``size``.
+        wraps: whether the side's ends are joined.
+        overlap: share of a window that its neighbour covers, at least.
+    """
+    stride = max(1, int(window * (1 - overlap)))
     if wraps and window < size:
         count = -(-size // stride)
         return np.round(np.arange(count) * size / count).astype(np.int32)
@@ -80,7 +89,7 @@ def _starts(size: int, window: int, wraps: bool) -> NDArray[np.int32]:
     return np.round(np.linspace(0, size - window, count)).astype(np.int32)
 
 
-def _profile(window: int) -> NDArray[np.float64]:
+def profile(window: int) -> NDArray[np.float64]:
     """The weight along one side of a window, a Hann window's."""
     weights: NDArray[np.float64] = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
     return weights

@@ -97,6 +97,8 @@ class Family:
             ``model_ema``, where they have them.
         native_size: side of its pictures, pixels, where the UNet's configuration is not to be believed.
         forced: settings that diffusers' pipeline gives any scheduler.
+        steps, guidance: where neither a request nor the catalogue has any.
+        upscales: how many times its models enlarge a picture that they are given; 0 for others.
         fixed: by component, configuration values that stand above those of its config.json, as in diffusers'
             pipeline.
         low_res_scheduler: the schedule of the noise on a small picture that is enlarged, for weights without
@@ -118,6 +120,9 @@ class Family:
     averaged: bool = False
     native_size: int | None = None
     forced: Mapping[str, Any] = field(default_factory=lambda: FORCED)
+    steps: int = 50
+    guidance: float = 7.5
+    upscales: int = 0
     fixed: Mapping[str, Config] = field(default_factory=dict)
     low_res_scheduler: Mapping[str, Any] = field(default_factory=dict)
 

@@ -37,5 +37,7 @@ LDM_SUPER_RESOLUTION = Family(
     averaged=True,
     native_size=512,
     forced={},
+    steps=100,
+    upscales=4,
     fixed={"vqvae": {"scaling_factor": 1.0}},
 )
