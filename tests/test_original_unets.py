@@ -53,6 +53,7 @@ def test_a_super_resolution_file_says_its_family(tmp_path: Path) -> None:
     tensors = ldm.original_tensors(ldm.FACES_UNET | {"in_channels": 6})
     pickled_files.write_zip(tmp_path / "sr.ckpt", {"state_dict": tensors})
     checkpoint = open_checkpoint(tmp_path / "sr.ckpt")
+    check_parts(checkpoint, "upscaling")
     assert (checkpoint.family.name, checkpoint.scheduler["beta_end"]) == ("ldm-sr", 0.0155)
 
 
