@@ -15,6 +15,7 @@ import pytest
 import wider_request
 
 from sdgen import models
+from sdgen.checkpoints import open_checkpoint
 from sdgen.images import sidecar_schema
 from sdgen.images.foreign_settings import plain
 from sdgen.pipeline import defaults
@@ -127,7 +128,8 @@ def test_the_published_schema_is_made_from_the_table() -> None:
 
 
 def test_a_request_that_is_drawn_has_what_the_table_calls_filled() -> None:
-    request = defaults.filled(Request(prompt="a fox"), models.find("mini"), None, 8, "ddim")  # type: ignore[arg-type]
+    checkpoint = open_checkpoint(models.locate("mini"))
+    request = defaults.filled(Request(prompt="a fox"), models.find("mini"), checkpoint, 8, "ddim")
     filled = {name for name, field in FIELDS.items() if field.filled}
     assert filled == {
         name for name, field in FIELDS.items() if field.default is None and getattr(request, name) is not None

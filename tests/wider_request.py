@@ -58,6 +58,7 @@ def find() -> dict[str, Any]:
     from sdgen import models
     from sdgen.batch.batch_folder import BatchFolder
     from sdgen.batch.tasks import Task
+    from sdgen.checkpoints import open_checkpoint
     from sdgen.errors import InputError
     from sdgen.images import a1111_text, gallery, records, sheet_layout, sidecar_schema
     from sdgen.pipeline.keras_cv.engine import KerasCvEngine
@@ -96,7 +97,7 @@ def find() -> dict[str, Any]:
     found["image"] = dict(records.read(Path("here/fox.png")).settings)
     weird, plain = (Wider.from_dict({"prompt": "a fox", **more}) for more in ({"weirdness": 1}, {}))
     stock = object.__new__(KerasCvEngine)
-    stock.entry, stock.checkpoint = models.find("mini"), None  # type: ignore[assignment]
+    stock.entry, stock.checkpoint = models.find("mini"), open_checkpoint(models.locate("mini"))
     try:
         stock.resolve(weird.replace(width=128, height=128))
     except InputError as error:
