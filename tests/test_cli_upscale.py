@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from command import Command
 from PIL import Image
 
 from sdgen.errors import ExitCode
+from sdgen.pipeline import filter_engine
 
 
 @pytest.fixture
@@ -294,16 +298,45 @@ def test_no_framework_is_imported_to_enlarge_by_a_filter(sdgen: Command) -> None
     assert "0 []" in (out + err).decode().splitlines()
 
 
-def test_an_interrupted_run_goes_on(sdgen: Command) -> None:
-    picture("in/a.png", (1500, 1500))
-    for name in "bcdefghij":
-        picture(f"in/{name}.png", (1500, 1500), colour=(ord(name), 0, 0))
-    process = commands.start([sys.executable, "-m", "sdgen", "upscale", "in", "-o", "out/"])
-    Path("out").mkdir(exist_ok=True)
-    commands.await_change(Path("out"), process)
-    process.send_signal(2)
-    process.communicate(timeout=60)
-    assert process.returncode == ExitCode.INTERRUPTED
-    result = sdgen.run("upscale", "in", "-o", "out/", "--json")
-    assert result.exit_code == 0
-    assert len(result.stdout.splitlines()) == 10 and len(files("out")) == 20
+def test_an_interrupted_run_goes_on(sdgen: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcdefghijkl":
+        picture(f"in/{name}.png")
+    enlarged, numbers = filter_engine.enlarged, itertools.count()
+
+    def interrupting(*arguments: Any) -> Any:
+        if next(numbers) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return enlarged(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filter_engine, "enlarged", interrupting)
+        result = sdgen.run("upscale", "in", "-o", "out/")
+    assert result.exit_code == ExitCode.INTERRUPTED and "go on with" in result.stderr
+    there = len(result.stdout.splitlines())
+    assert 2 <= there < 12 and len(files("out")) == 2 * there
+    again = sdgen.run("upscale", "in", "-o", "out/", "--json")
+    lines = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [line["status"] for line in lines].count("kept") == there
+    assert len(lines) == 12 and len(files("out")) == 24
+
+
+def test_processes_that_share_a_folder_share_the_work(sdgen: Command) -> None:
+    for name in "abcdef":
+        picture(f"in/{name}.png", (300, 300))
+    command = [sys.executable, "-m", "sdgen", "upscale", "in", "-o", "out/"]
+    processes = [commands.start(command) for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err.decode()
+    assert files("out") == sorted(f"{name}.{ending}" for name in "abcdef" for ending in ("json", "png"))
+
+
+def test_processes_with_pictures_of_one_name_keep_both(sdgen: Command) -> None:
+    picture("a/fox.png", (300, 300), "red")
+    picture("b/fox.png", (300, 300), "blue")
+    command = [sys.executable, "-m", "sdgen", "upscale", "-o", "out/"]
+    processes = [commands.start([*command, folder]) for folder in "ab"]
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err.decode()
+    assert files("out") == ["fox-2.json", "fox-2.png", "fox.json", "fox.png"]
