@@ -18,7 +18,7 @@ from click.testing import Result
 from command import Command
 from PIL import Image
 
-from sdgen.errors import ExitCode
+from sdgen.errors import ExitCode, ImageError
 from sdgen.pipeline import filter_engine
 
 
@@ -318,6 +318,40 @@ def test_an_interrupted_run_goes_on(sdgen: Command, monkeypatch: pytest.MonkeyPa
     lines = [json.loads(line) for line in again.stdout.splitlines()]
     assert [line["status"] for line in lines].count("kept") == there
     assert len(lines) == 12 and len(files("out")) == 24
+
+
+def test_a_picture_that_fails_costs_no_other_and_is_tried_again_where_that_is_asked(
+    sdgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a.png", "in/b.png", "in/c.png"):
+        picture(name)
+    enlarged = filter_engine.FilterEngine._enlarged
+
+    def failing(engine: Any, request: Any) -> Any:
+        if request.init_image.file == "in/b.png":
+            return None, ImageError("it has gone")
+        return enlarged(engine, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filter_engine.FilterEngine, "_enlarged", failing)
+        result = sdgen.run("upscale", "in", "-o", "out/")
+    assert result.exit_code == ExitCode.SOME_FAILED and "error: in/b.png: it has gone" in result.stderr
+    assert files("out") == ["a.json", "a.png", "b.failed", "c.json", "c.png"]
+    again = sdgen.run("upscale", "in", "-o", "out/")
+    assert again.exit_code == ExitCode.SOME_FAILED and "in an earlier run" in again.stderr
+    assert sdgen.run("upscale", "in", "-o", "out/", "--retry-failed").exit_code == 0
+    assert files("out") == ["a.json", "a.png", "b.json", "b.png", "c.json", "c.png"]
+
+
+@pytest.mark.parametrize("option", ["--force", "--verify"])
+def test_what_is_there_is_made_again_or_looked_at_where_that_is_asked(sdgen: Command, option: str) -> None:
+    picture("in/a.png")
+    upscaled(sdgen, "in/a.png")
+    Image.new("RGB", (28, 20), "blue").save("outputs/a.png")
+    line = json.loads(sdgen.run("upscale", "in/a.png", "--json", option).stdout)
+    assert (line["status"], line["path"]) == ("drawn", "outputs/a.png")
+    assert Image.open("outputs/a.png").getpixel((9, 9)) == (255, 0, 0)
+    assert files("outputs") == ["a.json", "a.png"]
 
 
 def test_processes_that_share_a_folder_share_the_work(sdgen: Command) -> None:
