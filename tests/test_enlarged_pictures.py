@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from golden import upscaling_models as models
 
 from sdgen.checkpoints import Checkpoint, open_checkpoint
+from sdgen.checkpoints.vae_file import with_vae
 from sdgen.diffusion.noise import ImageNoise
-from sdgen.errors import InputError
+from sdgen.errors import CheckpointError, InputError
 from sdgen.models import Entry
 from sdgen.pipeline.defaults import check_fast, filled
 from sdgen.pipeline.editing.enlarged_picture import kept, small_picture
@@ -172,6 +173,17 @@ def test_transparency_is_enlarged_with_the_picture(upscale: int, ldm_sr: Checkpo
     found = kept(request, FACTOR, pixels(request.width, request.height))
     assert found.shape == (30 * upscale, 40 * upscale, 4)
     assert (found[: 11 * upscale, :, 3] == 0).all() and (found[19 * upscale :, :, 3] == 255).all()
+
+
+def test_a_vae_in_place_of_a_codebook_is_refused(ldm_sr: Checkpoint, x4: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match="has a VQ-VAE, which no VAE replaces; leave out --vae"):
+        with_vae(ldm_sr, Path(x4.source) / "vae")
+
+
+def test_another_vae_has_the_models_scale(x4: Checkpoint) -> None:
+    replaced = with_vae(x4, Path(x4.source) / "vae")
+    assert replaced.vae.config["scaling_factor"] == 0.08333
+    assert replaced.changes == ("vae replaced",)
 
 
 def start(checkpoint: Checkpoint, request: Request, seed: int = 3) -> UpscaledStart:

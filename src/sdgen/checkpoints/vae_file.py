@@ -27,12 +27,17 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
 
     Raises:
         ModelUnavailable: there is nothing at ``path``.
-        CheckpointError: it is not a VAE, or one for another number of latent channels.
+        CheckpointError: it is not a VAE, or one for another number of latent channels, or the model has
+            another kind of autoencoder.
     """
     path = Path(path)
     if not os.path.exists(path):
         raise ModelUnavailable(f"there is no VAE at {path}")
     vae = _read_folder(path, variant) if path.is_dir() else _read_file(path, checkpoint)
+    name = checkpoint.family.autoencoder
+    if checkpoint.family.networks[name].class_name != AUTOENCODER.class_name:
+        label = checkpoint.family.label(name)
+        raise CheckpointError(f"{checkpoint.name} has a {label}, which no VAE replaces; leave out --vae")
     channels = vae.config.get("latent_channels", 4)
     wanted = checkpoint.vae.config.get("latent_channels", 4)
     if channels != wanted:
@@ -40,7 +45,7 @@ def with_vae(checkpoint: Checkpoint, path: str | Path, variant: str | None = Non
             f"the VAE {path} has {channels} latent channels and {checkpoint.name} has {wanted}; take one "
             "that belongs to Stable Diffusion 1 or 2"
         )
-    changed = checkpoint.with_components({checkpoint.family.autoencoder: vae})
+    changed = checkpoint.with_components({name: vae})
     return dataclasses.replace(changed, changes=(*checkpoint.changes, "vae replaced"))
 
 
