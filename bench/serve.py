@@ -2,8 +2,8 @@
 
     python bench/serve.py [--images 96] [--clients 1 8 32] [--shapes 2] [--faster 4]
 
-The server is ``sdgen serve``'s, on the loopback; what it draws with only takes the time that an H100 takes for
-a batch of SD 2.1 at 512x512 and 50 steps (docs/performance.md), divided by ``--faster``. So what is measured is
+The server is ``sdgen serve``'s, on the loopback; what it draws with only takes the time that an H100 takes
+for a batch of SD 2.1 at 512x512 and 50 steps (docs/performance.md), divided by ``--faster``. So it measures
 the scheduling and the HTTP around it. Each client asks for one picture after the other; clients ask for
 ``--shapes`` sizes in turn. At last 200 clients ask at once, for more than may wait.
 """
