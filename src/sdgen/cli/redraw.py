@@ -42,14 +42,14 @@ class Setup:
         Raises:
             SdgenError: as ``sdgen.load`` does.
         """
-        import sdgen
+        from sdgen.pipeline.opening import opened
 
         options = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name not in ("model", "batch_size")
         }
-        return sdgen.load(self.model, **options)
+        return opened(self.model, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdgen import models
@@ -132,17 +133,19 @@ class Run(Session):
                     self.display.picture(event.view.colours)
 
     def _load(self, model: str, feed: RequestQueue) -> Engine:
-        import sdgen
-        from sdgen.prompts import prompt_loras
+        from sdgen.pipeline.opening import opened
 
         values = self.values
+        named: Sequence[tuple[Path, tuple[float, float]]] = ()
         known = feed.tasks if feed.tasks is not None else [feed.head(wait=False)]
         requests = [task.request for task in known if isinstance(task, Task)]
-        named = prompt_loras.named(request for request in requests if request.model == model)
         if not models.find(model).weightless:
+            from sdgen.prompts import prompt_loras
+
+            named = prompt_loras.named(request for request in requests if request.model == model)
             self.display.loading(model)
         # No backend is not "auto": KERAS_BACKEND then has a say.
-        return sdgen.load(
+        return opened(
             model,
             backend=values["backend"],
             dtype=None if values["dtype"] == "auto" else values["dtype"],
