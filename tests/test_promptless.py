@@ -25,6 +25,7 @@ from sdgen.errors import CheckpointError, ExitCode, InputError
 from sdgen.pipeline.keras_cv.engine import _check_architecture
 from sdgen.pipeline.loading import check_parts
 from sdgen.pipeline.prompt_fields import check_prompts
+from sdgen.pipeline.watching import Watch, Watcher
 from sdgen.request import Request
 
 
@@ -124,6 +125,11 @@ def test_what_such_a_model_would_not_heed_is_refused_by_its_field(model: str, fi
 def test_a_model_without_text_needs_no_text_encoder(model: str) -> None:
     checkpoint = open_checkpoint(model)
     assert (checkpoint.family.name, check_parts(checkpoint, "text-to-image")) == ("ldm-unconditional", None)
+
+
+def test_watching_says_what_is_not_known_of_its_latents(model: str) -> None:
+    with pytest.raises(InputError, match=r"look like is not known \(3 channels\): leave out"):
+        Watcher(Watch(1), open_checkpoint(model), [])
 
 
 def test_keras_cvs_networks_do_not_draw_it(model: str) -> None:

@@ -122,9 +122,10 @@ def _decoder(checkpoint: Checkpoint) -> LinearDecoder:
     vae = checkpoint.vae.config
     decoder = linear_decoder(vae)
     if decoder is None:
+        scaled = f", scaled by {vae['scaling_factor']}" if "scaling_factor" in vae else ""
         raise InputError(
             f"what the latents of {checkpoint.name} look like is not known ({vae.get('latent_channels')} "
-            f"channels, scaled by {vae.get('scaling_factor')}): leave out --record and --preview",
+            f"channels{scaled}): leave out --record and --preview",
             "record",
         )
     return decoder

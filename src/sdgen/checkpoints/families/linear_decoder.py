@@ -74,6 +74,8 @@ def neighbourhoods(latents: NDArray[Any], side: int) -> NDArray[np.float32]:
 
 def linear_decoder(vae: Config) -> LinearDecoder | None:
     """The linear decoder of the latents of a VAE, told by its configuration; None where none is known."""
+    if vae.get("_class_name") == "VQModel":
+        return None
     return _KNOWN.get((vae.get("latent_channels", 4), vae.get("scaling_factor", 0.18215)), _unknown)()
 
 
