@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from test_pipeline import SMALL, draw, psnr
 
 import sdgen
+from sdgen import backend
 from sdgen.pipeline import decoding
 
 
@@ -128,3 +132,16 @@ def test_bfloat16_is_within_30_db_of_float32(mini):
 def test_keras_cv_has_no_low_memory():
     with pytest.raises(sdgen.InputError, match="--low-memory is for sdgen's own networks"):
         sdgen.load("mini", engine="keras-cv", low_memory=True)
+
+
+def test_what_is_traced_without_gradients_is_let_go_of():
+    """Or the weights that it reads would stay to the end of the process."""
+    backend.activate("tensorflow")
+    import tensorflow as tf
+
+    function = tf.function(lambda x: tf.nn.silu(x), autograph=False)
+    with backend.without_gradients():
+        graph = weakref.ref(function.get_concrete_function(tf.TensorSpec((2,))).graph)
+    del function
+    gc.collect()
+    assert graph() is None

@@ -26,6 +26,7 @@ from sdgen.backend.operations import (
     ops,
     to_tensor,
     wait,
+    without_gradients,
 )
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "take_shortcuts",
     "to_tensor",
     "wait",
+    "without_gradients",
 ]

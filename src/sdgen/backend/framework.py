@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sdgen.backend.choosing import active
@@ -32,6 +33,9 @@ class Framework(Protocol):
 
     def peak_memory(self, kind: str, index: int) -> int | None:
         """The most bytes of an accelerator's memory in use at once; None where nobody knows."""
+
+    def without_gradients(self) -> AbstractContextManager[None]:
+        """A context in which functions are traced that nobody differentiates."""
 
     def to_tensor(self, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
         """An array as a tensor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ def devices() -> list[str]:
 def on_device(kind: str, index: int) -> Any:
     """As ``device_names.on_device``."""
     return jax.default_device(jax.devices(kind)[index])
+
+
+def without_gradients() -> contextlib.AbstractContextManager[None]:
+    """As ``operations.without_gradients``; JAX keeps nothing."""
+    return contextlib.nullcontext()
 
 
 def compute_capability(index: int) -> tuple[int, int]:

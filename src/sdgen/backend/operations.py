@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sdgen.backend import cudnn_attention
@@ -59,6 +60,11 @@ def to_tensor(array: Array) -> Any:
 def wait(tensor: Any) -> None:
     """Returns when ``tensor`` has been computed."""
     framework().wait(tensor)
+
+
+def without_gradients() -> AbstractContextManager[None]:
+    """A context for Keras' models that are only run: what is traced in it is let go of with the model."""
+    return framework().without_gradients()
 
 
 def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Any], state: Any) -> Any:

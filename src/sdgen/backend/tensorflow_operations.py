@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from keras import ops
+from tensorflow.python.framework.ops import gradient_registry
 
 from sdgen.backend.cudnn_attention import stablehlo
 
@@ -42,6 +43,22 @@ def devices() -> list[str]:
 def on_device(kind: str, index: int) -> Any:
     """As ``device_names.on_device``."""
     return tf.device(f"/{kind}:{index}")
+
+
+@contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """As ``operations.without_gradients``.
+
+    TensorFlow registers each custom gradient that it traces, as ``tf.nn.silu`` has one, and by it holds the
+    graph, and the weights that the graph reads, to the end of the process.
+    """
+    registry = getattr(gradient_registry, "_registry", {})
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in registry.keys() - before:
+            registry.pop(name, None)
 
 
 def compute_capability(index: int) -> tuple[int, int]:

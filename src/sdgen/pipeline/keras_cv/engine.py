@@ -140,7 +140,8 @@ class KerasCvEngine(Engine):
         shape = (shared.height // 8, shared.width // 8, 4)
         noise = np.stack([ImageNoise(request.seed, request.rng).normal(*shape) for request in requests])
         # keras_cv draws its progress bar on stdout.
-        with backends.on_device(self.device), contextlib.redirect_stdout(io.StringIO()):
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with backends.on_device(self.device), backends.without_gradients(), quiet:
             model = self._stock_model(shared.height, shared.width)
             drawn = model.generate_image(
                 np.concatenate([np.asarray(model.encode_text(request.prompt)) for request in requests]),
