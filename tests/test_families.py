@@ -128,6 +128,8 @@ def test_a_lora_for_a_model_without_text_changes_its_unet_alone(made_up_folder: 
         ({"use_linear_projection": True, "in_channels": 9}, "sd2-inpainting"),
         ({"use_linear_projection": True, "in_channels": 5}, "sd2-depth"),
         ({"in_channels": 7, "num_class_embeds": 1000}, "x4-upscaler"),
+        ({"in_channels": 8, "out_channels": 5, "down_block_types": ["KDownBlock2D"]}, "x2-latent-upscaler"),
+        ({"in_channels": 8, "out_channels": 8, "down_block_types": ["KDownBlock2D"]}, "x2-latent-upscaler"),
         ({"use_linear_projection": True, "in_channels": 7, "num_class_embeds": 1000}, "x4-upscaler"),
     ],
 )

@@ -21,7 +21,7 @@ SOURCE = f'[[toy.sources]]\nname = "web"\nfiles = [{FILE}]\n'
 
 def test_every_planned_model_has_a_row(places: Places) -> None:
     planned = {"mini", "sd2.1-base", "sd2.1", "sd2-inpainting", "sd-turbo", "sd1.5", "waifu-diffusion"}
-    assert planned | {"wd-1-5", "ldm-sr", "sd-x4-upscaler"} <= set(models.names())
+    assert planned | {"wd-1-5", "ldm-sr", "sd-x4-upscaler", "sd-x2-latent-upscaler"} <= set(models.names())
     assert models.DEFAULT == "sd2.1-base"
 
 
@@ -150,7 +150,7 @@ def test_offline_the_advice_is_for_later(places: Places) -> None:
         models.locate("sd2.1-base", offline=True)
 
 
-@pytest.mark.parametrize("name", ["ldm-sr", "sd-x4-upscaler"])
+@pytest.mark.parametrize("name", ["ldm-sr", "sd-x4-upscaler", "sd-x2-latent-upscaler"])
 def test_an_upscaler_does_not_draw(name: str, places: Places) -> None:
     for task in ("text-to-image", "inpainting"):
         with pytest.raises(InputError, match=f"{name} enlarges pictures and cannot draw one"):

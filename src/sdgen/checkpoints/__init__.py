@@ -62,6 +62,12 @@ def open_checkpoint(
     keras_cv = folder and not (path / "model_index.json").exists() and any(path.glob("*.h5"))
     if folder and not keras_cv:
         checkpoint = open_folder(path, variant, own_vae, families)
+        if prediction_type is not None and "prediction_type" in checkpoint.family.forced:
+            raise InputError(
+                f"models of the family {checkpoint.family.name} predict what they were trained on alone; "
+                "leave the prediction type out",
+                "prediction_type",
+            )
         scheduler = {**checkpoint.scheduler, "prediction_type": prediction_type}
         return checkpoint if prediction_type is None else dataclasses.replace(checkpoint, scheduler=scheduler)
     if variant is not None:

@@ -3,6 +3,9 @@
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """What a network puts out: the noise, v (Salimans and Ho 2022, section 4) or the image."""
 
+KARRAS = "karras"
+"""The network puts out F of Karras et al. 2022, equation 7, with sigma_data 1, and is told log(sigma) / 4."""
+
 SPACINGS = ("leading", "linspace", "trailing")
 """How timesteps are spaced (Lin et al. 2024, table 2)."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from sdgen.diffusion.choices import KARRAS
 from sdgen.diffusion.dpm_solver import dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m_sde
 from sdgen.diffusion.multistep import deis, plms, unipc
 from sdgen.diffusion.sampler_names import WITH_ETA
@@ -125,6 +128,9 @@ def sampler_table(
     settings = {**chosen.defaults, **config, **chosen.ignored, **_SCHEDULES.get(schedule or "", {})}
     check_sampling(settings)
     noise_schedule = NoiseSchedule.from_config(settings)
+    told_levels = noise_schedule.prediction_type == KARRAS
+    if told_levels and sampler != "euler":
+        raise InputError(f"this model is drawn with the sampler euler alone, not {sampler}", "sampler")
     if noise_schedule.zero_snr and settings.get("use_beta_sigmas"):
         raise InputError(
             "the schedule 'beta' spends nearly all steps of a model with zero terminal SNR on noise alone;"
@@ -136,6 +142,8 @@ def sampler_table(
         raise InputError(f"this model takes at most {total} steps, not {steps}", "steps")
     levels = schedule if schedule in _OWN_LEVELS else None
     table = chosen.make(Plan(noise_schedule, settings, steps, eta, levels, first))
+    if told_levels:
+        table = replace(table, timesteps=np.log(table.sigma_in / table.alpha_in) / 4)
     return table.from_step(first) if first else table
 
 

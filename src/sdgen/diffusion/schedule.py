@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdgen.diffusion.choices import PREDICTION_TYPES, SPACINGS
+from sdgen.diffusion.choices import KARRAS, PREDICTION_TYPES, SPACINGS
 from sdgen.errors import CheckpointError
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ class NoiseSchedule:
     Attributes:
         alphas_cumprod: float64 (T,), falling from almost 1 to almost 0, or to 0 with zero terminal SNR.
             They are float32 values, rounded as PyTorch rounds them: networks were trained with those.
-        prediction_type: what the network puts out: 'epsilon', 'v_prediction' or 'sample'.
+        prediction_type: what the network puts out: 'epsilon', 'v_prediction', 'sample' or 'karras'.
         timestep_spacing: 'leading', 'trailing' or 'linspace' (Lin et al. 2024, table 2).
         steps_offset: what 'leading' spacing adds to every timestep.
         final_alpha_cumprod: the signal level after the last step of DDIM and PLMS.
@@ -76,7 +76,7 @@ class NoiseSchedule:
         to_one = config.get("set_alpha_to_one", True)
         return cls(
             alphas_cumprod=alphas_cumprod,
-            prediction_type=_choice(config, "prediction_type", PREDICTION_TYPES, "epsilon"),
+            prediction_type=_choice(config, "prediction_type", (*PREDICTION_TYPES, KARRAS), "epsilon"),
             timestep_spacing=_choice(config, "timestep_spacing", SPACINGS, "leading"),
             steps_offset=whole(config, "steps_offset", 0, (0, MOST_TIMESTEPS)),
             final_alpha_cumprod=1.0 if to_one else float(alphas_cumprod[0]),

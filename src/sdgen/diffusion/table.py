@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from sdgen.diffusion.choices import KARRAS
 from sdgen.diffusion.schedule import Array, NoiseSchedule
 from sdgen.errors import InputError
 
@@ -38,7 +39,7 @@ class SamplerTable:
         draws: bool (rows,), whether diffusers draws z from its generator here, be it to scale it by 0.
         init_scale: initial latents of a run from noise alone are this times standard normal noise.
         steps: int64 (rows,), the step that a row belongs to, from 0 for the first that the table has.
-        prediction_type: what the network puts out: 'epsilon', 'v_prediction' or 'sample'.
+        prediction_type: what the network puts out: 'epsilon', 'v_prediction', 'sample' or 'karras'.
         alpha_in, sigma_in: float64 (rows,), weights of image and noise in the x that the row starts from.
             Those of the first row say how a run from an image begins: alpha_in x0 + sigma_in noise.
     """
@@ -103,6 +104,8 @@ def data_from_output(prediction_type: str, alpha: Array, sigma: Array) -> tuple[
         return 1 / alpha, -sigma / alpha
     if prediction_type == "v_prediction":
         return alpha, -sigma
+    if prediction_type == KARRAS:
+        return alpha, sigma
     return np.zeros_like(alpha), np.ones_like(alpha)
 
 
@@ -112,6 +115,8 @@ def noise_from_output(prediction_type: str, alpha: Array, sigma: Array) -> tuple
         return np.zeros_like(alpha), np.ones_like(alpha)
     if prediction_type == "v_prediction":
         return sigma, alpha
+    if prediction_type == KARRAS:
+        return sigma, -alpha
     return 1 / sigma, -alpha / sigma
 
 

@@ -28,6 +28,7 @@ FAMILIES = (
     "sd1",
     "sd1-inpainting",
     "instruct-pix2pix",
+    "x2-latent-upscaler",
     "x4-upscaler",
     "sd2",
     "sd2-inpainting",

@@ -78,8 +78,31 @@ class TextEncoder(Layer):
         Returns:
             (batch, length, hidden_size) float32, normalised by the final layer norm.
         """
+        return ops.cast(self.final_norm(weights, self._hidden(weights, embedded, skip)), "float32")
+
+    def encode_pooled(
+        self, weights: Weights, tokens: Tensor, embedded: Tensor, skip: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """The encoding of embedded tokens before the final layer norm, and a pooled vector.
+
+        Args:
+            weights: parameter values.
+            tokens: (batch, length) int32; the first of the highest number is the end of the text.
+            embedded: (batch, length, hidden_size), from ``embed``.
+            skip: last layers to leave out, as for ``encode``.
+
+        Returns:
+            (batch, length, hidden_size) and, of the end of the text, normalised, (batch, hidden_size),
+            float32.
+        """
+        hidden = self._hidden(weights, embedded, skip)
+        last = ops.one_hot(ops.argmax(tokens, axis=1), tokens.shape[1], dtype=hidden.dtype)
+        end = ops.sum(hidden * last[..., None], axis=1)
+        return ops.cast(hidden, "float32"), ops.cast(self.final_norm(weights, end), "float32")
+
+    def _hidden(self, weights: Weights, embedded: Tensor, skip: int) -> Tensor:
         positions = weights[self.positions.name + ".weight"][: embedded.shape[1]]
         x = ops.cast(embedded, self.activations) + ops.cast(positions, self.activations)
         for layer in self.layers[: len(self.layers) - skip]:
             x = layer(weights, x)
-        return ops.cast(self.final_norm(weights, x), "float32")
+        return x

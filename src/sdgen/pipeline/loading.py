@@ -28,6 +28,7 @@ from sdgen.pipeline.engine import Engine
 from sdgen.pipeline.enlarging_models import EnlargingModels
 from sdgen.pipeline.filter_engine import FilterEngine
 from sdgen.pipeline.label_encoding import shape as class_embedder_shape
+from sdgen.pipeline.latent_upscale_start import NO_NOISE
 from sdgen.pipeline.pipeline import Pipeline
 from sdgen.pipeline.weight_shapes import check_weights
 
@@ -125,8 +126,20 @@ def _misfit(checkpoint: Checkpoint, text: TextConfig | None, unet: UNetConfig) -
     if text is None and unet.cross_attention_dim != given:
         what = f"its class embedder gives vectors of {given} numbers" if given else "it has no text encoder"
         return f"{what} and its UNet takes {unet.cross_attention_dim}"
-    if unet.out_channels != latents:
-        return f"its UNet gives latents of {unet.out_channels} channels and its VAE takes {latents}"
+    if unet.predicted_channels != latents:
+        return f"its UNet gives latents of {unet.predicted_channels} channels and its VAE takes {latents}"
+    return _k_misfit(unet, latents) if unet.k_blocks else None
+
+
+def _k_misfit(unet: UNetConfig, latents: int) -> str | None:
+    """As ``_misfit``, of what a UNet of K blocks takes beside noisy latents and text."""
+    if unet.in_channels != 2 * latents:
+        return f"its UNet takes {unet.in_channels} channels, which are not twice its VAE's {latents}"
+    if unet.condition_width != len(NO_NOISE) + unet.cross_attention_dim:
+        return (
+            f"its UNet takes vectors of {unet.condition_width} numbers beside the timestep, which are not "
+            f"{len(NO_NOISE)} more than its text encoder's {unet.cross_attention_dim}"
+        )
     return None
 
 

@@ -107,9 +107,11 @@ class Pipeline(Engine):
             return LabelEncoder(self.checkpoint)
         if not self.checkpoint.family.text:
             return NoPrompts()
+        from sdgen.pipeline.pooled_text import PooledConditioner
         from sdgen.pipeline.text_encoding import Conditioner
 
-        return Conditioner(
+        conditioner = PooledConditioner if self.networks.unet_config.condition_width else Conditioner
+        return conditioner(
             self.networks,
             self.checkpoint.tokenizer,
             self._embeddings or {},

@@ -50,3 +50,8 @@ class NoPrompts:
 
     def encode(self, prompts: Sequence[TokenizedPrompt], clip_skip: int) -> None:
         """None."""
+
+
+def split_pooled(encodings: Array) -> tuple[Array, Array]:
+    """Encodings whose last row is the pooled vector: (prompts, length, width) and (prompts, width)."""
+    return encodings[:, :-1], encodings[:, -1]

@@ -9,6 +9,7 @@ from sdgen.checkpoints import Checkpoint
 from sdgen.pipeline.decoding import PictureDecoder
 from sdgen.pipeline.enlarging import Enlarger
 from sdgen.pipeline.enlarging_models import EnlargingModels
+from sdgen.pipeline.latent_upscale_start import LatentUpscaleStarter
 from sdgen.pipeline.starting import Starter
 from sdgen.pipeline.upscale_start import UpscaleStarter
 
@@ -55,6 +56,10 @@ def runners(
     encoder = PictureEncoder(networks, not graph, low_memory)
     unet, vae = denoiser.unet.config, networks.vae_config
     timesteps = int(checkpoint.scheduler.get("num_train_timesteps") or 1000)
-    upscaled = UpscaleStarter(checkpoint.low_res_scheduler, factor) if factor else None
+    upscaled: UpscaleStarter | LatentUpscaleStarter | None = None
+    if unet.k_blocks:
+        upscaled = LatentUpscaleStarter(encoder, vae)
+    elif factor:
+        upscaled = UpscaleStarter(checkpoint.low_res_scheduler, factor)
     start = Starter(encoder, vae, unet.in_channels > vae.latent_channels, timesteps, upscaled)
     return Runners(denoiser, decoder, start, Enlarger(decoder, encoder, vae, models))

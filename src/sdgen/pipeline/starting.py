@@ -13,7 +13,9 @@ from sdgen.diffusion.table import SamplerTable
 from sdgen.pipeline.batch_noise import first_noise
 from sdgen.pipeline.conditioning import Conditioning, KnownLatents
 from sdgen.pipeline.editing.init_picture import init_pixels, signed
+from sdgen.pipeline.latent_upscale_start import LatentUpscaleStarter
 from sdgen.pipeline.masked_start import MaskedStarter
+from sdgen.pipeline.prompt_encoding import split_pooled
 from sdgen.pipeline.upscale_start import UpscaledStart, UpscaleStarter
 from sdgen.request import Request
 
@@ -34,18 +36,27 @@ class Start:
         known: what of the pictures is given, where some of it is.
         channels: further input channels, for a network that has them; see ``Conditioning``.
         labels: int32 (batch,), noise levels, for a network that is told them.
+        noise: float32 (width,), embedding of the noise on all pictures, for a network that takes it before
+            the pooled text vector.
     """
 
     latents: Array
     known: KnownLatents | None = None
     channels: Array | None = None
     labels: np.ndarray[Any, np.dtype[np.int32]] | None = None
+    noise: Array | None = None
 
     def conditioning(self, context: Array | None, guidance: Array | None) -> Conditioning:
         """What the batch is drawn under, with its text and its guidance."""
         copies = 1 if guidance is None else 2
         labels = None if self.labels is None else np.tile(self.labels, copies)
-        return Conditioning(context, guidance, labels=labels, channels=self.channels, known=self.known)
+        pooled = None
+        if self.noise is not None and context is not None:
+            context, pooled = split_pooled(context)
+            pooled = np.concatenate([np.tile(self.noise, (len(pooled), 1)), pooled], axis=1)
+        return Conditioning(
+            context, guidance, pooled, labels=labels, channels=self.channels, known=self.known
+        )
 
 
 class Starter:
@@ -65,7 +76,7 @@ class Starter:
         vae: VAEConfig,
         inpaints: bool = False,
         timesteps: int = 1000,
-        upscaled: UpscaleStarter | None = None,
+        upscaled: UpscaleStarter | LatentUpscaleStarter | None = None,
     ) -> None:
         self._encoder, self._vae, self._timesteps, self._upscaled = encoder, vae, timesteps, upscaled
         self._starter_of_masked = MaskedStarter(self._encoded, vae, inpaints)
@@ -137,5 +148,6 @@ def _together(starts: Sequence[UpscaledStart]) -> Start:
     latents, channels = (
         np.stack([getattr(start, name) for start in starts]) for name in ("latents", "channels")
     )
-    labels = [start.label for start in starts if start.label is not None]
-    return Start(latents, channels=channels, labels=np.asarray(labels, np.int32) if labels else None)
+    found = [start.label for start in starts if start.label is not None]
+    labels = np.asarray(found, np.int32) if found else None
+    return Start(latents, channels=channels, labels=labels, noise=starts[0].noise)

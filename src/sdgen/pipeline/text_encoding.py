@@ -115,7 +115,13 @@ class Conditioner:
             def encode(weights: Weights, tokens: Tensor, vectors: Tensor, replaced: Tensor) -> Tensor:
                 embedded = network.embed(weights, tokens)
                 embedded = ops.where(replaced, ops.cast(vectors, embedded.dtype), embedded)
-                return network.encode(weights, embedded, clip_skip)
+                return self._encoding(network, weights, tokens, embedded, clip_skip)
 
             self._programs[clip_skip] = Program(encode, model.arriving, jit=self._jit)
         return self._programs[clip_skip]
+
+    def _encoding(
+        self, network: Any, weights: Weights, tokens: Tensor, embedded: Tensor, clip_skip: int
+    ) -> Tensor:
+        """What is kept of a row: (1, length, width) float32."""
+        return network.encode(weights, embedded, clip_skip)

@@ -43,7 +43,14 @@ def filled_for_upscaling(request: Request, checkpoint: Checkpoint, name: str, mu
             f"{name} enlarges by {factor}, not by {request.upscale}; enlarge what it draws once more",
             "upscale",
         )
-    width, height = (-(-side * factor // multiple) * multiple for side in (picture.width, picture.height))
+    k_blocks = UNetConfig.from_config(checkpoint.unet.config).k_blocks
+    if k_blocks and request.fast:
+        raise InputError(f"{name} has no steps that could be left out; leave fast out", "fast")
+    # Where a network of K blocks is deepest, it mirrors the map at its edges: that takes two positions.
+    least = multiple * (2 if k_blocks else 1)
+    width, height = (
+        max(least, -(-side * factor // multiple) * multiple) for side in (picture.width, picture.height)
+    )
     if max(width, height) > MAX_DRAWN:
         raise InputError(
             f"{name} would draw {width}x{height} of {picture.width}x{picture.height}; the most is "

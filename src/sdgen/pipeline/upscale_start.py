@@ -27,11 +27,13 @@ class UpscaledStart:
         latents: float32 (height, width, channels), noise.
         channels: float32 (height, width, 3), the small picture, -1 to 1 and, where it has noise, beyond.
         label: its noise level; None where the network is told none.
+        noise: embedding of its noise, for a network that takes one beside the pooled text vector.
     """
 
     latents: Array
     channels: Array
     label: int | None
+    noise: Array | None = None
 
 
 class UpscaleStarter:

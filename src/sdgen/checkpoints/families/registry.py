@@ -13,6 +13,7 @@ from sdgen.checkpoints.families.ldm_text_to_image import LDM_TEXT_TO_IMAGE
 from sdgen.checkpoints.families.ldm_unconditional import LDM_UNCONDITIONAL
 from sdgen.checkpoints.families.stable_diffusion_1 import INSTRUCT_PIX2PIX, SD1, SD1_INPAINTING
 from sdgen.checkpoints.families.stable_diffusion_2 import SD2, SD2_DEPTH, SD2_INPAINTING
+from sdgen.checkpoints.families.stable_diffusion_x2_upscaler import X2_UPSCALER
 from sdgen.checkpoints.families.stable_diffusion_x4_upscaler import X4_UPSCALER
 from sdgen.errors import CheckpointError
 
@@ -149,6 +150,7 @@ REGISTRY = Registry(
         SD1,
         SD1_INPAINTING,
         INSTRUCT_PIX2PIX,
+        X2_UPSCALER,
         X4_UPSCALER,
         SD2,
         SD2_INPAINTING,

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from sdgen.checkpoints.families.family import Config, Family, TextEncoding, extra_channels, latent_channels
 from sdgen.checkpoints.families.networks import CLIP_TEXT_ENCODER, UNET, VAE
+from sdgen.networks.k_config import has_k_blocks
 
 UNET_CONFIG = {
     "_class_name": "UNet2DConditionModel",
@@ -63,7 +64,7 @@ SCHEDULER = {
 
 def _convolves_into_transformers(unet: Config) -> bool:
     """SD 1 projects into its transformers by 1x1 convolutions, SD 2 by linear layers."""
-    return unet.get("use_linear_projection") is not True
+    return unet.get("use_linear_projection") is not True and not has_k_blocks(unet)
 
 
 def _draws(configs: Mapping[str, Config]) -> bool:
