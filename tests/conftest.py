@@ -25,6 +25,10 @@ AS_ON = {
 if isa := os.environ.get("SDGEN_TEST_ISA"):
     os.environ.update(AS_ON[isa])
 
+# The allocator that TensorFlow uses with oneDNN never gives memory back: after a model of 8 GB a worker would
+# keep these to its end.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
 AT_START = dict(os.environ)
 
 # A tenth of the suite's time went by in looking for garbage among what frameworks allocate while they trace.
@@ -94,9 +98,11 @@ def frameworks_at_start(pytestconfig: pytest.Config) -> set[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _memory_given_back() -> Iterator[None]:
-    """Memory that a file of tests let go of goes back to the system; a worker meets dozens of models."""
-    yield
+def _memory_given_back() -> None:
+    """Memory that the file before let go of goes back to the system; a worker meets dozens of models.
+
+    Not at the end of that file, when pytest still holds what its last test was given.
+    """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # Of glibc.
         ctypes.CDLL(None).malloc_trim(0)
