@@ -116,6 +116,27 @@ X4_UNET: dict[str, Any] = {
     "only_cross_attention": [True, True, True, False],
     "use_linear_projection": True,
 }
+X2_UNET: dict[str, Any] = {
+    "_class_name": "UNet2DConditionModel",
+    "act_fn": "gelu",
+    "attention_head_dim": 64,
+    "block_out_channels": [384, 384, 768, 768],
+    "conv_in_kernel": 1,
+    "conv_out_kernel": 1,
+    "cross_attention_dim": 768,
+    "down_block_types": ["KDownBlock2D"] + ["KCrossAttnDownBlock2D"] * 3,
+    "in_channels": 8,
+    "layers_per_block": 4,  # KDownBlock2D's default: no public source says what the file has.
+    "mid_block_type": None,
+    "norm_num_groups": None,
+    "out_channels": 5,
+    "resnet_time_scale_shift": "scale_shift",
+    "sample_size": None,
+    "time_cond_proj_dim": 896,
+    "time_embedding_type": "fourier",
+    "timestep_post_act": "gelu",
+    "up_block_types": ["KCrossAttnUpBlock2D"] * 3 + ["KUpBlock2D"],
+}
 X4_VAE = KL_VAE | {
     "block_out_channels": [128, 256, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 3,
@@ -144,6 +165,13 @@ OPEN_CLIP: dict[str, Any] = {
     "num_attention_heads": 16,
     "max_position_embeddings": 77,
     "hidden_act": "gelu",
+}
+CLIP_L = OPEN_CLIP | {
+    "hidden_act": "quick_gelu",
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
 }
 
 
@@ -212,6 +240,24 @@ MODELS = {
         {"scheduler": ddim(0.0015, 0.0155)},
         True,
         {"prompt": "", "upscale": 4},
+    ),
+    "sd-x2-latent-upscaler": Model(
+        {
+            "_class_name": "StableDiffusionLatentUpscalePipeline",
+            "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+        {"unet": X2_UNET, "text_encoder": CLIP_L, "vae": KL_VAE},
+        {
+            "scheduler": ddim(
+                0.00085, 0.012, _class_name="EulerDiscreteScheduler", prediction_type="original_sample"
+            )
+        },
+        False,
+        {"prompt": "a red fox", "upscale": 2},
     ),
     "sd-x4-upscaler": Model(
         {
