@@ -122,7 +122,7 @@ def test_tiles_are_what_the_whole_is_where_nothing_sees_all_of_it(monkeypatch: p
     whole = np.asarray(Program(lambda w, z: network(w, z), weights, jit=False)(latents))[0]
     whole = np.uint8(np.round(np.clip(whole / 2 + 0.5, 0, 1) * 255))
     monkeypatch.setattr(tiled_decoding, "TILE", 192)
-    (tiles,), finite = tiled_decoding.TiledDecoder(network, weights, jit=False)(latents)
+    (tiles,), finite = tiled_decoding.TiledDecoder(network, weights)(latents)
     assert finite
     assert psnr(tiles, whole) > 40
     assert seam(tiles) < 1.1 * max(1.0, seam(whole))

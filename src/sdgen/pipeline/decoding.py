@@ -51,7 +51,7 @@ class PictureDecoder:
             "whole": Program(self._decode, weights, jit),
             "rows": Program(self._decode_rows, weights, jit=True),
         }
-        self._tiled = TiledDecoder(self._network, weights, jit) if enlarges else None
+        self._tiled = TiledDecoder(self._network, weights) if enlarges else None
 
     def way(self, height: int, width: int) -> str:
         """How latents of a size are decoded: "whole", by "rows" or by "tiles".

@@ -34,13 +34,12 @@ class TiledDecoder:
     Args:
         network: the decoder.
         weights: its parameters' values, or such as arrive later.
-        jit: ``Program``'s, for a tile.
     """
 
-    def __init__(self, network: Decoder, weights: Any, jit: bool) -> None:
+    def __init__(self, network: Decoder, weights: Any) -> None:
         self._network, self._factor = network, network.config.downsampling
-        self._tile = Program(self._decode_tile, weights, jit)
-        # TensorFlow updates parts of a map in place in XLA alone.
+        # In XLA alone TensorFlow updates parts of a map in place, and a tile takes no more than it needs.
+        self._tile = Program(self._decode_tile, weights, jit=True)
         self._moments = Program(self._sample_moments, weights, jit=True)
 
     def __call__(self, latents: Any) -> tuple[Pixels, bool]:
