@@ -180,7 +180,10 @@ def test_jpeg_shows_the_background_where_a_picture_is_transparent(sdgen: Command
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--steps", "20"], ["--steps means nothing to lanczos", "ldm-sr or sd-x4 or latent-x2"]),
+        (
+            ["--steps", "20"],
+            ["--steps means nothing to lanczos", "--method: ldm-sr, sd-x4, latent-x2"],
+        ),
         (["--prompt", "x"], ["--prompt means nothing to lanczos", "sd-x4"]),
         (["--seed", "1", "--method", "bicubic"], ["--seed means nothing to bicubic"]),
         (["--dtype", "float16"], ["--dtype means nothing to lanczos"]),

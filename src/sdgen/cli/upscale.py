@@ -153,10 +153,10 @@ def _refuse_unused(given: Mapping[str, Any], method: str | None) -> None:
     unused = {*upscale_options.OF_MODELS, *upscale_options.OF_WEIGHTS} - upscale_options.takes(method)
     for name in given:
         if name in unused:
-            others = [other for other in METHODS if name in upscale_options.takes(other)]
+            others = ", ".join(other for other in METHODS if name in upscale_options.takes(other))
             flag = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"{flag} means nothing to {method}; leave it out, or take the --method {' or '.join(others)}",
+                f"{flag} means nothing to {method}; leave it out, or take another --method: {others}",
                 name,
             )
 

@@ -11,7 +11,7 @@ from sdgen.backend import ops
 from sdgen.backend.program import Program
 from sdgen.errors import ImageError
 from sdgen.images.image import Pixels
-from sdgen.pipeline.tiled_decoding import TiledDecoder
+from sdgen.pipeline.tiled_decoding import TILE, TiledDecoder
 
 if TYPE_CHECKING:
     from sdgen.networks.layers import Tensor, Weights
@@ -35,8 +35,9 @@ class PictureDecoder:
         networks: whose decoder.
         jit: ``Program``'s, for pictures that are decoded as a whole.
         low_memory: decode by rows from a smaller size on.
-        enlarges: the model enlarges pictures: what is not decoded as a whole is decoded by tiles, since even
-            its latents are many, and a picture may be of one colour, as the one that was given.
+        enlarges: the model enlarges pictures: what is larger than a tile is decoded by tiles, since even its
+            latents are many, and XLA compiles all of it, which takes less memory than TensorFlow's graph
+            runtime; a picture may be of one colour, as the one that was given.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class PictureDecoder:
     ) -> None:
         self._dtype, self._device = networks.dtype, networks.device
         self._network, self._factor = networks.decoder.network, networks.vae_config.downsampling
-        self._whole = WHOLE_IN_LOW_MEMORY if low_memory else WHOLE
+        self._whole = TILE**2 if enlarges else WHOLE_IN_LOW_MEMORY if low_memory else WHOLE
         weights = networks.decoder.arriving
         # TensorFlow updates parts of a map in place in XLA alone.
         self._programs = {
-            "whole": Program(self._decode, weights, jit),
+            "whole": Program(self._decode, weights, jit or enlarges),
             "rows": Program(self._decode_rows, weights, jit=True),
         }
         self._tiled = TiledDecoder(self._network, weights) if enlarges else None
