@@ -365,7 +365,7 @@ def drawn(weights: Weights) -> Iterator[np.ndarray]:
 
 def write_pickle(path: Path, weights: Weights, within: str | None = None) -> None:
     """As ``torch.save`` does, a tensor at a time; ``within`` is a key of a dictionary around them."""
-    from pickled_files import Program
+    from pickled_files import Program  # nosec B403: the tests' writer, which runs nothing
 
     program = Program()
     # Of these the pickle has the shapes alone.
