@@ -64,8 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers on two cores or more; none where files or tests are named: one process starts sooner.
 
-    A worker comes to take 7 GB of memory, and 15 where it has drawn with keras_cv at full width; where there
-    is less, one process does it all.
+    A worker comes to take 9 GB of memory where it draws with keras_cv at full width; where there is less, one
+    process does it all.
     """
     if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 22e9:
         return 0

@@ -13,7 +13,7 @@ from command import Command
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from golden import upscaling_models
+from golden import latent_upscaling_models, upscaling_models
 
 from sdgen.errors import ExitCode
 
@@ -27,6 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "ldm-sr": upscaling_models.write_ldm_sr(folder / "ldm-sr"),
         "sd-x4": upscaling_models.write_x4(folder / "x4"),
+        "latent-x2": latent_upscaling_models.write_x2(folder / "x2"),
     }
 
 
@@ -36,6 +37,7 @@ def sdgen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[str, Pat
     command = Command(tmp_path, monkeypatch, real=True)
     (command.config / "catalog.toml").write_text(
         f'["ldm-sr"]\npath = "{models["ldm-sr"]}"\n["sd-x4-upscaler"]\npath = "{models["sd-x4"]}"\n'
+        f'["sd-x2-latent-upscaler"]\npath = "{models["latent-x2"]}"\n'
     )
     picture("fox.png", (21, 13))
     return command
@@ -86,6 +88,16 @@ def test_prompt_and_noise_level_are_a_matter_of_the_model(sdgen: Command) -> Non
     assert (made["prompt"], made["noise_level"]) == ("a fox", 100)
     shown = json.loads(sdgen.run("show", "outputs/fox.png", "--json").stdout)["command"]
     assert "--method sd-x4 " in shown and "--prompt 'a fox'" in shown and "--noise-level 100" in shown
+
+
+def test_a_picture_is_enlarged_in_its_latents_and_again(sdgen: Command) -> None:
+    made = upscaled(sdgen, "fox.png", "--method", "latent-x2", "--prompt", "a fox", "--seed", "3")
+    assert (made["model"], made["upscale"], made["sampler"]) == ("sd-x2-latent-upscaler", 2, "euler")
+    assert Image.open(made["path"]).size == (42, 26)
+    replayed = sdgen.run("replay", "outputs/fox.json")
+    assert replayed.exit_code == 0 and replayed.stdout.startswith("identical"), replayed.stderr
+    result = sdgen.run("upscale", "fox.png", "--method", "latent-x2", "--scale", "4")
+    assert result.exit_code == ExitCode.USAGE and "latent-x2" in result.stderr
 
 
 def test_transparency_is_kept_as_a_filter_enlarges_it(sdgen: Command) -> None:

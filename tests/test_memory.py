@@ -76,7 +76,9 @@ def test_a_block_by_rows_keeps_two_maps(mini):
     block = ResnetBlock("block", 8, 8, 4, 1e-6, mini.networks.numerics("float32"))
     weights = {p.name: tf.zeros(p.shape) for p in block.parameters()}
     program = tf.function(
-        lambda x: vae_rows._resnet(block, weights, feature_rows.stored(x)), jit_compile=True, autograph=False
+        lambda x: vae_rows.resnet_by_rows(block, weights, feature_rows.stored(x)),
+        jit_compile=True,
+        autograph=False,
     )
     hlo = program.experimental_get_compiler_ir(tf.zeros((1, 48, 16, 8)))(stage="hlo")
     loops = [line for line in hlo.splitlines() if " while(" in line]
@@ -88,7 +90,7 @@ def test_large_pictures_are_decoded_by_rows():
     for limit, low_memory in ((decoding.WHOLE, False), (decoding.WHOLE_IN_LOW_MEMORY, True)):
         side = int(limit**0.5) // 8
         decoder = object.__new__(decoding.PictureDecoder)
-        vars(decoder).update(_factor=8, _whole=limit)
+        vars(decoder).update(_factor=8, _whole=limit, _tiled=None)
         assert (decoder.way(side, side), decoder.way(side, side + 8)) == ("whole", "rows"), low_memory
 
 

@@ -79,7 +79,7 @@ def test_what_goes_to_another_process_comes_out_the_same(value: Any) -> None:
     assert taken_apart(sent(value)) == taken_apart(value)
 
 
-WITHOUT_FRAMEWORKS = ("batch", "checkpoints", "files", "images", "models", "prompts", "text")
+WITHOUT_FRAMEWORKS = ("batch", "checkpoints", "files", "images", "models", "prompts", "serve", "text")
 
 
 def errors() -> Iterator[type[SdgenError]]:

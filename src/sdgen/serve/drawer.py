@@ -46,7 +46,7 @@ STOPPING = "the server is stopping; ask again once it is back"
 class Full(SdgenError):
     """More pictures wait than may; ``seconds`` is when to ask again."""
 
-    def __init__(self, message: str, seconds: int) -> None:
+    def __init__(self, message: str, seconds: int = 1) -> None:
         super().__init__(message)
         self.seconds = seconds
 
