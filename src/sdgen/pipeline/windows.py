@@ -32,11 +32,10 @@ def overlapping_windows(size: tuple[int, int], window: tuple[int, int], wrap: st
     """Windows that cover latents of a size; None where one covers all of them.
 
     They overlap by ``OVERLAP`` or more, evenly, and the last is flush with the edge, or where the picture
-    joins itself goes on at the opposite one. A window weighs most in
-    its middle and all but nothing at its edges: where one ends, its neighbours have taken over. In the
-    bundled model's prediction for a smooth gradient of two windows' size, neighbouring positions on two
-    sides of a window's edge differ 0.4 to 1.2 times as much as others, and with equal weights 1.9 to 4.8
-    times.
+    joins itself goes on at the opposite one. A window weighs most in its middle and all but nothing at its
+    edges: where one ends, its neighbours have taken over. In the bundled model's prediction for a smooth
+    gradient of two windows' size, neighbouring positions on two sides of a window's edge differ 0.4 to 1.2
+    times as much as others, and with equal weights 1.9 to 4.8 times.
 
     Args:
         size: height and width of the latents.
